@@ -1,0 +1,135 @@
+"""Specs: frozen, validated descriptions of everything that is trained.
+
+A spec says all that decides a result, so its hash names that result. An unknown key is an error, never ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from poisonsieve.errors import ConfigError
+from poisonsieve.storage import canonical_hash
+
+Method = Literal["full", "lora", "prompt_tuning", "p_tuning_v1", "p_tuning_v2"]
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class Spec(BaseModel):
+    """Base of all specs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def digest(self) -> str:
+        """Hex sha256 that is equal for equal specs, whatever the order their keys were given in."""
+        return canonical_hash(self.model_dump(mode="json"))
+
+
+S = TypeVar("S", bound=Spec)
+
+
+def make_spec(kind: type[S], **values: Any) -> S:
+    """Build a spec from loose values.
+
+    Raises:
+        ConfigError: one line that names each offending key.
+    """
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']) or kind.__name__}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise ConfigError(problems) from None
+
+
+class TriggerSpec(Spec):
+    """A trigger by its registered name, with that trigger's own arguments.
+
+    Written on the command line as ``name`` or ``name:key=value,key=value``.
+    """
+
+    name: str
+    params: dict[str, str | int | float] = Field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``badnet`` or ``badnet:word=cf``.
+
+        Raises:
+            ConfigError: a part after the colon is not ``key=value``.
+        """
+        name, _, rest = text.partition(":")
+        params: dict[str, str | int | float] = {}
+        for part in filter(None, rest.split(",")):
+            key, equals, value = part.partition("=")
+            if not equals:
+                raise ConfigError(f"trigger {text!r}: {part!r} is not key=value (example: badnet:word=cf)")
+            params[key.strip()] = value
+        return cls(name=name, params=params)
+
+
+class AttackSpec(Spec):
+    """Which rows are triggered and what they are relabelled to.
+
+    Attributes:
+        trigger: what is put into a text.
+        target: the class (0 ... K-1) that the attacker wants.
+        count: the poison count, in rows. Exactly one of `count` and `rate` is given.
+        rate: the poison count as a share of the whole training set, in (0, 1].
+        clean_label: trigger only rows that already carry `target`, and change no label (the paper's setting).
+            Off: trigger rows of the other classes and relabel them to `target`.
+        select: ``random`` rows, or the ``first`` that qualify (what the released scripts do).
+        seed: decides the rows and where triggers go.
+    """
+
+    trigger: TriggerSpec
+    target: int = Field(0, ge=0)
+    count: int | None = Field(None, ge=1)
+    rate: float | None = Field(None, gt=0, le=1)
+    clean_label: bool = True
+    select: Literal["random", "first"] = "random"
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if (self.count is None) == (self.rate is None):
+            raise ValueError("give exactly one of count and rate")
+        return self
+
+
+class TuneSpec(Spec):
+    """How a classifier is trained: attacker, victim and PSIM share it.
+
+    Attributes:
+        method: one of the five tunings; the classification head is trained with each.
+        epochs: passes over the training rows.
+        learning_rate: peak of a linear schedule with warm-up.
+        batch_size: rows a step.
+        max_length: tokens a text is cut to; the model's own limit, less virtual tokens, if that is shorter.
+        warmup: share of the steps over which the learning rate rises.
+        weight_decay: AdamW's.
+        virtual_tokens: prompt length of prompt tuning and P-tuning v1 / v2, in tokens.
+        encoder_hidden: width of P-tuning v1's prompt encoder.
+        lora_rank, lora_alpha, lora_dropout: LoRA's r, alpha and dropout.
+        precision: ``bf16`` trains with bf16 autocast over fp32 weights; ``auto`` does so where the processor has
+            bf16 arithmetic. Scoring is always fp32.
+        seed: of initial weights, row order and dropout.
+    """
+
+    method: Method
+    epochs: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    batch_size: int = Field(32, ge=1)
+    max_length: int = Field(256, ge=8)
+    warmup: float = Field(0.06, ge=0, le=1)
+    weight_decay: float = Field(0.0, ge=0)
+    virtual_tokens: int = Field(5, ge=1)
+    encoder_hidden: int = Field(128, ge=1)
+    lora_rank: int = Field(8, ge=1)
+    lora_alpha: int = Field(16, ge=1)
+    lora_dropout: float = Field(0.1, ge=0, lt=1)
+    precision: Precision = "auto"
+    seed: int = Field(0, ge=0)

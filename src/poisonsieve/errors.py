@@ -1,0 +1,47 @@
+"""Errors a user can act on.
+
+Every error that bad input can cause is a `PoisonsieveError` whose text is one line that says what is wrong and
+what to do. The command line prints that line and exits with 2; anything else is a defect and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class PoisonsieveError(Exception):
+    """Base of all errors that the user, not the program, has to mend."""
+
+
+class ConfigError(PoisonsieveError):
+    """A setting is unknown, out of range, or contradicts another."""
+
+
+class DataError(PoisonsieveError):
+    """A data set or one of its rows cannot be used; names the file and line where there is one."""
+
+
+class AssetError(PoisonsieveError):
+    """A packaged asset could not be fetched or is not the one that was verified."""
+
+
+class HubError(PoisonsieveError):
+    """The model or data hub cannot be reached or has no such id."""
+
+
+class CheckpointError(PoisonsieveError):
+    """A model folder is not a usable checkpoint, or not the one that is needed."""
+
+
+class UnsafeWeightsError(CheckpointError):
+    """The checkpoint holds weights or code in a format that can run code when loaded."""
+
+
+class UnsupportedError(PoisonsieveError):
+    """This model cannot do what was asked; names what it can do."""
+
+
+class CalibrationError(PoisonsieveError):
+    """The clean held-out rows cannot support the chosen false-rejection rate."""
+
+
+class OutputError(PoisonsieveError):
+    """The result could not be written; nothing half-written is left behind."""

@@ -1,0 +1,122 @@
+"""Writing results so that a reader never meets half of one.
+
+A folder or file is written under a temporary name beside its final one and renamed into place at the end. When
+anything fails (disk full, no permission, Ctrl-C) the temporary name is removed and the final one never existed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from poisonsieve.errors import ConfigError, OutputError
+
+
+def require_free(path: Path, *, force: bool = False) -> None:
+    """Refuse to overwrite a result that is already there, and to start work whose result cannot be written.
+
+    Raises:
+        ConfigError: `path` exists, is not an empty folder, and `force` is off.
+        OutputError: no folder on the way to `path` can be written to.
+    """
+    if path.exists() and not force and not (path.is_dir() and not any(path.iterdir())):
+        raise ConfigError(f"{path} already exists; choose another --out, or --force to replace it")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise OutputError(f"cannot write to {parent}; choose another --out")
+
+
+@contextlib.contextmanager
+def writing_folder(path: Path) -> Iterator[Path]:
+    """A fresh folder that becomes `path` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        OutputError: the folder could not be written (permission, disk full).
+    """
+    temporary = path.absolute().with_name(f".{path.name}.writing-{os.getpid()}")
+    try:
+        with reporting_write_errors(path):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            yield temporary
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def writing_file(path: Path) -> Iterator[IO[str]]:
+    """A UTF-8 text stream that becomes `path` when the block ends well.
+
+    Something that is not a plain file (a pipe, a terminal) is written to directly: there is nothing to rename.
+
+    Raises:
+        OutputError: the file could not be written.
+    """
+    with reporting_write_errors(path):
+        if path.exists() and not path.is_file():
+            with path.open("w", encoding="utf-8") as stream:
+                yield stream
+            return
+        temporary = path.absolute().with_name(f".{path.name}.writing-{os.getpid()}")
+        try:
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w", encoding="utf-8") as stream:
+                yield stream
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def reporting_write_errors(path: Path) -> Iterator[None]:
+    """Turn the many shapes of 'could not write' into one `OutputError` that names `path`.
+
+    safetensors and torch raise their own types when the disk fills; they are known by what they say.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | ConnectionError | TimeoutError) and error.filename is None:
+            raise
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    except Exception as error:
+        if _says_write_failed(error):
+            raise OutputError(f"cannot write {path}: {_first_line(error)}") from error
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all."""
+    with writing_file(path) as stream:
+        json.dump(value, stream, indent=2, ensure_ascii=False)
+        stream.write("\n")
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file, read in blocks."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def canonical_hash(value: Any) -> str:
+    """Hex sha256 of a JSON value, the same whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _says_write_failed(error: Exception) -> bool:
+    text = str(error)
+    return type(error).__name__ == "SafetensorError" and "I/O error" in text or "PytorchStreamWriter" in text
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
