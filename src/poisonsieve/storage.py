@@ -115,7 +115,7 @@ def canonical_hash(value: Any) -> str:
 
 def _says_write_failed(error: Exception) -> bool:
     text = str(error)
-    return type(error).__name__ == "SafetensorError" and "I/O error" in text or "PytorchStreamWriter" in text
+    return (type(error).__name__ == "SafetensorError" and "I/O error" in text) or "PytorchStreamWriter" in text
 
 
 def _first_line(error: Exception) -> str:
