@@ -1,0 +1,176 @@
+"""Gamma: the bar above which a confidence marks a row as poisoned.
+
+A defender has no triggered rows, so gamma comes from clean held-out rows alone: either a fixed number, as in the
+paper, or the quantile that keeps false rejections at a rate the user chose.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from poisonsieve.errors import CalibrationError, ConfigError
+
+Rule = Literal["fixed", "frr"]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A bar and how it was found.
+
+    Attributes:
+        gamma: rows whose confidence is above it are flagged.
+        rule: ``fixed`` (given by hand) or ``frr`` (from held-out clean rows).
+        frr: the false-rejection rate that was asked for, a fraction; None for ``fixed``.
+        n_calibration: clean rows that gamma was found on; None for ``fixed``.
+        frr_interval: the range that holds this gamma's true false-rejection rate in 95% of calibrations, as
+            fractions; None for ``fixed``.
+    """
+
+    gamma: float
+    rule: Rule
+    frr: float | None = None
+    n_calibration: int | None = None
+    frr_interval: tuple[float, float] | None = None
+
+    def describe(self) -> str:
+        """One sentence on how gamma was found, for reports and logs."""
+        if self.frr is None or self.frr_interval is None:
+            return "Fixed by hand, whatever share of clean rows that rejects."
+        low, high = self.frr_interval
+        return (
+            f"From {self.n_calibration:,} held-out clean rows, for at most {self.frr:.4g} of clean rows rejected on "
+            f"average; with this many rows, expect between {low:.2g} and {high:.2g}."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dict that `from_dict` turns back into an equal threshold."""
+        values = asdict(self)
+        values["frr_interval"] = None if self.frr_interval is None else list(self.frr_interval)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ConfigError: a key is unknown or missing, gamma is not a finite number, or the rule is unknown.
+        """
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ConfigError(f"threshold has unknown keys: {', '.join(unknown)}; remove them")
+        gamma, rule, interval = values.get("gamma"), values.get("rule"), values.get("frr_interval")
+        if isinstance(gamma, bool) or not isinstance(gamma, int | float) or not math.isfinite(gamma):
+            raise ConfigError(f"threshold gamma is {gamma!r}; it must be a finite number")
+        if rule not in ("fixed", "frr"):
+            raise ConfigError(f"threshold rule is {rule!r}; it must be fixed or frr")
+        if rule == "frr" and (values.get("frr") is None or values.get("n_calibration") is None or interval is None):
+            raise ConfigError("threshold rule is frr; it needs frr, n_calibration and frr_interval")
+        return cls(**{**values, "gamma": float(gamma), "frr_interval": None if interval is None else tuple(interval)})
+
+
+def is_flagged(scores: npt.ArrayLike, gamma: float | npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Which rows are poisoned: confidence > gamma, unrounded; a score that is not finite is flagged.
+
+    This is the project's only comparison with gamma (Zhao et al. 2024, Algorithm 1). Scores are widened to 64 bits
+    first, so that gamma is never rounded to the scores' own precision.
+
+    Args:
+        scores: confidences, floats of any shape.
+        gamma: one bar, or an array of bars that broadcasts against `scores`, as in ``gammas[:, None]``.
+
+    Returns:
+        Booleans of the broadcast shape.
+
+    Raises:
+        ConfigError: gamma is not a number, which would flag nothing.
+    """
+    bar = np.asarray(gamma, dtype=np.float64)
+    if np.isnan(bar).any():
+        raise ConfigError("gamma is not a number; give a bar such as 0.7")
+    confidences = np.asarray(scores, dtype=np.float64)
+    flagged: npt.NDArray[np.bool_] = ~np.isfinite(confidences) | (confidences > bar)
+    return flagged
+
+
+def fixed_gamma(gamma: float) -> Threshold:
+    """A bar given by hand; the paper's is 0.7, for some models 0.75.
+
+    Raises:
+        ConfigError: gamma is not in [0, 1), the range of a softmax probability that can be exceeded.
+    """
+    if not 0 <= gamma < 1:
+        raise ConfigError(f"gamma is {gamma}; a fixed gamma must be at least 0 and below 1 (the paper's is 0.7)")
+    return Threshold(float(gamma), "fixed")
+
+
+def gamma_for_frr(clean_scores: npt.ArrayLike, frr: float) -> Threshold:
+    """The lowest bar that keeps false rejections of clean rows at `frr`: the split-conformal quantile.
+
+    Gamma is the k-th smallest of n scores, k = ceil((n + 1)(1 - frr)). If the rows are held out (the guard never
+    trained on them) and exchangeable with the clean rows to come, then:
+
+    - P(a new clean row is flagged) <= frr, over the draw of calibration and new row together, for any n for which
+      the bar exists and any distribution of scores. Ties only lower it, since a tie with gamma is not flagged.
+    - For one calibration set, the false-rejection rate that its gamma will show varies around that. Without ties
+      it follows Beta(n + 1 - k, k); with ties it is no larger. Its central 95% range is `frr_interval`.
+
+    When the n - k + 1 largest scores tie (confidences that saturate at 1.0), gamma is the largest of all: the
+    guarantee holds, but only a score beyond every one that was seen is then flagged.
+
+    Args:
+        clean_scores: confidences of held-out clean rows, floats (n,).
+        frr: the share of clean rows that may be flagged, in (0, 1).
+
+    Raises:
+        ConfigError: `frr` is not in (0, 1).
+        CalibrationError: there are fewer rows than this rate needs, or some have no finite score.
+    """
+    needed = rows_needed(frr)
+    scores = np.asarray(clean_scores, dtype=np.float64)
+    if scores.ndim != 1:
+        raise CalibrationError(f"calibration scores have shape {scores.shape}; give one score a row")
+    unscored = int((~np.isfinite(scores)).sum())
+    if unscored:
+        raise CalibrationError(
+            f"{unscored} of {scores.size} calibration rows have no finite score; remove those rows"
+        )
+    n = scores.size
+    if n < needed:
+        raise CalibrationError(
+            f"a false-rejection rate of {frr:g} needs at least {needed} held-out clean rows and there are {n}; "
+            "give more rows or a higher rate"
+        )
+    may_exceed = math.floor((n + 1) * _exact(frr))
+    k = n + 1 - may_exceed
+    gamma = float(np.partition(scores, k - 1)[k - 1])
+    return Threshold(gamma, "frr", float(frr), n, _frr_interval(may_exceed, k))
+
+
+def rows_needed(frr: float) -> int:
+    """The fewest clean calibration rows for which `gamma_for_frr` has a bar: ceil(1 / frr) - 1.
+
+    Raises:
+        ConfigError: `frr` is not in (0, 1).
+    """
+    return math.ceil(1 / _exact(frr)) - 1
+
+
+def _exact(frr: float) -> Fraction:
+    """The decimal the user wrote, not its nearest binary: 0.01 of 100 is then exactly 1."""
+    if not 0 < frr < 1:
+        raise ConfigError(f"the false-rejection rate is {frr}; it must be above 0 and below 1 (0.01 is 1%)")
+    return Fraction(str(float(frr)))
+
+
+def _frr_interval(may_exceed: int, k: int) -> tuple[float, float]:
+    from scipy.stats import beta
+
+    low, high = beta.ppf([0.025, 0.975], may_exceed, k)
+    return float(low), float(high)
