@@ -1,0 +1,151 @@
+"""Data sets of the Hugging Face hub, by id or by a short name for the usual ones."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from poisonsieve.data.files import LABEL_COLUMN, TEXT_COLUMNS
+from poisonsieve.data.labels import Labelled
+from poisonsieve.errors import DataError, HubError
+
+_DEV_NAMES = ("validation", "dev", "valid", "val")
+_SECONDS_TO_ANSWER = 8
+
+
+@dataclass(frozen=True)
+class HubSet:
+    """Where a data set lies on the hub."""
+
+    id: str
+    config: str | None = None
+
+
+ALIASES: Mapping[str, HubSet] = {
+    "ag_news": HubSet("fancyzhx/ag_news"),
+    "cola": HubSet("nyu-mll/glue", "cola"),
+    "cr": HubSet("SetFit/CR"),
+    "imdb": HubSet("stanfordnlp/imdb"),
+    "mr": HubSet("cornell-movie-review-data/rotten_tomatoes"),
+    "sst2": HubSet("stanfordnlp/sst2"),
+}
+
+
+def load(name: str, split: str) -> tuple[list[Labelled], list[str] | None]:
+    """Rows of one split, and the class names if the hub states them.
+
+    Args:
+        name: an alias, ``owner/name`` or ``owner/name/config``.
+        split: ``dev`` stands for whatever the data set calls its validation split.
+
+    Raises:
+        HubError: the hub cannot be reached, or has no such id or config.
+        DataError: the data set has no such split, no text or label column, or no labels in this split.
+    """
+    wanted = _parse(name)
+    splits = _load_splits(wanted)
+    candidates = _DEV_NAMES if split == "dev" else (split,)
+    found = next((candidate for candidate in candidates if candidate in splits), None)
+    if found is None:
+        raise DataError(f"hub:{name} has no split {split}; it has: {', '.join(splits)}")
+    return _rows(splits[found], f"hub:{name}#{found}", has_dev=any(dev in splits for dev in _DEV_NAMES))
+
+
+def _parse(name: str) -> HubSet:
+    if name in ALIASES:
+        return ALIASES[name]
+    parts = name.split("/")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise DataError(f"hub:{name}: give owner/name, owner/name/config, or one of {', '.join(ALIASES)}")
+    return HubSet("/".join(parts[:2]), parts[2] if len(parts) == 3 else None)
+
+
+def _rows(table: Any, where: str, *, has_dev: bool) -> tuple[list[Labelled], list[str] | None]:
+    text_column = next((name for name in TEXT_COLUMNS if name in table.column_names), None)
+    if text_column is None or LABEL_COLUMN not in table.column_names:
+        raise DataError(f"{where} needs the columns text (or sentence) and label; it has: {_listed(table)}")
+    texts, labels = list(table[text_column]), list(table[LABEL_COLUMN])
+    if not texts:
+        raise DataError(f"{where}: no rows")
+    if all(label in (-1, None) for label in labels):
+        instead = "dev" if has_dev else "train"
+        raise DataError(f"{where} is published without labels (all -1); use the {instead} split (#{instead})")
+    for row, text in enumerate(texts, 1):
+        if not isinstance(text, str):
+            raise DataError(f"{where}:{row}: text is missing or not a string")
+    rows = [
+        Labelled(f"{where}:{row}", text, label)
+        for row, (text, label) in enumerate(zip(texts, labels, strict=True), 1)
+    ]
+    names = getattr(table.features[LABEL_COLUMN], "names", None)
+    return rows, list(names) if names else None
+
+
+def _listed(table: Any) -> str:
+    return ", ".join(table.column_names)
+
+
+def _load_splits(wanted: HubSet) -> Mapping[str, Any]:
+    """All splits, from the hub or, when it does not answer, from what is cached.
+
+    The first request is one with a short limit: `datasets` itself retries for half a minute without a network.
+    """
+    import datasets
+
+    reason = _why_unreachable(wanted.id)
+    try:
+        with _offline() if reason else contextlib.nullcontext():
+            return dict(datasets.load_dataset(wanted.id, wanted.config))
+    except Exception as error:  # network, missing config, scripts: each library has its own types
+        shown = f"{wanted.id}/{wanted.config}" if wanted.config else wanted.id
+        if reason:
+            raise HubError(
+                f"the hub could not be reached for {shown} ({reason}), and the local cache does not have it; files, "
+                "folders and packaged: data work without the hub, and so does what was loaded here before"
+                " (HF_HUB_OFFLINE=1 skips the attempt)"
+            ) from error
+        raise HubError(f"the hub's {shown} cannot be loaded: {_first_line(error)}") from error
+
+
+def _why_unreachable(dataset_id: str) -> str | None:
+    """None if the hub answers that it has the data set, else why not.
+
+    Raises:
+        HubError: the hub answers, and has no such data set.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        HfApi().dataset_info(dataset_id, timeout=_SECONDS_TO_ANSWER)
+    except RepositoryNotFoundError as error:
+        raise HubError(
+            f"the hub has no data set {dataset_id}, or it is private: check the id, or log in with `hf auth login`"
+        ) from error
+    except Exception as error:  # the HTTP client's own types differ between versions of huggingface_hub
+        return _first_line(error)
+    return None
+
+
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    """Make `datasets` look into its cache only; it reads these two flags at import, so no argument would do."""
+    import datasets.config
+    import huggingface_hub.constants as hub_settings
+
+    places: tuple[Any, ...] = (datasets.config, hub_settings)
+    before = [place.HF_HUB_OFFLINE for place in places]
+    try:
+        for place in places:
+            place.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.HF_HUB_OFFLINE = value
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,85 @@
+"""Reading the texts to be screened: one row out for each row in, whatever is in it.
+
+A bad row carries its error and never stops the reading, so that a caller can reject that row and go on.
+
+- ``.jsonl``, ``.ndjson``, ``.json``: one object a line, the text under `text` or `sentence`; blank lines are skipped.
+- ``.csv``, ``.tsv``, ``.parquet``: with a column `text` or `sentence`, see `poisonsieve.data.files`.
+- any other file: plain text, one row a line; an empty line is an empty text.
+- ``-``: standard input. A line that starts with ``{`` is a JSON object, any other is plain text, so a plain text that
+  starts with ``{`` has to be sent as JSON.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from poisonsieve.data.files import Record, decode_line, format_of, json_record, not_utf8, read_records
+from poisonsieve.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class InputRow:
+    """One text to be screened, or why there is none.
+
+    Attributes:
+        index: position among the rows, from 0.
+        line: line in the source the row starts on, from 1; in Parquet the row.
+        text: None exactly when `error` is set.
+        error: what is wrong, with source and line, such as ``input.jsonl:7: not JSON (...)``.
+    """
+
+    index: int
+    line: int
+    text: str | None
+    error: str | None = None
+
+
+def read_inputs(source: str) -> Iterator[InputRow]:
+    """Stream the rows of a file, or of standard input for ``-``.
+
+    Args:
+        source: path of a file, or ``-``.
+
+    Raises:
+        DataError: the file is absent, unreadable, a folder, or lacks a text column; never for a single row.
+    """
+    if source == "-":
+        return _numbered(_stdin_records(sys.stdin.buffer), "stdin")
+    path = Path(source)
+    if path.is_dir():
+        raise DataError(f"{source} is a folder; give one file, or - for standard input")
+    if not path.exists():
+        raise DataError(f"{source}: no such file")
+    kind = "jsonl" if path.suffix.lower() == ".json" else format_of(path)
+    return _numbered(read_records(path, kind) if kind else _plain_file(path), source)
+
+
+def _numbered(records: Iterable[Record], source: str) -> Iterator[InputRow]:
+    for index, record in enumerate(records):
+        error = None if record.error is None else f"{source}:{record.line}: {record.error}"
+        yield InputRow(index, record.line, record.text, error)
+
+
+def _plain_file(path: Path) -> Iterator[Record]:
+    try:
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                yield _plain_record(line, number)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _stdin_records(stream: Iterable[bytes]) -> Iterator[Record]:
+    for number, line in enumerate(stream, 1):
+        is_json = line.removeprefix(b"\xef\xbb\xbf").startswith(b"{")
+        yield json_record(line, number) if is_json else _plain_record(line, number)
+
+
+def _plain_record(line: bytes, number: int) -> Record:
+    try:
+        return Record(number, decode_line(line, number))
+    except UnicodeDecodeError as error:
+        return Record(number, error=not_utf8(error))
