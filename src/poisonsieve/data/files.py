@@ -67,6 +67,14 @@ def read_records(path: Path, kind: str, *, need_label: bool = False) -> Iterator
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
 
+def exists(path: Path) -> bool:
+    """Whether there is a file or folder; no for a path that cannot be looked at (too long, folder closed to us)."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def decode_line(line: bytes, number: int) -> str:
     """A line's text without its line break, and without a byte order mark on line 1.
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from poisonsieve.data.files import Record, decode_line, format_of, json_record, not_utf8, read_records
+from poisonsieve.data.files import Record, decode_line, exists, format_of, json_record, not_utf8, read_records
 from poisonsieve.errors import DataError
 
 
@@ -49,10 +49,10 @@ def read_inputs(source: str) -> Iterator[InputRow]:
     if source == "-":
         return _numbered(_stdin_records(sys.stdin.buffer), "stdin")
     path = Path(source)
+    if not exists(path):
+        raise DataError(f"{source}: no such file")
     if path.is_dir():
         raise DataError(f"{source} is a folder; give one file, or - for standard input")
-    if not path.exists():
-        raise DataError(f"{source}: no such file")
     kind = "jsonl" if path.suffix.lower() == ".json" else format_of(path)
     return _numbered(read_records(path, kind) if kind else _plain_file(path), source)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poisonsieve.data import hub, packaged
-from poisonsieve.data.files import FORMATS, format_of, read_records
+from poisonsieve.data.files import FORMATS, exists, format_of, read_records
 from poisonsieve.data.labels import Labelled, encode_labels, match_classes
 from poisonsieve.errors import DataError
 
@@ -90,7 +90,7 @@ def split_off(
     import numpy as np
 
     total = len(dataset)
-    count = share_or_rows if isinstance(share_or_rows, int) else round(total * share_or_rows)
+    count = round(total * share_or_rows) if isinstance(share_or_rows, float) else int(share_or_rows)
     if not 0 < count < total:
         raise DataError(
             f"cannot hold out {share_or_rows} of {total} rows; give a share between 0 and 1, or 1 to {total - 1} rows"
@@ -110,7 +110,7 @@ def split_off(
 
 def _source_and_split(spec: str) -> tuple[str, str | None]:
     source, hash_sign, split = spec.rpartition("#")
-    if not hash_sign or Path(spec).exists():  # a path may hold a # of its own
+    if not hash_sign or exists(Path(spec)):  # a path may hold a # of its own
         return spec, None
     if not source or not split:
         raise DataError(f"{spec!r} is not SOURCE#SPLIT; example: packaged:product-reviews#dev")
@@ -134,10 +134,10 @@ def _mapped(
 
 
 def _load_path(path: Path, split: str, label_names: Sequence[str] | None, asked: str | None) -> datasets.Dataset:
+    if not exists(path):
+        raise DataError(f"{path}: no such file or folder; named data sets: {', '.join(dataset_names())}")
     if path.is_dir():
         return _load_folder(path, split, label_names)
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder; named data sets: {', '.join(dataset_names())}")
     if format_of(path) is None:
         raise DataError(f"{path}: unknown format {path.suffix or '(no extension)'}; use {_extensions()}")
     if asked:

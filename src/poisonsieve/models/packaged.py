@@ -7,6 +7,7 @@ it is published as a 4-bit GGUF file, which is written out once as fp32 safetens
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,8 +42,10 @@ def _smollm2() -> Path:
         if importlib.util.find_spec("gguf") is None:
             raise UnsupportedError('smollm2 is a GGUF file: to read it, pip install "poisonsieve[demo]"')
         (name,) = SMOLLM2.targets
+        source = fetch(SMOLLM2)
+        sys.stderr.write("poisonsieve: converting smollm2 to safetensors, once (about half a minute)\n")
         with reporting_write_errors(target):
-            _convert_gguf(fetch(SMOLLM2), name, target)
+            _convert_gguf(source, name, target)
 
     return build_once(cache_dir() / "models" / f"smollm2-{SMOLLM2.sha256[:12]}", _CONVERTED, convert)
 
