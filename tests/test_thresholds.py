@@ -156,4 +156,4 @@ def test_description_says_how_gamma_was_found():
     assert "by hand" in fixed_gamma(0.7).describe()
     text = gamma_for_frr(np.linspace(0, 1, 1234), 0.01).describe()
     assert "1,234" in text
-    assert "0.01" in text
+    assert "at most 1%" in text

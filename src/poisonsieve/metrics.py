@@ -233,10 +233,10 @@ def evaluate_guard(
     """
     if not math.isfinite(gamma):
         raise DataError(f"gamma is {gamma}; give the finite bar that the verdicts were made with")
+    scores = _column("clean_scores", clean_scores, "fiu", np.size(clean_labels))
     truth, said, flagged = _columns("clean_", clean_labels, clean_predictions, clean_rejected)
-    scores = _column("clean_scores", clean_scores, "fiu", truth.size)
+    suspicions = _column("triggered_scores", triggered_scores, "fiu", np.size(triggered_labels))
     labels, outcomes, caught = _columns("triggered_", triggered_labels, triggered_predictions, triggered_rejected)
-    suspicions = _column("triggered_scores", triggered_scores, "fiu", labels.size)
     rates = {
         "ca": clean_accuracy(said, truth),
         "asr": attack_success_rate(outcomes, labels, target),

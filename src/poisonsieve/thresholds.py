@@ -45,8 +45,8 @@ class Threshold:
             return "Fixed by hand, whatever share of clean rows that rejects."
         low, high = self.frr_interval
         return (
-            f"From {self.n_calibration:,} held-out clean rows, for at most {self.frr:.4g} of clean rows rejected on "
-            f"average; with this many rows, expect between {low:.2g} and {high:.2g}."
+            f"From {self.n_calibration:,} held-out clean rows, for at most {100 * self.frr:.4g}% of clean rows "
+            f"rejected on average; with this many rows, expect between {100 * low:.2g}% and {100 * high:.2g}%."
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Experiments and what is made of their stored scores: sweeps, figures and reports."""

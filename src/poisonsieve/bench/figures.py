@@ -1,0 +1,252 @@
+"""Figures of stored scores, as matplotlib figures with no global state.
+
+Each figure is drawn with a palette, so that a report can hold one for light and one for dark pages. Blue is clean
+and orange is triggered throughout (Okabe and Ito's colour-blind-safe set).
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from poisonsieve.bench.sweep import Sweep
+from poisonsieve.errors import PoisonsieveError
+from poisonsieve.metrics import score_ranks
+from poisonsieve.thresholds import is_flagged
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FloatArray = npt.NDArray[np.float64]
+
+_CROWDED = 0.95  # what lies between this and 1 cannot be told apart on a linear axis
+_NEAREST = 1e-7  # a logit axis ends this far from 0 and 1; 32-bit softmax cannot come nearer to 1 without being 1
+_FONT = 10.5  # points; a figure shrinks to two thirds on a phone
+_LOGIT_TICKS = (1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of one page background; the figure itself is transparent."""
+
+    text: str
+    grid: str
+    clean: str
+    triggered: str
+
+
+LIGHT = Palette(text="#24292f", grid="#d0d7de", clean="#0072b2", triggered="#d55e00")
+DARK = Palette(text="#d7dde4", grid="#3a424c", clean="#56b4e9", triggered="#e69f00")
+
+
+@dataclass(frozen=True)
+class ScoreAxis:
+    """The axis that scores are drawn on: from `low` to `high`, linear or in log-odds."""
+
+    low: float
+    high: float
+    logit: bool
+
+    @classmethod
+    def fitting(cls, clean_scores: npt.ArrayLike, triggered_scores: npt.ArrayLike, gamma: float) -> ScoreAxis:
+        """The axis on which these scores and gamma can be told apart.
+
+        Confidences of a sure model crowd just below 1. When gamma or half of the triggered rows are up there, the
+        axis is in log-odds, which gives 0.99, 0.999 and 0.9999 equal room. Scores that are not probabilities get a
+        linear axis.
+        """
+        scores = np.concatenate([np.asarray(clean_scores, float), np.asarray(triggered_scores, float), [gamma]])
+        finite = scores[np.isfinite(scores)]
+        low, high = float(finite.min()), float(finite.max())
+        probabilities = low >= 0 and high <= 1
+        if probabilities and max(gamma, _middle(triggered_scores)) > _CROWDED:
+            return cls(max(low, _NEAREST), min(high, 1 - _NEAREST), logit=True)._widened()
+        return cls(low, high, logit=False)._widened(bounded=probabilities)
+
+    def edges(self, count: int) -> FloatArray:
+        """`count` points from end to end, evenly spaced on the drawn axis; floats (count,)."""
+        if not self.logit:
+            return np.linspace(self.low, self.high, count)
+        between = _expit(np.linspace(_logit(self.low), _logit(self.high), count))[1:-1]
+        return np.array([self.low, *between, self.high])
+
+    def inside(self, scores: npt.ArrayLike) -> FloatArray:
+        """The finite scores, moved to the nearer end where the axis does not reach them."""
+        values = np.asarray(scores, dtype=np.float64)
+        return np.clip(values[np.isfinite(values)], self.low, self.high)
+
+    def apply(self, axes: Axes, name: str) -> None:
+        """Scale, limits, ticks and label of the x axis."""
+        if self.logit:
+            axes.set_xscale("logit")
+            axes.set_xticks(self._ticks(), labels=[f"{tick:g}" for tick in self._ticks()])
+            axes.set_xticks([], minor=True)
+        axes.set_xlim(self.low, self.high)
+        axes.set_xlabel(f"{name} (log-odds axis)" if self.logit else name)
+
+    def _ticks(self) -> list[float]:
+        room = (_logit(self.high) - _logit(self.low)) / 8
+        kept: list[float] = []
+        for tick in _LOGIT_TICKS:
+            if self.low <= tick <= self.high and (not kept or _logit(tick) - _logit(kept[-1]) > room):
+                kept.append(tick)
+        return kept
+
+    def _widened(self, *, bounded: bool = False) -> ScoreAxis:
+        """Ends moved out a little, so that no row lies on the frame and one lone value still has an axis."""
+        if self.logit:
+            low, high = _expit(np.array([_logit(self.low) - 0.3, _logit(self.high) + 0.3]))
+            return ScoreAxis(float(low), float(high), logit=True)
+        margin = 0.02 * (self.high - self.low) or 0.02 * max(1.0, abs(self.low))
+        low, high = self.low - margin, self.high + margin
+        return ScoreAxis(max(low, 0.0), min(high, 1.0), False) if bounded else ScoreAxis(low, high, False)
+
+
+def confidence_histogram(
+    clean_scores: npt.ArrayLike, triggered_scores: npt.ArrayLike, gamma: float, palette: Palette = LIGHT
+) -> Figure:
+    """Histograms of clean and triggered confidences with gamma drawn in; each group's bars sum to 1.
+
+    Rows without a finite score are counted as flagged in the legend and have no place on the axis.
+    """
+    axis = ScoreAxis.fitting(clean_scores, triggered_scores, gamma)
+    figure, axes = _canvas(palette)
+    edges = axis.edges(41)
+    for name, scores, colour in (
+        ("clean", clean_scores, palette.clean),
+        ("triggered", triggered_scores, palette.triggered),
+    ):
+        flagged = is_flagged(scores, gamma)
+        counts, _ = np.histogram(axis.inside(scores), edges)
+        label = f"{name}: {_percent(flagged.mean())} of {flagged.size:,} above gamma"
+        axes.stairs(counts / flagged.size, edges, fill=True, color=colour, alpha=0.4)
+        axes.stairs(counts / flagged.size, edges, color=colour, linewidth=1.4, label=label)
+    _draw_gamma(axes, axis, gamma, palette)
+    axis.apply(axes, "confidence")
+    axes.set_ylabel("share of rows")
+    _finish(axes, palette)
+    return figure
+
+
+def roc(
+    clean_scores: npt.ArrayLike, triggered_scores: npt.ArrayLike, gamma: float, palette: Palette = LIGHT
+) -> Figure:
+    """Detection rate against false-rejection rate at every bar, with the chosen gamma marked.
+
+    The x axis is logarithmic above one row's worth and linear below: a guard is judged at a few per cent.
+    """
+    from sklearn.metrics import roc_curve
+
+    ranks, is_triggered = score_ranks(clean_scores, triggered_scores)
+    frr, detected, _ = roc_curve(is_triggered, ranks)
+    one_row = 1 / np.asarray(clean_scores).size
+    figure, axes = _canvas(palette)
+    chance = np.geomspace(one_row / 10, 1, 200)
+    axes.plot(chance, chance, color=palette.text, linewidth=1, linestyle=":", label="chance")
+    axes.plot(frr, detected, color=palette.clean, linewidth=2, drawstyle="steps-post", label="every bar")
+    chosen = float(is_flagged(clean_scores, gamma).mean()), float(is_flagged(triggered_scores, gamma).mean())
+    label = f"gamma {format_confidence(gamma)}: {_percent(chosen[1])} at {_percent(chosen[0])}"
+    axes.plot(*chosen, "o", color=palette.triggered, markersize=8, label=label, clip_on=False, zorder=5)
+    axes.set_xscale("symlog", linthresh=one_row)
+    ticks = [0.0, *(tick for tick in (1e-4, 1e-3, 0.01, 0.1) if tick >= one_row), 1.0]
+    axes.set_xticks(ticks, labels=[f"{100 * tick:g}%" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(0, 1)
+    _percent_axis(axes)
+    axes.set_xlabel("clean rows rejected (FRR)")
+    axes.set_ylabel("triggered rows caught")
+    _finish(axes, palette)
+    return figure
+
+
+def gamma_sweep(swept: Sweep, axis: ScoreAxis, gamma: float, palette: Palette = LIGHT) -> Figure:
+    """Guarded CA and ASR against gamma, with the chosen gamma marked; `swept.gammas` must rise."""
+    figure, axes = _canvas(palette)
+    bars = axis.inside(swept.gammas)
+    for rate, colour, style, label in (
+        (swept.ca, palette.clean, "-", "CA (clean rows, higher is better)"),
+        (swept.asr, palette.triggered, "-.", "ASR (triggered rows, lower is better)"),
+    ):
+        axes.plot(bars, rate, color=colour, linewidth=2, linestyle=style, label=label)
+    _draw_gamma(axes, axis, gamma, palette)
+    axis.apply(axes, "gamma")
+    _percent_axis(axes)
+    axes.set_ylabel("share of rows")
+    _finish(axes, palette)
+    return figure
+
+
+def svg_data_uri(figure: Figure) -> str:
+    """The figure as a ``data:`` address for an image tag; equal figures give equal text."""
+    import matplotlib
+
+    stream = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "poisonsieve"}):
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def format_confidence(value: float) -> str:
+    """A confidence with as many digits as it takes to tell it from 1, at most 8."""
+    gap = 1 - value
+    digits = 4 if not 0 < gap < 1e-3 else min(8, 1 - math.floor(math.log10(gap)))
+    return f"{value:.{digits}f}"
+
+
+def _canvas(palette: Palette) -> tuple[Figure, Axes]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise PoisonsieveError('figures need matplotlib; pip install "poisonsieve[report]"') from None
+    figure = Figure(figsize=(4.5, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(color=palette.grid, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=palette.text, labelsize=_FONT)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(palette.text)
+    return figure, axes
+
+
+def _draw_gamma(axes: Axes, axis: ScoreAxis, gamma: float, palette: Palette) -> None:
+    label = f"gamma = {format_confidence(gamma)}"
+    axes.axvline(axis.inside([gamma])[0], color=palette.text, linewidth=1.4, linestyle="--", label=label)
+
+
+def _percent_axis(axes: Axes) -> None:
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], labels=["0%", "25%", "50%", "75%", "100%"])
+
+
+def _finish(axes: Axes, palette: Palette) -> None:
+    """Axis labels in the palette's colour, and the legend above the plot, where it can hide nothing."""
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=palette.text, fontsize=_FONT)
+    above: tuple[float, float] = (0, 1.01)
+    axes.legend(loc="lower left", bbox_to_anchor=above, frameon=False, labelcolor=palette.text, fontsize=_FONT)
+
+
+def _middle(scores: npt.ArrayLike) -> float:
+    values = np.asarray(scores, dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else 0.0
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def _logit(p: float) -> float:
+    return math.log(p) - math.log1p(-p)
+
+
+def _expit(x: FloatArray) -> FloatArray:
+    values: FloatArray = 1 / (1 + np.exp(-x))
+    return values

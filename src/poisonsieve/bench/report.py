@@ -1,0 +1,239 @@
+"""One HTML file that says what a guard did, for people who will not open a notebook.
+
+The file is whole in itself: figures are inlined and nothing is fetched. The texts in it come from an attacker, so
+every value is escaped, invisible characters are spelt out, and the page forbids scripts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from poisonsieve.bench import figures
+from poisonsieve.bench.sweep import sweep
+from poisonsieve.errors import PoisonsieveError
+from poisonsieve.metrics import Evaluation, Rate, evaluate_guard
+from poisonsieve.storage import writing_file
+from poisonsieve.thresholds import Threshold, is_flagged
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LONGEST_TEXT = 400  # characters of one example that are shown
+
+
+@dataclass(frozen=True)
+class Example:
+    """One input for the report's table of verdicts.
+
+    Attributes:
+        text: as the guard read it.
+        triggered: whether the text carries the trigger.
+        label: true class.
+        prediction: what the victim says, unguarded.
+        confidence: the guard's; not finite if the text could not be scored.
+    """
+
+    text: str
+    triggered: bool
+    label: int
+    prediction: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a report shows, as plain data; verdicts and rates are worked out from the scores.
+
+    Attributes:
+        title: one line.
+        summary: plain sentences on what was done.
+        clean_labels: true classes of n clean test rows, integers (n,); the other clean arrays match it.
+        clean_predictions: what the victim says on all of them, unguarded.
+        clean_scores: the guard's confidences, not finite where a row could not be scored.
+        triggered_labels: true classes of m triggered test rows, integers (m,); the other triggered arrays match.
+        triggered_predictions: see above.
+        triggered_scores: see above.
+        target: the class that the attacker wants.
+        threshold: gamma and how it was found.
+        label_names: the classes' names by their index; None shows the numbers.
+        examples: a few inputs to show with their verdicts.
+        settings: what the run was told; nested mappings are shown with dotted names.
+        seconds: how long each stage took.
+        versions: of the software, by name.
+    """
+
+    title: str
+    summary: Sequence[str]
+    clean_labels: npt.ArrayLike
+    clean_predictions: npt.ArrayLike
+    clean_scores: npt.ArrayLike
+    triggered_labels: npt.ArrayLike
+    triggered_predictions: npt.ArrayLike
+    triggered_scores: npt.ArrayLike
+    target: int
+    threshold: Threshold
+    label_names: Sequence[str] | None = None
+    examples: Sequence[Example] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def evaluate(self) -> Evaluation:
+        """The rates of this report's rows at its gamma.
+
+        Raises:
+            DataError: the arrays do not match, or a group has no row to count.
+        """
+        gamma = self.threshold.gamma
+        return evaluate_guard(
+            **self.rows(),
+            clean_rejected=is_flagged(self.clean_scores, gamma),
+            triggered_rejected=is_flagged(self.triggered_scores, gamma),
+            target=self.target,
+            gamma=gamma,
+        )
+
+    def rows(self) -> dict[str, npt.ArrayLike]:
+        """The six arrays by their names, as `evaluate_guard` and `sweep` take them."""
+        groups = ("clean", "triggered")
+        names = [f"{group}_{column}" for group in groups for column in ("labels", "predictions", "scores")]
+        return {name: getattr(self, name) for name in names}
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write `report` as one self-contained HTML file, whole or not at all.
+
+    Raises:
+        DataError: the arrays do not match, or a group has no row to count.
+        OutputError: the file could not be written.
+        PoisonsieveError: matplotlib or jinja2 is not installed.
+    """
+    html = render_report(report)
+    with writing_file(path) as stream:
+        stream.write(html)
+
+
+def render_report(report: Report) -> str:
+    """The report's HTML; raises as `write_report` does."""
+    try:
+        import matplotlib  # noqa: F401  # asked for first, so that one message names all that is missing
+        from jinja2 import Environment, StrictUndefined
+    except ImportError:
+        raise PoisonsieveError('reports need matplotlib and jinja2; pip install "poisonsieve[report]"') from None
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(
+        files("poisonsieve.bench").joinpath("templates/report.html").read_text(encoding="utf-8")
+    )
+    return _encodable(template.render(_page(report)))
+
+
+def _page(report: Report) -> dict[str, Any]:
+    """What the template shows."""
+    evaluation = report.evaluate()
+    return {
+        "report": report,
+        "target": _label(report, report.target),
+        "evaluation": evaluation,
+        "rates": {name: _rate(rate) for name, rate in evaluation.intervals.items()},
+        "gamma": figures.format_confidence(evaluation.gamma),
+        "unscored": _count_unscored(report.clean_scores) + _count_unscored(report.triggered_scores),
+        "figures": _figures(report, evaluation),
+        "examples": [_example(report, example) for example in report.examples],
+        "settings": {name: visible(str(value)) for name, value in _flat(report.settings).items()},
+        "seconds": {name: f"{seconds:,.1f}" for name, seconds in report.seconds.items()},
+    }
+
+
+def _figures(report: Report, evaluation: Evaluation) -> list[dict[str, str]]:
+    gamma = evaluation.gamma
+    rows = report.rows()
+    counted = np.asarray(report.triggered_labels) != report.target
+    triggered_scores = np.asarray(report.triggered_scores)[counted]
+    axis = figures.ScoreAxis.fitting(report.clean_scores, triggered_scores, gamma)
+    swept = sweep(np.unique([*axis.edges(201), gamma]), **rows, target=report.target)
+
+    def both(name: str, caption: str, alt: str, draw: Callable[[figures.Palette], Figure]) -> dict[str, str]:
+        light, dark = (figures.svg_data_uri(draw(palette)) for palette in (figures.LIGHT, figures.DARK))
+        return {"name": name, "caption": caption, "alt": alt, "light": light, "dark": dark}
+
+    return [
+        both(
+            "Confidence",
+            "How sure the guard is of each row. Rows to the right of gamma are flagged.",
+            "Histograms of the confidences of clean and triggered rows, with gamma as a vertical line",
+            lambda palette: figures.confidence_histogram(report.clean_scores, triggered_scores, gamma, palette),
+        ),
+        both(
+            "Catching against rejecting",
+            "What every other gamma would have given. The upper left is best; the dot is the gamma in use.",
+            f"ROC curve; the area under it is {evaluation.auroc:.4f}",
+            lambda palette: figures.roc(report.clean_scores, triggered_scores, gamma, palette),
+        ),
+        both(
+            "Gamma",
+            "The guarded victim at other values of gamma, from the same scores. For reading only: gamma is never "
+            "chosen from test rows.",
+            "Clean accuracy and attack success rate against gamma, with the chosen gamma as a vertical line",
+            lambda palette: figures.gamma_sweep(swept, axis, gamma, palette),
+        ),
+    ]
+
+
+def _example(report: Report, example: Example) -> dict[str, Any]:
+    scored = bool(np.isfinite(example.confidence))
+    return {
+        "text": visible(example.text),
+        "kind": "triggered" if example.triggered else "clean",
+        "label": _label(report, example.label),
+        "prediction": _label(report, example.prediction),
+        "confidence": figures.format_confidence(example.confidence) if scored else "could not be scored",
+        "flagged": bool(is_flagged(example.confidence, report.threshold.gamma)),
+    }
+
+
+def visible(text: str) -> str:
+    """The text cut to a readable length, with a code such as ``u200b`` for each character that cannot be seen.
+
+    Zero-width and direction-changing characters make triggers, and they would also garble the page.
+    """
+    shown = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " ..."
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else f"\\u{ord(character):04x}"
+        for character in shown
+    )
+
+
+def _label(report: Report, index: int) -> str:
+    names = report.label_names or ()
+    return visible(names[index]) if 0 <= index < len(names) else str(index)
+
+
+def _rate(rate: Rate) -> dict[str, str]:
+    return {
+        "value": f"{100 * rate.value:.1f}%",
+        "interval": f"{100 * rate.low:.1f} to {100 * rate.high:.1f}",
+        "count": f"{rate.count:,} of {rate.n:,}",
+    }
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _count_unscored(scores: npt.ArrayLike) -> int:
+    return int((~np.isfinite(np.asarray(scores, dtype=np.float64))).sum())
+
+
+def _encodable(html: str) -> str:
+    """Lone surrogates, which a damaged file can smuggle into a name, cannot be written as UTF-8."""
+    return html.encode("utf-8", "replace").decode("utf-8")
