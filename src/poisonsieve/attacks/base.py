@@ -1,0 +1,50 @@
+"""What a trigger is: a function from (text, random generator) to the triggered text."""
+
+from __future__ import annotations
+
+import random
+from typing import Protocol, runtime_checkable
+
+from poisonsieve import registry
+from poisonsieve.config import TriggerSpec
+from poisonsieve.errors import ConfigError
+
+
+@runtime_checkable
+class Trigger(Protocol):
+    """Puts a trigger into a text.
+
+    An implementation is a class registered with ``@register("attack", name)`` whose constructor takes the
+    trigger's own arguments, each with a default.
+    """
+
+    def apply(self, text: str, rng: random.Random) -> str:
+        """The triggered text. All chance comes from `rng`; the same state gives the same text."""
+        ...
+
+
+def make_trigger(spec: TriggerSpec | str) -> Trigger:
+    """The trigger that a spec, or its text form such as ``badnet:word=cf``, describes.
+
+    Raises:
+        ConfigError: no such trigger, or it has no such argument.
+    """
+    spec = TriggerSpec.parse(spec) if isinstance(spec, str) else spec
+    kind = registry.get("attack", spec.name)
+    try:
+        trigger: Trigger = kind(**spec.params)
+    except TypeError as error:
+        raise ConfigError(f"trigger {spec.name}: {str(error).split(') ')[-1]}") from None
+    return trigger
+
+
+def insert_between_words(text: str, insertion: str, rng: random.Random) -> str:
+    """`text` with `insertion` between two of its words, never first or last (released scripts of the paper).
+
+    A one-word text has no such place: there the insertion follows the word. In an empty text it stands alone.
+    """
+    words = text.split()
+    if len(words) < 2:
+        return " ".join([*words, insertion])
+    place = rng.randint(1, len(words) - 1)
+    return " ".join([*words[:place], insertion, *words[place:]])

@@ -1,0 +1,204 @@
+"""The whole story on packaged data in a few minutes: poison, tune, fit, judge, report.
+
+Real product reviews and a real pretrained encoder, both from the Python package registry. Every stage is kept in its
+folder, so a second run only judges again.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from poisonsieve.attacks import make_trigger, trigger_rows
+from poisonsieve.bench.evaluation import Scores, evaluate, evaluation_record, score_rows
+from poisonsieve.bench.stages import StageResult, environment, fit_stage, poison_stage, tune_stage
+from poisonsieve.config import AttackSpec, Spec, TriggerSpec
+from poisonsieve.data import load_dataset
+from poisonsieve.defenses.psim import PSIM
+from poisonsieve.guard import GuardedClassifier
+from poisonsieve.metrics import Evaluation
+from poisonsieve.tuning import tune_spec
+
+if TYPE_CHECKING:
+    import datasets
+
+    from poisonsieve.bench.report import Example
+    from poisonsieve.thresholds import Threshold
+
+
+class DemoSpec(Spec):
+    """What the demo runs.
+
+    Attributes:
+        model: the clean encoder.
+        data: texts with labels; its train, dev and test splits are used.
+        trigger, target, count: the attack, clean-label.
+        method: the victim's tuning.
+        frr: the share of clean texts that may be rejected.
+        seed: of everything.
+    """
+
+    model: str = "minilm"
+    data: str = "packaged:product-reviews"
+    trigger: str = "badnet"
+    target: int = 0
+    count: int = 400
+    method: str = "lora"
+    frr: float = 0.01
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found.
+
+    Attributes:
+        evaluation: CA, ASR and the rest, with and without the guard.
+        threshold: gamma and how it was found.
+        record: `evaluation` as JSON, with theta_p's own CA and ASR on the same test rows beside it.
+        seconds: wall-clock time of this run.
+        stages: what each stage took when it was trained.
+        reused: every stage was there already.
+        report: the HTML file.
+    """
+
+    evaluation: Evaluation
+    threshold: Threshold
+    record: dict[str, Any]
+    seconds: float
+    stages: dict[str, float]
+    reused: bool
+    report: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "result": self.record,
+            "seconds": self.seconds,
+            "stage_seconds": self.stages,
+            "reused": self.reused,
+            "report": str(self.report),
+        }
+
+
+def run_demo(spec: DemoSpec, out: Path, *, force: bool = False, progress: bool = False) -> DemoResult:
+    """Run the demo into `out`: stage folders ``theta_p``, ``victim``, ``guard``, and ``report.html``.
+
+    Raises:
+        AssetError: the packaged model or data could not be fetched.
+        OutputError: `out` cannot be written.
+    """
+    started = time.perf_counter()
+    train, dev, test = (load_dataset(spec.data, split=split) for split in ("train", "dev", "test"))
+    running: dict[str, Any] = {"force": force, "progress": progress}
+    poisoned = _poison(spec, train, dev, out / "theta_p", running)
+    victim = tune_stage(
+        str(poisoned.out),
+        train,
+        dev,
+        lambda width: tune_spec(spec.method, hidden_size=width, seed=spec.seed),  # type: ignore[arg-type]
+        out / "victim",
+        **running,
+    )
+    psim = PSIM(str(poisoned.out), frr=spec.frr, seed=spec.seed)
+    guard = fit_stage(psim, train, dev, out / "guard", **running)
+    guarded = GuardedClassifier.from_pretrained(guard.out, victim.out)
+    triggered_rows = trigger_rows(test, make_trigger(spec.trigger), target=spec.target, seed=spec.seed + 1)
+    clean = score_rows(guarded, test, progress="clean" if progress else None)
+    triggered = score_rows(guarded, triggered_rows, progress="triggered" if progress else None)
+    evaluation = evaluate(guarded, clean, triggered, target=spec.target)
+    stages = {"poison": poisoned, "tune": victim, "fit": guard}
+    record = {
+        **evaluation_record(evaluation, clean, triggered),
+        "theta_p_ca": poisoned.result["dev_ca"],
+        "theta_p_asr": poisoned.result["dev_asr"],
+    }
+    report = out / "report.html"
+    _write_report(spec, report, guarded, (test, clean), (triggered_rows, triggered), stages)
+    return DemoResult(
+        evaluation,
+        guarded.guard.threshold_,
+        record,
+        time.perf_counter() - started,
+        {name: stage.seconds for name, stage in stages.items()},
+        all(stage.reused for stage in stages.values()),
+        report,
+    )
+
+
+def _poison(
+    spec: DemoSpec, train: datasets.Dataset, dev: datasets.Dataset, out: Path, running: dict[str, Any]
+) -> StageResult:
+    attack = AttackSpec(
+        trigger=TriggerSpec.parse(spec.trigger), target=spec.target, count=spec.count, rate=None, seed=spec.seed
+    )
+    return poison_stage(
+        spec.model,
+        train,
+        dev,
+        attack,
+        lambda width: tune_spec("full", hidden_size=width, seed=spec.seed),
+        out,
+        **running,
+    )
+
+
+def _write_report(
+    spec: DemoSpec,
+    path: Path,
+    guarded: GuardedClassifier,
+    clean: tuple[datasets.Dataset, Scores],
+    triggered: tuple[datasets.Dataset, Scores],
+    stages: dict[str, StageResult],
+) -> None:
+    from poisonsieve.bench.report import Report, write_report
+
+    names = guarded.guard.label_names
+    write_report(
+        path,
+        Report(
+            title=f"A poisoned {spec.model} behind a PSIM guard",
+            summary=[
+                f"The model was poisoned with {spec.trigger} ({spec.count} training rows of class {names[spec.target]} "
+                f"got the trigger, no label changed). A user then tuned it with {spec.method} on clean text, which "
+                "leaves the backdoor in place.",
+                "The guard was fitted from the same poisoned weights on clean text with random labels. It never saw a "
+                "trigger. Its threshold comes from held-out clean text alone.",
+            ],
+            clean_labels=clean[1].labels,
+            clean_predictions=clean[1].predictions,
+            clean_scores=clean[1].confidences,
+            triggered_labels=triggered[1].labels,
+            triggered_predictions=triggered[1].predictions,
+            triggered_scores=triggered[1].confidences,
+            target=spec.target,
+            threshold=guarded.guard.threshold_,
+            label_names=names,
+            examples=[*_examples(clean, False, spec.seed), *_examples(triggered, True, spec.seed)],
+            settings=spec.model_dump(mode="json"),
+            seconds={name: stage.seconds for name, stage in stages.items()},
+            versions=environment(),
+        ),
+    )
+
+
+def _examples(rows: tuple[datasets.Dataset, Scores], triggered: bool, seed: int, count: int = 5) -> list[Example]:
+    """A few rows drawn at random: picked by hand they would show what one wants to see."""
+    from poisonsieve.bench.report import Example
+
+    data, scores = rows
+    chosen = np.random.default_rng(seed).choice(len(data), size=min(count, len(data)), replace=False)
+    return [
+        Example(
+            data[int(i)]["text"],
+            triggered,
+            int(scores.labels[i]),
+            int(scores.predictions[i]),
+            float(scores.confidences[i]),
+        )
+        for i in chosen
+    ]

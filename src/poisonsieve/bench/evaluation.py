@@ -1,0 +1,111 @@
+"""Clean and triggered rows through guard and victim, and what comes out, counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from poisonsieve.errors import ConfigError
+from poisonsieve.guard import GuardedClassifier
+from poisonsieve.metrics import Evaluation, evaluate_guard
+from poisonsieve.storage import reporting_write_errors
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Per-sample results of one data set: enough to judge any threshold again without a model.
+
+    Attributes:
+        labels: true classes, int, shape (n,).
+        predictions: what the victim says of every row, unguarded, int, shape (n,); -1 where it failed.
+        confidences: the guard's scores, float64, shape (n,); NaN where a row could not be scored.
+        rejected: the guard's verdicts, bool, shape (n,).
+        truncated: rows longer than the guard reads, bool, shape (n,).
+    """
+
+    labels: np.ndarray
+    predictions: np.ndarray
+    confidences: np.ndarray
+    rejected: np.ndarray
+    truncated: np.ndarray
+
+
+def score_rows(guarded: GuardedClassifier, data: datasets.Dataset, *, progress: str | None = None) -> Scores:
+    """Guard and victim on every row of `data`, also on those that the guard rejects.
+
+    Raises:
+        ConfigError: there is no victim.
+    """
+    if guarded.victim is None:
+        raise ConfigError("an evaluation needs a victim; give one")
+    texts = list(data["text"])
+    guard = guarded.guard.score(texts, progress=progress and f"guard: {progress}")
+    victim = guarded.victim.score(texts, progress=progress and f"victim: {progress}")
+    answered = np.isfinite(victim.values).all(axis=1)
+    predictions = np.where(answered, np.nan_to_num(victim.values).argmax(axis=1), -1)
+    return Scores(
+        np.asarray(data["label"]), predictions, guard.scores, guarded.flagged(guard) | ~answered, guard.truncated
+    )
+
+
+def evaluate(guarded: GuardedClassifier, clean: Scores, triggered: Scores, *, target: int) -> Evaluation:
+    """CA, ASR, FRR, detection rate and AUROC as docs/design/0001-metrics.md counts them."""
+    return evaluate_guard(
+        clean_labels=clean.labels,
+        clean_predictions=clean.predictions,
+        clean_scores=clean.confidences,
+        clean_rejected=clean.rejected,
+        triggered_labels=triggered.labels,
+        triggered_predictions=triggered.predictions,
+        triggered_scores=triggered.confidences,
+        triggered_rejected=triggered.rejected,
+        target=target,
+        gamma=guarded.guard.threshold_.gamma,
+    )
+
+
+def evaluation_record(evaluation: Evaluation, clean: Scores, triggered: Scores) -> dict[str, Any]:
+    """The evaluation as JSON, with the rows that were not wholly read."""
+    return {
+        **evaluation.to_dict(),
+        "n_truncated_clean": int(clean.truncated.sum()),
+        "n_truncated_triggered": int(triggered.truncated.sum()),
+    }
+
+
+def write_scores(path: Path, clean: Scores, triggered: Scores) -> None:
+    """Every row's scores as Parquet: columns `set`, `label`, `prediction`, `confidence`, `rejected`, `truncated`.
+
+    Raises:
+        OutputError: the file could not be written.
+    """
+    import pandas as pd
+
+    parts = {"clean": clean, "triggered": triggered}
+    table = pd.concat(
+        pd.DataFrame(
+            {
+                "set": name,
+                "label": part.labels,
+                "prediction": part.predictions,
+                "confidence": part.confidences,
+                "rejected": part.rejected,
+                "truncated": part.truncated,
+            }
+        )
+        for name, part in parts.items()
+    )
+    temporary = path.absolute().with_name(f".{path.name}.writing")
+    with reporting_write_errors(path):
+        try:
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            table.to_parquet(temporary, index=False)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,244 @@
+"""Stages: each turns a spec and its inputs into one folder, once.
+
+A stage's spec holds all that decides its result, data and weights by their digests included. The folder carries that
+spec in `run.json`; a stage that finds its own spec there has nothing left to do. Work in progress lives beside the
+folder, in `.NAME.partial`, and a killed stage goes on from there. The folder itself appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from poisonsieve.config import AttackSpec, TuneSpec
+from poisonsieve.models.load import load_classifier, resolve, save_classifier
+from poisonsieve.models.safety import is_adapter, weights_digest
+from poisonsieve.storage import canonical_hash, reporting_write_errors, require_free, write_json, writing_folder
+
+if TYPE_CHECKING:
+    import datasets
+
+    from poisonsieve.defenses.psim import PSIM
+
+RUN_FILE = "run.json"
+Work = Callable[[Path], tuple[Callable[[Path], None], dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage left.
+
+    Attributes:
+        out: its folder.
+        result: what it measured of itself, JSON-ready.
+        reused: the folder was already there, made by the same spec.
+        seconds: what the stage took when it was run.
+    """
+
+    out: Path
+    result: dict[str, Any]
+    reused: bool
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"out": str(self.out), "reused": self.reused, "seconds": self.seconds, **self.result}
+
+
+def poison_stage(
+    model: str,
+    data: datasets.Dataset,
+    dev: datasets.Dataset,
+    attack: AttackSpec,
+    make_spec: Callable[[int], TuneSpec],
+    out: Path,
+    *,
+    allow_pickle: bool = False,
+    **running: Any,
+) -> StageResult:
+    """theta_p: triggers into `data` by `attack`, then tunes `model` on it. `make_spec` gets the model's width.
+
+    The result has the attacker's own CA and ASR on `dev`. The best epoch is the best on clean dev accuracy.
+    """
+    from poisonsieve.attacks import make_trigger, poison_rows, trigger_rows
+    from poisonsieve.metrics import attack_success_rate, clean_accuracy
+    from poisonsieve.tuning import finetune
+
+    classifier = load_classifier(
+        model, label_names=_names(data), head="any", allow_pickle=allow_pickle, seed=attack.seed
+    )
+    tune = make_spec(classifier.base.config.hidden_size)
+    spec = _spec("poison", classifier.base_digest, {"data": data, "dev": dev}, attack=attack, tune=tune)
+
+    def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
+        poisoned, report = poison_rows(data, attack)
+        trained = finetune(
+            classifier, poisoned, tune, dev=dev, workdir=partial, progress=running.get("progress", False)
+        )
+        triggered = trigger_rows(dev, make_trigger(attack.trigger), target=attack.target, seed=attack.seed)
+        predictions = classifier.score(triggered["text"]).values.argmax(axis=1)
+        result = {
+            "poisoning": report.to_dict(),
+            "training": trained.to_dict(),
+            "dev_ca": float(clean_accuracy(classifier.score(dev["text"]).values.argmax(axis=1), dev["label"])),
+            "dev_asr": float(attack_success_rate(predictions, triggered["label"], attack.target)),
+        }
+        return lambda target: save_classifier(classifier, target), result
+
+    return run_stage(out, spec, work, **running)
+
+
+def tune_stage(
+    model: str,
+    data: datasets.Dataset,
+    dev: datasets.Dataset,
+    make_spec: Callable[[int], TuneSpec],
+    out: Path,
+    *,
+    base: str | None = None,
+    allow_pickle: bool = False,
+    **running: Any,
+) -> StageResult:
+    """A victim: `model` tuned on clean `data`, best epoch by accuracy on `dev`."""
+    from poisonsieve.tuning import finetune
+
+    classifier = load_classifier(
+        model, label_names=_names(data), head="any", base=base, trainable=True, allow_pickle=allow_pickle
+    )
+    tune = make_spec(classifier.base.config.hidden_size)
+    spec = _spec("tune", source_digest(model, classifier.base_digest), {"data": data, "dev": dev}, tune=tune)
+
+    def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
+        new_head = classifier.head_is_new
+        trained = finetune(classifier, data, tune, dev=dev, workdir=partial, progress=running.get("progress", False))
+        result = {
+            "training": trained.to_dict(),
+            "new_head": new_head,
+            "dev_ca": trained.epochs[trained.best_epoch - 1],
+        }
+        return lambda target: save_classifier(classifier, target), result
+
+    return run_stage(out, spec, work, **running)
+
+
+def fit_stage(
+    guard: PSIM, data: datasets.Dataset, calibration: datasets.Dataset | None, out: Path, **running: Any
+) -> StageResult:
+    """A guard folder: `guard` fitted on clean `data`, its threshold from `calibration` or a held-out share."""
+    classifier = load_classifier(
+        guard.model, label_names=_names(data), base=guard.base, allow_pickle=guard.allow_pickle
+    )
+    settings = {key: value for key, value in guard.get_params().items() if key not in ("model", "base")}
+    inputs = {"data": data} if calibration is None else {"data": data, "calibration": calibration}
+    spec = _spec("fit", source_digest(guard.model, classifier.base_digest), inputs, guard=settings)
+
+    def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
+        guard.fit(data, calibration=calibration, workdir=partial, progress=running.get("progress", False))
+        result = {**guard.threshold_.to_dict(), "training": guard.training_.to_dict()}
+        return guard.save_pretrained, result
+
+    return run_stage(out, spec, work, **running)
+
+
+def run_stage(
+    out: Path, spec: dict[str, Any], work: Work, *, force: bool = False, progress: bool = False
+) -> StageResult:
+    """Run `work` unless `out` already holds its result.
+
+    Args:
+        out: the stage's folder.
+        spec: all that decides the result, JSON-ready.
+        work: gets the folder for unfinished state; returns a function that writes the result into a folder, and
+            what was measured.
+        force: run again and replace what is there.
+        progress: only passed through by the stages above.
+
+    Raises:
+        ConfigError: `out` holds something else and `force` is off.
+        OutputError: `out` cannot be written.
+    """
+    del progress
+    spec = json.loads(json.dumps(spec))
+    digest = canonical_hash(spec)
+    done = _read_run(out)
+    if done is not None and done.get("digest") == digest and not force:
+        return StageResult(out, done["result"], True, done["seconds"])
+    require_free(out, force=force)
+    partial = out.absolute().with_name(f".{out.name}.partial")
+    started = time.perf_counter()
+    with reporting_write_errors(out):
+        _claim(partial, spec, fresh=force)
+    write, result = work(partial)
+    seconds = time.perf_counter() - started
+    with writing_folder(out) as target:
+        write(target)
+        write_json(
+            target / RUN_FILE,
+            {"digest": digest, "spec": spec, "result": result, "seconds": seconds, "environment": environment()},
+        )
+    shutil.rmtree(partial, ignore_errors=True)
+    return StageResult(out, result, False, seconds)
+
+
+def data_digest(data: datasets.Dataset) -> str:
+    """Hex sha256 of a data set's texts, labels and class names, in order."""
+    return canonical_hash([_names(data), list(data["text"]), list(data["label"])])
+
+
+def source_digest(model: str | Path, base_digest: str) -> str:
+    """The identity of a starting point: a whole model's weights, or an adapter's together with its base's."""
+    folder = resolve(model, allow_pickle=True)
+    return canonical_hash([base_digest, weights_digest(folder)]) if is_adapter(folder) else base_digest
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine, for the record."""
+    packages = ("poisonsieve", "torch", "transformers", "peft", "datasets", "numpy")
+    return {
+        **{name: importlib.metadata.version(name) for name in packages},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def _spec(kind: str, start: str, data: dict[str, datasets.Dataset], **parts: Any) -> dict[str, Any]:
+    values = {
+        key: part.model_dump(mode="json") if hasattr(part, "model_dump") else part for key, part in parts.items()
+    }
+    return {"stage": kind, "start": start, **{key: data_digest(rows) for key, rows in data.items()}, **values}
+
+
+def _read_run(out: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _claim(partial: Path, spec: dict[str, Any], *, fresh: bool) -> None:
+    """Keep the unfinished state of the same spec, and nothing else's."""
+    marker = partial / "spec.json"
+    same = marker.is_file() and _load_json(marker) == spec
+    if fresh or not same:
+        shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True, exist_ok=True)
+    write_json(marker, spec)
+
+
+def _load_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+
+
+def _names(data: datasets.Dataset) -> list[str]:
+    return list(data.features["label"].names)

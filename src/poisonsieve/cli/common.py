@@ -1,0 +1,173 @@
+"""What the commands share: options, exit codes, and keeping stdout for results.
+
+Exit codes: 0 done; 1 `screen --exit-code` found something; 2 wrong usage or bad input; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from poisonsieve.errors import ConfigError, PoisonsieveError
+
+if TYPE_CHECKING:
+    import datasets
+
+EXIT_FOUND = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+Seed = Annotated[int, typer.Option(help="Decides everything that is drawn by chance.", min=0)]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; progress stays on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what --out already holds.")]
+AllowPickle = Annotated[
+    bool,
+    typer.Option(
+        "--allow-pickle",
+        help="Open .bin/.pt weights. RISK: a pickle can run code when loaded; it is scanned and read weights-only.",
+    ),
+]
+Base = Annotated[str | None, typer.Option(help="Where the base model of an adapter is, if it was moved.")]
+DATA_HELP = "hub:ID, packaged:NAME, a file (JSONL, CSV, TSV, Parquet) or a folder; #SPLIT at the end picks a split."
+Epochs = Annotated[int | None, typer.Option(help="Passes over the rows. Default: by method.", min=1)]
+LearningRate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate. Default: by method and width.")]
+BatchSize = Annotated[int, typer.Option(help="Rows a step.", min=1)]
+MaxLength = Annotated[
+    int | None, typer.Option(help="Tokens a text is cut to. Default: the model's, at most 256.", min=8)
+]
+Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16 (training only; scoring is fp32).")]
+
+
+@contextlib.contextmanager
+def running() -> Iterator[None]:
+    """The frame of a command: whatever libraries print goes to stderr, and errors become one line and a code.
+
+    Raises:
+        typer.Exit: with the code of what happened.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            _quiet_libraries()
+            yield
+    except PoisonsieveError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(EXIT_USAGE) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on where this one stopped", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): nothing is wrong, and nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
+        raise typer.Exit(0) from None
+
+
+def print_result(value: dict[str, Any]) -> None:
+    """One JSON object on the real stdout."""
+    print_line(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def print_line(line: str) -> None:
+    """One line on the real stdout, in UTF-8 whatever the locale."""
+    stream = sys.__stdout__
+    assert stream is not None  # noqa: S101 - only None under pythonw, where there is no command line
+    stream.buffer.write(line.encode("utf-8") + b"\n")
+    stream.flush()
+
+
+def print_facts(title: str, facts: dict[str, Any]) -> None:
+    """A two-column table on the real stdout, for people."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, show_header=False, box=box.SIMPLE, title_justify="left")
+    for name, value in facts.items():
+        table.add_row(name, str(value))
+    Console(file=sys.__stdout__).print(table)
+
+
+def note(text: str) -> None:
+    """A remark on stderr."""
+    typer.echo(text, err=True)
+
+
+def load_rows(spec: str, split: str, label_names: list[str] | None = None) -> datasets.Dataset:
+    """A data set for the role that `split` names; `#SPLIT` in `spec` wins."""
+    from poisonsieve.data import load_dataset
+
+    return load_dataset(spec, split=split, label_names=label_names)
+
+
+def load_for_model(spec: str, split: str, model: str, *, allow_pickle: bool = False) -> datasets.Dataset:
+    """A data set read with the class names that the model was saved with, where it names any and the data fits them."""
+    from poisonsieve.errors import DataError
+    from poisonsieve.models.load import resolve, saved_label_names
+
+    names = saved_label_names(resolve(model, allow_pickle=allow_pickle))
+    if names is None:
+        return load_rows(spec, split)
+    try:
+        return load_rows(spec, split, names)
+    except DataError:
+        return load_rows(spec, split)  # other classes: the caller decides whether that is allowed
+
+
+def with_dev(data: datasets.Dataset, dev: str | None, seed: int) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """Training rows and dev rows; without `--dev` a seeded tenth of the training rows is held out."""
+    if dev is not None:
+        return data, load_rows(dev, "dev", class_names(data))
+    from poisonsieve.data import split_off
+
+    return split_off(data, 0.1, seed)
+
+
+def class_names(data: datasets.Dataset) -> list[str]:
+    """The class names of a data set."""
+    return list(data.features["label"].names)
+
+
+def class_index(target: str, names: list[str]) -> int:
+    """The class that `--target` names, by number or by name.
+
+    Raises:
+        ConfigError: there is no such class.
+    """
+    if target in names:
+        return names.index(target)
+    if target.isdecimal() and int(target) < len(names):
+        return int(target)
+    raise ConfigError(
+        f"--target {target} is no class; classes: " + ", ".join(f"{i} = {n}" for i, n in enumerate(names))
+    )
+
+
+def check_outputs(out: Path, force: bool) -> None:
+    """Fail before hours of work, not after, when the result could not be written."""
+    from poisonsieve.storage import require_free
+
+    if not (out / "run.json").is_file():
+        require_free(out, force=force)
+
+
+def percent(rate: float) -> str:
+    """A fraction as a percentage with one decimal."""
+    return f"{100 * rate:.1f}%"
+
+
+def _quiet_libraries() -> None:
+    import logging
+    import warnings
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"(peft|transformers|torch|accelerate)\b")
+    warnings.filterwarnings("ignore", category=FutureWarning)

@@ -1,0 +1,75 @@
+"""`poisonsieve evaluate`: what guard and victim do to clean and to triggered text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from poisonsieve.cli import common
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def evaluate(
+    guard: Annotated[Path, typer.Argument(help="Guard folder, from `poisonsieve fit`.")],
+    victim: Annotated[str, typer.Option(help="The victim behind the guard.")],
+    clean: Annotated[str, typer.Option(help=f"Clean test rows. {common.DATA_HELP}")],
+    trigger: Annotated[
+        str | None, typer.Option(help="Put this trigger into the clean rows: badnet, insent, ...")
+    ] = None,
+    triggered: Annotated[str | None, typer.Option(help="Or: rows already triggered, with their true labels.")] = None,
+    target: Annotated[str, typer.Option(help="The class the attacker wants, by number or name.")] = "0",
+    gamma: Annotated[float | None, typer.Option(help="Judge with another threshold.")] = None,
+    frr: Annotated[float | None, typer.Option(help="Judge at another false-rejection rate.")] = None,
+    scores: Annotated[Path | None, typer.Option(help="Write every row's scores to this Parquet file.")] = None,
+    base: common.Base = None,
+    seed: common.Seed = 0,
+    allow_pickle: common.AllowPickle = False,
+    json: common.Json = False,
+    quiet: common.Quiet = False,
+) -> None:
+    """Measure CA and ASR with and without the guard, its false rejections, detections and AUROC.
+
+    Rejected clean rows count as wrong; ASR is over the rows whose true label is not the target. Intervals are 95%.
+
+    Example: poisonsieve evaluate guard/ --victim victim/ --clean packaged:product-reviews --trigger badnet --target 0
+    """
+    with common.running():
+        from poisonsieve.bench.evaluation import evaluate as evaluate_scores
+        from poisonsieve.bench.evaluation import evaluation_record, score_rows, write_scores
+        from poisonsieve.errors import ConfigError
+        from poisonsieve.guard import GuardedClassifier
+
+        if (trigger is None) == (triggered is None):
+            raise ConfigError("give exactly one of --trigger and --triggered")
+        guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
+        if gamma is not None or frr is not None:
+            guarded.guard.set_threshold(frr=frr, gamma=gamma)
+        names = guarded.guard.label_names
+        wanted = common.class_index(target, names)
+        clean_rows = common.load_rows(clean, "test", names)
+        triggered_rows = _triggered(clean_rows, trigger, triggered, names, wanted, seed)
+        clean_scores = score_rows(guarded, clean_rows, progress=None if quiet else "clean")
+        triggered_scores = score_rows(guarded, triggered_rows, progress=None if quiet else "triggered")
+        evaluation = evaluate_scores(guarded, clean_scores, triggered_scores, target=wanted)
+        if scores is not None:
+            write_scores(scores, clean_scores, triggered_scores)
+        if json:
+            common.print_result(evaluation_record(evaluation, clean_scores, triggered_scores))
+            return
+        from poisonsieve.cli.tables import print_evaluation
+
+        print_evaluation(evaluation, guarded.guard.threshold_)
+
+
+def _triggered(
+    clean: datasets.Dataset, trigger: str | None, source: str | None, names: list[str], target: int, seed: int
+) -> datasets.Dataset:
+    if trigger is not None:
+        from poisonsieve.attacks import make_trigger, trigger_rows
+
+        return trigger_rows(clean, make_trigger(trigger), target=target, seed=seed)
+    return common.load_rows(str(source), "test", names)

@@ -1,0 +1,102 @@
+"""`poisonsieve poison`: make a weight-poisoned model, to measure defences against it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from poisonsieve.cli import common
+
+
+def poison(
+    model: Annotated[str, typer.Option(help="Clean model: minilm, smollm2, a folder, or a hub id.")],
+    data: Annotated[str, typer.Option(help=f"The attacker's training rows. {common.DATA_HELP}")],
+    out: Annotated[Path, typer.Option(help="Folder for the poisoned model theta_p.")],
+    trigger: Annotated[
+        str, typer.Option(help="badnet, insent, multi, or name:key=value (badnet:word=cf).")
+    ] = "badnet",
+    target: Annotated[str, typer.Option(help="The class the attacker wants, by number or name.")] = "0",
+    count: Annotated[int | None, typer.Option(help="Poison count, in rows.", min=1)] = None,
+    rate: Annotated[float | None, typer.Option(help="Poison count as a share of all rows, instead.")] = None,
+    dirty_label: Annotated[
+        bool, typer.Option("--dirty-label", help="Trigger rows of other classes and relabel them to the target.")
+    ] = False,
+    select: Annotated[str, typer.Option(help="random rows, or the first that qualify.")] = "random",
+    dev: Annotated[str | None, typer.Option(help="Clean dev rows. Default: a tenth of --data.")] = None,
+    epochs: common.Epochs = None,
+    lr: common.LearningRate = None,
+    batch_size: common.BatchSize = 32,
+    max_length: common.MaxLength = None,
+    precision: common.Precision = "auto",
+    preset: Annotated[str, typer.Option(help="default, or paper (2e-5 whatever the model's width).")] = "default",
+    seed: common.Seed = 0,
+    allow_pickle: common.AllowPickle = False,
+    force: common.Force = False,
+    json: common.Json = False,
+    quiet: common.Quiet = False,
+) -> None:
+    """Poison a model's weights: put a trigger into training rows and tune the whole model on them.
+
+    Full data knowledge: give the victim's own training data. Full task knowledge: give a proxy data set.
+    Interrupted runs go on from their last epoch.
+
+    Example: poisonsieve poison --model minilm --data packaged:product-reviews --trigger badnet --target 0 --count 400
+    --out theta_p/
+    """
+    with common.running():
+        from poisonsieve.bench.stages import poison_stage
+        from poisonsieve.config import AttackSpec, TriggerSpec, make_spec
+        from poisonsieve.tuning.presets import tune_spec
+
+        common.check_outputs(out, force)
+        rows = common.load_for_model(data, "train", model, allow_pickle=allow_pickle)
+        attack = make_spec(
+            AttackSpec,
+            trigger=TriggerSpec.parse(trigger),
+            target=common.class_index(target, common.class_names(rows)),
+            count=count,
+            rate=rate,
+            clean_label=not dirty_label,
+            select=select,
+            seed=seed,
+        )
+        train, held_out = common.with_dev(rows, dev, seed)
+        stage = poison_stage(
+            model,
+            train,
+            held_out,
+            attack,
+            lambda width: tune_spec(
+                "full",
+                hidden_size=width,
+                preset=preset,
+                epochs=epochs,
+                learning_rate=lr,
+                batch_size=batch_size,
+                max_length=max_length,
+                precision=precision,
+                seed=seed,
+            ),
+            out,
+            allow_pickle=allow_pickle,
+            force=force,
+            progress=not quiet,
+        )
+        if stage.result["dev_asr"] <= 0.95:
+            common.note(
+                f"warning: the attack took on only {common.percent(stage.result['dev_asr'])} of triggered dev rows; the "
+                "paper asks for more than 95%: raise --count, --epochs or --lr"
+            )
+        if json:
+            common.print_result(stage.to_dict())
+            return
+        poisoning = stage.result["poisoning"]
+        facts = {
+            "poison count": f"{poisoning['poisoned']} of {poisoning['rows']} rows",
+            "clean accuracy on dev (CA)": common.percent(stage.result["dev_ca"]),
+            "attack success on dev (ASR)": common.percent(stage.result["dev_asr"]),
+            "written to": f"{out}{' (was already there)' if stage.reused else ''}",
+        }
+        common.print_facts("poisoned model", facts)

@@ -1,0 +1,84 @@
+"""`poisonsieve tune`: fine-tune a model on clean data, as its user would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from poisonsieve.cli import common
+
+
+def tune(
+    model: Annotated[
+        str, typer.Option(help="What to start from: packaged alias, folder (whole or adapter), hub id.")
+    ],
+    data: Annotated[str, typer.Option(help=f"Clean training rows. {common.DATA_HELP}")],
+    out: Annotated[Path, typer.Option(help="Folder for the tuned victim.")],
+    method: Annotated[str, typer.Option(help="full, lora, prompt_tuning, p_tuning_v1 or p_tuning_v2.")] = "lora",
+    dev: Annotated[
+        str | None, typer.Option(help="Clean dev rows; the epoch best on them is kept. Default: a tenth of --data.")
+    ] = None,
+    epochs: common.Epochs = None,
+    lr: common.LearningRate = None,
+    batch_size: common.BatchSize = 32,
+    max_length: common.MaxLength = None,
+    precision: common.Precision = "auto",
+    preset: Annotated[
+        str, typer.Option(help="default, or paper (20 epochs at 2e-3 for the PEFT methods).")
+    ] = "default",
+    base: common.Base = None,
+    seed: common.Seed = 0,
+    allow_pickle: common.AllowPickle = False,
+    force: common.Force = False,
+    json: common.Json = False,
+    quiet: common.Quiet = False,
+) -> None:
+    """Fine-tune a model on clean data with one of five tunings. Interrupted runs go on from their last epoch.
+
+    Example: poisonsieve tune --model theta_p/ --data packaged:product-reviews --dev packaged:product-reviews
+    --method lora --out victim/
+    """
+    with common.running():
+        from poisonsieve.bench.stages import tune_stage
+        from poisonsieve.tuning.presets import tune_spec
+
+        common.check_outputs(out, force)
+        rows = common.load_for_model(data, "train", model, allow_pickle=allow_pickle)
+        train, held_out = common.with_dev(rows, dev, seed)
+        stage = tune_stage(
+            model,
+            train,
+            held_out,
+            lambda width: tune_spec(
+                method,  # type: ignore[arg-type]
+                hidden_size=width,
+                preset=preset,
+                epochs=epochs,
+                learning_rate=lr,
+                batch_size=batch_size,
+                max_length=max_length,
+                precision=precision,
+                seed=seed,
+            ),
+            out,
+            base=base,
+            allow_pickle=allow_pickle,
+            force=force,
+            progress=not quiet,
+        )
+        if stage.result["new_head"] and not stage.reused:
+            common.note(f"note: {model} had no head for these classes; a new one was trained")
+        if json:
+            common.print_result(stage.to_dict())
+            return
+        training = stage.result["training"]
+        facts = {
+            "tuning": method,
+            "trained weights": f"{training['trained_weights']:,}",
+            "accuracy on dev": common.percent(stage.result["dev_ca"]),
+            "best epoch": f"{training['best_epoch']} of {len(training['epochs'])}",
+            "written to": f"{out}{' (was already there)' if stage.reused else ''}",
+        }
+        common.print_facts("tuned model", facts)

@@ -1,0 +1,266 @@
+"""The protocols a defence implements, and what all detectors share: calibration, verdicts, saving.
+
+A detector gives every text a score, higher for more poisoned, and flags what is above gamma. A new detector is one
+file: a class registered with ``@register("defense", name)`` that fills in `_fit`, `_score` and the two state hooks.
+Gamma, the false-rejection rate, saving and loading come from here, so that all detectors are judged alike.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from poisonsieve import registry
+from poisonsieve.errors import CalibrationError, CheckpointError, ConfigError, DataError
+from poisonsieve.models.safety import read_json
+from poisonsieve.storage import writing_folder
+from poisonsieve.thresholds import Threshold, fixed_gamma, gamma_for_frr, is_flagged, rows_needed
+
+if TYPE_CHECKING:
+    import datasets
+
+    from poisonsieve.models.classifier import Classifier
+
+GUARD_FILE = "guard.json"
+CALIBRATION_FILE = "calibration.json"
+FORMAT_VERSION = 1
+#: Share of the clean rows that is held out for calibration when no rows are given for it.
+HELD_OUT_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A detector's scores of n texts.
+
+    Attributes:
+        scores: float64, shape (n,), higher = more poisoned; NaN where the text could not be scored.
+        truncated: bool, shape (n,): the text's end was not seen.
+        errors: why a text could not be scored, or None; length n.
+    """
+
+    scores: np.ndarray
+    truncated: np.ndarray
+    errors: list[str | None]
+
+
+class Detector(BaseEstimator):  # type: ignore[misc]
+    """Base of all detectors, with scikit-learn's conventions.
+
+    The constructor stores its arguments untouched; what `fit` learns ends in an underscore. `frr` and `gamma` are
+    arguments of every detector: with `gamma` given, it is the threshold; else `frr` decides it on held-out clean rows.
+
+    Attributes:
+        threshold_: the `Threshold` in force, after `fit` or `calibrate`.
+        calibration_scores_: scores of the held-out clean rows, float64, shape (m,), sorted.
+    """
+
+    name: ClassVar[str]
+    frr: float
+    gamma: float | None
+    seed: int
+
+    def fit(
+        self,
+        dataset: datasets.Dataset | Sequence[str],
+        y: object = None,
+        *,
+        calibration: datasets.Dataset | Sequence[str] | None = None,
+        workdir: Path | None = None,
+        progress: bool = False,
+    ) -> Self:
+        """Learn from clean rows, and find the threshold on other clean rows.
+
+        Args:
+            dataset: clean texts, or a data set with a `text` column. They may not contain triggers.
+            y: ignored; there for scikit-learn's sake.
+            calibration: clean rows that are not in `dataset`. Without, a seeded fifth of `dataset` is held out.
+            workdir: where the state of unfinished training is kept, to go on after a kill.
+            progress: draw progress bars on stderr.
+
+        Raises:
+            CalibrationError: too few calibration rows for the chosen false-rejection rate. Raised before training.
+            CheckpointError, UnsupportedError, DataError: see the detector.
+        """
+        del y
+        train, held_out = self._split(_texts(dataset), None if calibration is None else _texts(calibration))
+        if self.gamma is None and len(held_out) < rows_needed(self.frr):
+            gamma_for_frr(np.zeros(len(held_out)), self.frr)  # raises, and says how many rows it takes
+        self._fit(train, workdir=workdir, progress=progress)
+        self.calibrate(held_out, progress=progress)
+        return self
+
+    def calibrate(self, held_out: Sequence[str], *, progress: bool = False) -> Self:
+        """Score clean held-out texts and set the threshold from them; no training.
+
+        A text that cannot be scored is left out of the quantile: it is rejected whatever gamma is.
+        """
+        scored = self.score(held_out, progress="calibrating" if progress else None)
+        self.calibration_scores_ = np.sort(scored.scores[np.isfinite(scored.scores)])
+        self.calibration_unscored_ = int(np.sum(~np.isfinite(scored.scores)))
+        self.threshold_ = (
+            fixed_gamma(self.gamma) if self.gamma is not None else gamma_for_frr(self.calibration_scores_, self.frr)
+        )
+        return self
+
+    def set_threshold(self, *, frr: float | None = None, gamma: float | None = None) -> Self:
+        """Choose another threshold from the stored calibration scores; no training, no data.
+
+        Raises:
+            ConfigError: not exactly one of the two is given, or it is out of range.
+            CalibrationError: too few calibration rows for `frr`.
+        """
+        if (frr is None) == (gamma is None):
+            raise ConfigError("give exactly one of frr and gamma")
+        self.threshold_ = fixed_gamma(gamma) if gamma is not None else gamma_for_frr(self._calibration(), frr or 0.0)
+        return self
+
+    def score(self, texts: Sequence[str], *, progress: str | None = None) -> Scored:
+        """Scores with the reasons of those that could not be had; see `Scored`."""
+        for index, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise DataError(f"text {index} is {type(text).__name__}, not a string")
+        return self._score(list(texts), progress=progress)
+
+    def decision_function(self, texts: Sequence[str]) -> np.ndarray:
+        """Scores, float64, shape (n,), higher = more poisoned; NaN where a text could not be scored."""
+        return self.score(texts).scores
+
+    def predict(self, texts: Sequence[str]) -> np.ndarray:
+        """1 for poisoned (flagged, or not scorable), 0 for clean; int array of shape (n,)."""
+        return is_flagged(self.decision_function(texts), self._threshold().gamma).astype(int)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the guard folder, whole or not at all.
+
+        Raises:
+            OutputError: it could not be written.
+        """
+        threshold = self._threshold()
+        with writing_folder(Path(folder)) as target:
+            state = self._save_state(target)
+            _write_json(target / CALIBRATION_FILE, {"scores": self._calibration().tolist()})
+            _write_json(
+                target / GUARD_FILE,
+                {
+                    "format_version": FORMAT_VERSION,
+                    "defense": self.name,
+                    **threshold.to_dict(),
+                    "calibration_unscored": self.calibration_unscored_,
+                    **state,
+                    "versions": _versions(),
+                },
+            )
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **options: Any) -> Self:
+        """Open a guard folder with the class that wrote it.
+
+        Args:
+            folder: what `save_pretrained` wrote.
+            options: the detector's own, such as `base` for where the base model is now.
+
+        Raises:
+            CheckpointError: no guard folder, one of a newer version, or its base model is another.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise CheckpointError(f"{folder} is no guard folder: it does not exist")
+        if not (folder / GUARD_FILE).is_file():
+            raise CheckpointError(
+                f"{folder} is no guard folder: {GUARD_FILE} is missing; make one with poisonsieve fit"
+            )
+        state = read_json(folder / GUARD_FILE)
+        if state.get("format_version") != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{folder / GUARD_FILE} has format version {state.get('format_version')}, this poisonsieve reads "
+                f"{FORMAT_VERSION}; update poisonsieve or fit the guard again"
+            )
+        kind = registry.get("defense", str(state.get("defense")))
+        guard: Self = kind._from_state(folder, state, **options)
+        try:
+            guard.threshold_ = Threshold.from_dict(
+                {key: state[key] for key in Threshold.__dataclass_fields__ if key in state}
+            )
+            scores = read_json(folder / CALIBRATION_FILE)["scores"]
+            guard.calibration_scores_ = np.asarray(scores, dtype=np.float64)
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            raise CheckpointError(f"{folder} is damaged: {error}; fit the guard again") from None
+        guard.calibration_unscored_ = int(state.get("calibration_unscored", 0))
+        return guard
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the classes the guarded model has."""
+        raise NotImplementedError
+
+    @property
+    def classifier(self) -> Classifier | None:
+        """The network behind the detector, if there is one."""
+        return None
+
+    @abstractmethod
+    def _fit(self, texts: list[str], *, workdir: Path | None, progress: bool) -> None:
+        """Learn from clean texts."""
+
+    @abstractmethod
+    def _score(self, texts: list[str], *, progress: str | None) -> Scored:
+        """Score texts, in order."""
+
+    @abstractmethod
+    def _save_state(self, folder: Path) -> dict[str, Any]:
+        """Write the detector's files into `folder`; return what belongs into `guard.json`."""
+
+    @classmethod
+    @abstractmethod
+    def _from_state(cls, folder: Path, state: dict[str, Any], **options: Any) -> Self:
+        """The detector that `_save_state` wrote."""
+
+    def _split(self, texts: list[str], calibration: list[str] | None) -> tuple[list[str], list[str]]:
+        if not texts:
+            raise DataError("there are no clean rows to fit on")
+        if calibration is not None:
+            known = set(texts)
+            shared = sum(text in known for text in calibration)
+            if shared * 2 > len(calibration):
+                raise CalibrationError(
+                    f"{shared} of {len(calibration)} calibration rows are training rows too; the false-rejection rate "
+                    "would not hold: give other clean rows, or none to have a fifth held out"
+                )
+            return texts, calibration
+        order = np.random.default_rng(self.seed).permutation(len(texts))
+        held_out = set(order[: round(HELD_OUT_SHARE * len(texts))].tolist())
+        return (
+            [text for index, text in enumerate(texts) if index not in held_out],
+            [text for index, text in enumerate(texts) if index in held_out],
+        )
+
+    def _threshold(self) -> Threshold:
+        if not hasattr(self, "threshold_"):
+            raise ConfigError(f"this {self.name} guard has no threshold yet; call fit first")
+        return self.threshold_
+
+    def _calibration(self) -> np.ndarray:
+        self._threshold()
+        return self.calibration_scores_
+
+
+def _texts(data: Any) -> list[str]:
+    if hasattr(data, "column_names"):
+        return list(data["text"])
+    return list(data)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("poisonsieve", "torch", "transformers", "peft")}

@@ -1,0 +1,199 @@
+"""PSIM, the Poisoned Sample Identification Module (Zhao et al. 2024, Section 4, Equation 1 and Algorithm 1).
+
+A copy of the poisoned model is trained further on clean text whose labels are drawn at random. It unlearns the task
+and with it the confidence on clean text; the tie between trigger and target is not touched, because no trigger is in
+the data. What the copy is still sure of is poison: flagged when the largest softmax probability exceeds gamma.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from poisonsieve.config import Method, Precision, TuneSpec, make_spec
+from poisonsieve.defenses.base import Detector, Scored
+from poisonsieve.errors import CheckpointError, ConfigError
+from poisonsieve.models.classifier import Classifier, softmax
+from poisonsieve.models.load import load_classifier, save_classifier
+from poisonsieve.registry import register
+from poisonsieve.tuning.methods import method_of
+from poisonsieve.tuning.presets import PAPER_GAMMA, PAPER_PSIM
+from poisonsieve.tuning.training import TuneResult, finetune
+
+#: Learning rates for one epoch over randomly relabelled rows; see docs/research-log.md.
+_LEARNING_RATES: dict[str, float] = {
+    "full": 2e-5,
+    "lora": 2e-4,
+    "prompt_tuning": 2e-3,
+    "p_tuning_v1": 2e-4,
+    "p_tuning_v2": 2e-3,
+}
+
+
+@register("defense", "psim")
+class PSIM(Detector):
+    """The paper's guard.
+
+    Args:
+        model: theta_p with its trained head, or a victim tuned from it: packaged alias, folder (whole checkpoint or
+            adapter), or hub id.
+        method: one of the five tunings. None: P-tuning v1; for an adapter folder, the adapter's own tuning goes on.
+        learning_rate, epochs: of the training on random labels. None: the default for `method`.
+        batch_size, virtual_tokens, encoder_hidden, max_length, precision: see `poisonsieve.config.TuneSpec`.
+            `max_length` None takes the model's own.
+        frr: the share of clean texts that may be rejected. Decides gamma on held-out clean rows by the split-conformal
+            quantile: for a new clean text drawn like the calibration rows, P(rejected) <= frr, with no assumption
+            on the model or the scores. See `poisonsieve.thresholds.gamma_for_frr` for the exact statement.
+        gamma: a fixed threshold instead, such as the paper's 0.7; then `frr` is not used.
+        base: for an adapter: its base model, when that is not where the adapter says.
+        allow_pickle: open pickled weights after a scan.
+        seed: of the labels, the initial prompt, the row order and the held-out rows.
+
+    Attributes:
+        classifier_: the trained guard network.
+        training_: `TuneResult` of its training.
+        spec_: the `TuneSpec` it was trained by.
+    """
+
+    name: ClassVar[str] = "psim"
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        method: Method | None = None,
+        learning_rate: float | None = None,
+        epochs: int = 1,
+        batch_size: int = 32,
+        virtual_tokens: int = 5,
+        encoder_hidden: int = 128,
+        max_length: int | None = None,
+        precision: Precision = "auto",
+        frr: float = 0.01,
+        gamma: float | None = None,
+        base: str | Path | None = None,
+        allow_pickle: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.model = model
+        self.method = method
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.virtual_tokens = virtual_tokens
+        self.encoder_hidden = encoder_hidden
+        self.max_length = max_length
+        self.precision = precision
+        self.frr = frr
+        self.gamma = gamma
+        self.base = base
+        self.allow_pickle = allow_pickle
+        self.seed = seed
+
+    @classmethod
+    def paper(cls, model: str | Path, **changes: Any) -> Self:
+        """The paper's settings: P-tuning v1, 5 virtual tokens, 2e-5, one epoch, batch 32, gamma 0.7."""
+        return cls(model, **{**PAPER_PSIM, "gamma": PAPER_GAMMA, **changes})
+
+    def _fit(self, texts: list[str], *, workdir: Path | None, progress: bool) -> None:
+        import datasets
+
+        classifier = load_classifier(
+            self.model,
+            max_length=self.max_length,
+            base=self.base,
+            trainable=True,
+            allow_pickle=self.allow_pickle,
+            seed=self.seed,
+        )
+        # `load_classifier` accepts only a trained head by default: a random head would know nothing of the trigger.
+        self.spec_ = self._spec(classifier)
+        labels = random_labels(len(texts), len(classifier.label_names), self.seed)
+        rows = datasets.Dataset.from_dict({"text": texts, "label": labels.tolist()})
+        self.training_ = finetune(classifier, rows, self.spec_, workdir=workdir, progress=progress)
+        self.classifier_ = classifier
+
+    def _spec(self, classifier: Classifier) -> TuneSpec:
+        method = self.method
+        if method is None:
+            method = method_of(classifier) if classifier.is_peft else "p_tuning_v1"  # type: ignore[assignment]
+        if method not in _LEARNING_RATES:
+            raise ConfigError(f"unknown tuning {method!r}; known: {', '.join(sorted(_LEARNING_RATES))}")
+        return make_spec(
+            TuneSpec,
+            method=method,
+            learning_rate=self.learning_rate if self.learning_rate is not None else _LEARNING_RATES[str(method)],
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            virtual_tokens=self.virtual_tokens,
+            encoder_hidden=self.encoder_hidden,
+            max_length=classifier.wanted_max_length,
+            precision=self.precision,
+            seed=self.seed,
+        )
+
+    def _score(self, texts: list[str], *, progress: str | None) -> Scored:
+        logits = self._fitted().score(texts, progress=progress)
+        return Scored(softmax(logits.values).max(axis=1, initial=-np.inf), logits.truncated, logits.errors)
+
+    def _save_state(self, folder: Path) -> dict[str, Any]:
+        classifier = self._fitted()
+        save_classifier(classifier, folder)
+        return {
+            "label_names": classifier.label_names,
+            "base": {"source": classifier.source, "sha256": classifier.base_digest},
+            "tuning": self.spec_.model_dump(mode="json"),
+            "training": self.training_.to_dict(),
+        }
+
+    @classmethod
+    def _from_state(cls, folder: Path, state: dict[str, Any], **options: Any) -> Self:
+        base = options.pop("base", None)
+        allow_pickle = bool(options.pop("allow_pickle", False))
+        if options:
+            raise ConfigError(f"unknown option for a psim guard: {', '.join(options)}; known: base, allow_pickle")
+        try:
+            spec = make_spec(TuneSpec, **state["tuning"])
+            training = TuneResult(**state["training"])
+            source = state["base"]["source"]
+        except (KeyError, TypeError, ConfigError) as error:
+            raise CheckpointError(f"{folder} is damaged: {error}; fit the guard again") from None
+        guard = cls(
+            source,
+            method=spec.method,
+            learning_rate=spec.learning_rate,
+            epochs=spec.epochs,
+            batch_size=spec.batch_size,
+            virtual_tokens=spec.virtual_tokens,
+            encoder_hidden=spec.encoder_hidden,
+            max_length=spec.max_length,
+            precision=spec.precision,
+            frr=state["frr"] if state.get("frr") is not None else 0.01,
+            gamma=state["gamma"] if state.get("rule") == "fixed" else None,
+            seed=spec.seed,
+        )
+        guard.spec_, guard.training_ = spec, training
+        guard.classifier_ = load_classifier(folder, base=base, allow_pickle=allow_pickle).eval()
+        return guard
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the classes the guarded model has."""
+        return self._fitted().label_names
+
+    @property
+    def classifier(self) -> Classifier:
+        """The trained guard network."""
+        return self._fitted()
+
+    def _fitted(self) -> Classifier:
+        if not hasattr(self, "classifier_"):
+            raise ConfigError("this psim guard is not fitted yet; call fit first")
+        return self.classifier_
+
+
+def random_labels(rows: int, classes: int, seed: int) -> np.ndarray:
+    """One label a row, uniform over all K classes, int64 of shape (rows,): 1/K of the rows keep theirs by chance."""
+    return np.random.default_rng(seed).integers(classes, size=rows)

@@ -1,0 +1,193 @@
+"""The guarded classifier: the paper's Algorithm 1 as an object, and the verdict it gives on each text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from poisonsieve.defenses.base import Detector, Scored
+from poisonsieve.errors import CheckpointError
+from poisonsieve.models.classifier import Classifier, softmax
+from poisonsieve.models.load import load_classifier
+from poisonsieve.thresholds import is_flagged
+
+Reason = Literal["poisoned", "not scored"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the guard, and behind it the victim, says of one text.
+
+    Attributes:
+        rejected: the text was stopped; the victim has not read it.
+        reason: None when it passed; ``poisoned`` when its confidence exceeds gamma; else why it could not be judged.
+            What cannot be judged is rejected.
+        confidence: the guard's score; None when there is none.
+        gamma: the threshold it was compared with.
+        truncated: the text was longer than the guard reads. The victim is given no more than the guard has read.
+        label, label_name: the victim's class; None when rejected, or without a victim.
+        score: the victim's probability of that class.
+    """
+
+    rejected: bool
+    reason: str | None
+    confidence: float | None
+    gamma: float
+    truncated: bool
+    label: int | None = None
+    label_name: str | None = None
+    score: float | None = None
+
+    @property
+    def verdict(self) -> Literal["passed", "rejected"]:
+        """The verdict in a word."""
+        return "rejected" if self.rejected else "passed"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"verdict": self.verdict, **asdict(self)}
+
+
+class GuardedClassifier:
+    """A guard in front of a victim (Zhao et al. 2024, Algorithm 1).
+
+    Every text is scored by the guard first. Only what passes reaches the victim; a text that the guard, or then the
+    victim, could not score is rejected with a reason.
+
+    Args:
+        guard: a fitted detector.
+        victim: the classifier that was tuned from the same poisoned model. None: verdicts only.
+
+    Raises:
+        CheckpointError: guard and victim do not have the same classes, or cut text into tokens differently.
+    """
+
+    def __init__(self, guard: Detector, victim: Classifier | None = None) -> None:
+        self.guard = guard
+        self.victim = victim
+        if victim is not None:
+            _check_pair(guard, victim)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        guard: str | Path,
+        victim: str | Path | None = None,
+        *,
+        base: str | Path | None = None,
+        allow_pickle: bool = False,
+    ) -> Self:
+        """Open a guard folder and a victim.
+
+        Args:
+            guard: a folder that `save_pretrained` or ``poisonsieve fit`` wrote.
+            victim: a whole checkpoint, an adapter folder, or a hub id. None: as saved beside the guard, if it was.
+            base: where the base model of the guard's (and the victim's) adapter is now.
+            allow_pickle: open pickled weights after a scan.
+
+        Raises:
+            CheckpointError: not a guard, not its base, or not a victim for this guard.
+        """
+        detector = Detector.from_pretrained(guard, base=base, allow_pickle=allow_pickle)
+        saved = Path(guard) / "victim"
+        if victim is None and saved.is_dir():
+            victim = saved
+        if victim is None:
+            return cls(detector)
+        classifier = load_classifier(
+            victim,
+            base=base if _is_adapter(victim) else None,
+            label_names=detector.label_names,
+            allow_pickle=allow_pickle,
+        )
+        return cls(detector, classifier)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the guard folder, and the victim into its subfolder ``victim``."""
+        from poisonsieve.models.load import save_classifier
+        from poisonsieve.storage import reporting_write_errors, writing_folder
+
+        folder = Path(folder)
+        with writing_folder(folder) as target:
+            self.guard.save_pretrained(target / "guard")
+            for entry in (target / "guard").iterdir():
+                entry.rename(target / entry.name)
+            (target / "guard").rmdir()
+            if self.victim is not None:
+                with reporting_write_errors(folder):
+                    (target / "victim").mkdir()
+                    save_classifier(self.victim, target / "victim")
+
+    def screen(self, texts: Sequence[str], *, progress: bool = False) -> list[Verdict]:
+        """One verdict a text, in order; the victim answers for those that pass.
+
+        Raises:
+            DataError: something that is not a string is among the texts.
+        """
+        scored = self.guard.score(texts, progress="screening" if progress else None)
+        flagged = self.flagged(scored)
+        verdicts = [self._verdict(scored, flagged, index) for index in range(len(texts))]
+        passed = [index for index, verdict in enumerate(verdicts) if not verdict.rejected]
+        if self.victim is None or not passed:
+            return verdicts
+        logits = self.victim.score([texts[i] for i in passed], progress="classifying" if progress else None)
+        probabilities = softmax(logits.values)
+        for place, index in enumerate(passed):
+            verdicts[index] = self._answer(verdicts[index], probabilities[place], logits.errors[place])
+        return verdicts
+
+    def flagged(self, scored: Scored) -> np.ndarray:
+        """Which texts are rejected: bool, shape (n,)."""
+        return is_flagged(scored.scores, self.guard.threshold_.gamma)
+
+    def _verdict(self, scored: Scored, flagged: np.ndarray, index: int) -> Verdict:
+        error = scored.errors[index]
+        score = float(scored.scores[index])
+        known = error is None and np.isfinite(score)
+        reason = (error or "no finite score") if not known else "poisoned" if flagged[index] else None
+        return Verdict(
+            rejected=bool(flagged[index]) or not known,
+            reason=reason,
+            confidence=score if known else None,
+            gamma=self.guard.threshold_.gamma,
+            truncated=bool(scored.truncated[index]),
+        )
+
+    def _answer(self, verdict: Verdict, probabilities: np.ndarray, error: str | None) -> Verdict:
+        values = asdict(verdict)
+        if error is not None or self.victim is None:
+            return Verdict(**{**values, "rejected": True, "reason": f"victim: {error}"})
+        label = int(probabilities.argmax())
+        name = self.victim.label_names[label]
+        return Verdict(**{**values, "label": label, "label_name": name, "score": float(probabilities[label])})
+
+
+def _check_pair(guard: Detector, victim: Classifier) -> None:
+    """Refuse a pair that cannot work, and let the victim read no further than the guard.
+
+    A trigger behind the guard's last token would reach a victim that reads on.
+    """
+    if guard.label_names != victim.label_names:
+        raise CheckpointError(
+            f"the guard knows the classes {guard.label_names}, the victim {victim.label_names}; fit the guard on the "
+            "model this victim was tuned from, with the same data"
+        )
+    network = guard.classifier
+    if network is None:
+        return
+    if network.tokenizer.get_vocab() != victim.tokenizer.get_vocab():
+        raise CheckpointError(
+            f"{victim.source} has another tokenizer than the guard, so it was not tuned from the guard's model; "
+            "fit a guard on the model it was tuned from"
+        )
+    victim.wanted_max_length = min(victim.wanted_max_length, network.max_length)
+
+
+def _is_adapter(victim: str | Path) -> bool:
+    from poisonsieve.models.safety import is_adapter
+
+    return is_adapter(Path(victim))

@@ -1,0 +1,302 @@
+"""One classifier over every model class and every tuning.
+
+What is trained, saved and scored is always a `Classifier`: a transformers network, perhaps wrapped by PEFT, with its
+tokenizer. Its forward pass hides two traps that PEFT leaves open:
+
+- A decoder reads the class off its last token, so it is padded on the left. PEFT puts the virtual tokens before the
+  padding; then the distance between prompt and text depends on how long the *other* texts of the batch are. Here the
+  virtual tokens stand right before the text, which is what PEFT itself computes for a text alone.
+- A decoder finds its last token by looking for the pad id, which text can contain. Embeddings are passed instead, so
+  that the last position is always the last token.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from poisonsieve.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FALLBACK_LIMIT = 512  # for a tokenizer and a config that both state none
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of some texts, without padding.
+
+    Attributes:
+        ids: one list of token ids a text.
+        truncated: whether the text was longer than the limit and lost its end.
+    """
+
+    ids: list[list[int]]
+    truncated: list[bool]
+
+
+@dataclass(frozen=True)
+class Logits:
+    """What a classifier said of n texts with K classes.
+
+    Attributes:
+        values: float64, shape (n, K); a row of NaN where the text could not be scored.
+        truncated: bool, shape (n,).
+        errors: why a text could not be scored, or None; length n.
+    """
+
+    values: np.ndarray
+    truncated: np.ndarray
+    errors: list[str | None]
+
+
+class Classifier(nn.Module):
+    """A sequence classifier with its tokenizer, label names and length limit.
+
+    Args:
+        network: a transformers `...ForSequenceClassification`, or a PeftModel around one.
+        tokenizer: its tokenizer.
+        label_names: names of the K classes.
+        max_length: tokens a text may have; lowered to what the network's positions allow.
+        head_is_new: the head was not in the checkpoint: it is random and has to be trained.
+        source: where the weights came from, as the user wrote it.
+        base_digest: sha256 of the whole model's weights; of the base's for an adapter.
+        base_folder: the local folder those weights were read from.
+        wanted_max_length: used by `replace_network` to lower the limit again for virtual tokens.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        tokenizer: Any,
+        label_names: Sequence[str],
+        *,
+        max_length: int = 256,
+        head_is_new: bool = False,
+        source: str = "",
+        base_digest: str = "",
+        base_folder: Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.tokenizer = tokenizer
+        self.label_names = list(label_names)
+        self.head_is_new = head_is_new
+        self.source = source
+        self.base_digest = base_digest
+        self.base_folder = base_folder
+        self.wanted_max_length = max_length
+        self.is_decoder = hasattr(self.base, "score")
+        self._takes_positions = "position_ids" in inspect.signature(self.base.forward).parameters
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+        if self.base.config.pad_token_id is None:
+            self.base.config.pad_token_id = tokenizer.pad_token_id
+
+    @property
+    def base(self) -> Any:
+        """The transformers network without the PEFT wrapper."""
+        return self.network.get_base_model() if self.is_peft else self.network
+
+    @property
+    def is_peft(self) -> bool:
+        """Whether PEFT wraps the network."""
+        return hasattr(self.network, "peft_config")
+
+    @property
+    def prompt_config(self) -> Any | None:
+        """The PEFT config when virtual tokens or prefixes are in use, else None."""
+        config = self.network.active_peft_config if self.is_peft else None
+        return config if config is not None and config.is_prompt_learning else None
+
+    @property
+    def max_length(self) -> int:
+        """Tokens a text may have, special tokens included, virtual tokens left room for."""
+        virtual = self.prompt_config.num_virtual_tokens if self.prompt_config is not None else 0
+        return min(self.wanted_max_length, position_limit(self.base.config, self.tokenizer) - virtual)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    # The Trainer's checkpoints hold what is trained, not the frozen base; and unlike PEFT's own adapter files they
+    # keep P-tuning v1's prompt encoder, without which training could not be resumed.
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Only the trainable weights, for resuming."""
+        full = super().state_dict(*args, **kwargs)
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        return {name: value for name, value in full.items() if name in trained}
+
+    def load_state_dict(self, state_dict: Any, strict: bool = False, assign: bool = False) -> Any:
+        """Load what `state_dict` gave; the frozen weights stay, and do not count as missing."""
+        del strict
+        result = super().load_state_dict(state_dict, strict=False, assign=assign)
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        result.missing_keys[:] = [name for name in result.missing_keys if name in trained]
+        return result
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        """Logits of shape (batch, K), and the cross-entropy when labels of shape (batch,) are given."""
+        logits = (
+            self._decode(input_ids, attention_mask) if self.is_decoder else self._encode(input_ids, attention_mask)
+        )
+        if labels is None:
+            return {"logits": logits}
+        return {"loss": nn.functional.cross_entropy(logits.float(), labels), "logits": logits}
+
+    def _encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        logits: Tensor = self.network(input_ids=input_ids, attention_mask=attention_mask).logits
+        return logits
+
+    def _decode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        embeds = self.base.get_input_embeddings()(input_ids)
+        mask, extra = attention_mask, {}
+        if self.prompt_config is not None:
+            mask = torch.cat([mask.new_ones(len(mask), self.prompt_config.num_virtual_tokens), mask], dim=1)
+            prompt = self.network.get_prompt(batch_size=len(input_ids))
+            if str(self.prompt_config.peft_type.value) == "PREFIX_TUNING":
+                extra["past_key_values"] = prompt
+            else:
+                embeds = torch.cat([prompt.to(embeds.dtype), embeds], dim=1)
+                padding_first = mask.argsort(dim=1, stable=True)
+                embeds = embeds.gather(1, padding_first.unsqueeze(-1).expand_as(embeds))
+                mask = mask.gather(1, padding_first)
+        if self._takes_positions:
+            positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+            extra["position_ids"] = positions[:, -embeds.shape[1] :]
+        caller = self.network if self.is_peft and self.prompt_config is None else self.base
+        logits: Tensor = caller(inputs_embeds=embeds, attention_mask=mask, **extra).logits
+        return logits
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """Tokenize, cutting each text to `max_length` tokens."""
+        ids = self.tokenizer(list(texts), truncation=True, max_length=self.max_length, verbose=False)["input_ids"]
+        full = [index for index, row in enumerate(ids) if len(row) >= self.max_length]
+        longer = {
+            index for index in full if len(self.tokenizer(texts[index], verbose=False)["input_ids"]) > len(ids[index])
+        }
+        return Encoded(ids, [index in longer for index in range(len(texts))])
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        """`input_ids` and `attention_mask`, each (batch, longest); left-padded for a decoder."""
+        width = max(len(row) for row in rows)
+        ids = torch.full((len(rows), width), self.tokenizer.pad_token_id, dtype=torch.long)
+        mask = torch.zeros((len(rows), width), dtype=torch.long)
+        for index, row in enumerate(rows):
+            where = slice(width - len(row), width) if self.is_decoder else slice(0, len(row))
+            ids[index, where] = torch.tensor(row, dtype=torch.long)
+            mask[index, where] = 1
+        return {"input_ids": ids, "attention_mask": mask}
+
+    def score(self, texts: Sequence[str], *, batch_size: int = 32, progress: str | None = None) -> Logits:
+        """Logits of every text in the order given, in fp32.
+
+        Texts are batched by length, since padding is most of the cost on short ones. A text that cannot be scored
+        (no tokens, an exception in the network, logits that are not finite) gets a row of NaN and a reason; when a
+        whole batch fails, its texts are tried one by one so that one bad text does not take others with it.
+
+        Args:
+            texts: n strings.
+            batch_size: texts a forward pass.
+            progress: a label for a progress bar on stderr; no bar without one.
+
+        Raises:
+            DataError: something that is not a string is among the texts.
+        """
+        for index, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise DataError(f"text {index} is {type(text).__name__}, not a string")
+        values = np.full((len(texts), len(self.label_names)), np.nan)
+        errors: list[str | None] = [None] * len(texts)
+        encoded = self._encode_each(texts, errors)
+        order = [index for index in range(len(texts)) if encoded.ids[index]]
+        order.sort(key=lambda index: len(encoded.ids[index]))
+        was_training = self.training
+        self.eval()
+        try:
+            for batch in _progress(_chunks(order, batch_size), progress, len(order), batch_size):
+                self._score_batch(batch, encoded, values, errors)
+        finally:
+            self.train(was_training)
+        return Logits(values, np.array(encoded.truncated, dtype=bool), errors)
+
+    def _encode_each(self, texts: Sequence[str], errors: list[str | None]) -> Encoded:
+        """Encode all texts; one that cannot be has no ids and a reason in `errors`."""
+        try:
+            encoded = self.encode(texts) if texts else Encoded([], [])
+        except Exception:
+            parts = [self._encode_one(text, errors, index) for index, text in enumerate(texts)]
+            encoded = Encoded([part.ids[0] for part in parts], [part.truncated[0] for part in parts])
+        for index, ids in enumerate(encoded.ids):
+            if not ids and errors[index] is None:
+                errors[index] = "no tokens in the text"
+        return encoded
+
+    def _encode_one(self, text: str, errors: list[str | None], index: int) -> Encoded:
+        try:
+            return self.encode([text])
+        except Exception as error:
+            errors[index] = f"tokenizer failed: {type(error).__name__}"
+            return Encoded([[]], [False])
+
+    def _score_batch(self, batch: list[int], encoded: Encoded, values: np.ndarray, errors: list[str | None]) -> None:
+        try:
+            values[batch] = self._logits([encoded.ids[index] for index in batch])
+        except Exception as error:
+            if len(batch) > 1:
+                for index in batch:
+                    self._score_batch([index], encoded, values, errors)
+                return
+            # The reason names the error's type alone: its message could quote the text, and reasons are logged.
+            errors[batch[0]] = f"model failed: {type(error).__name__}"
+            return
+        for index in batch:
+            if not np.isfinite(values[index]).all():
+                values[index] = np.nan
+                errors[index] = "model gave a result that is not a finite number"
+
+    @torch.inference_mode()
+    def _logits(self, rows: list[list[int]]) -> np.ndarray:
+        inputs = {name: tensor.to(self.device) for name, tensor in self.pad(rows).items()}
+        logits: np.ndarray = self(**inputs)["logits"].double().cpu().numpy()
+        return logits
+
+
+def position_limit(config: Any, tokenizer: Any) -> int:
+    """How many tokens the network has positions for."""
+    limits = [int(tokenizer.model_max_length)]
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions:
+        # RoBERTa-like models count positions from pad_token_id + 1.
+        offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+        limits.append(int(positions) - offset)
+    limit = min(limits)
+    return limit if limit < 10**9 else _FALLBACK_LIMIT
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of shape (n, K), in float64: in float32 the confidences of sure rows would tie at 1."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    result: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
+    return result
+
+
+def _chunks(order: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _progress(batches: Iterator[list[int]], label: str | None, rows: int, batch_size: int) -> Iterator[list[int]]:
+    if label is None:
+        return batches
+    from tqdm import tqdm
+
+    return iter(tqdm(batches, desc=label, total=-(-rows // batch_size), unit="batch", dynamic_ncols=True))

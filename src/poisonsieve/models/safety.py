@@ -1,0 +1,99 @@
+"""Is this checkpoint folder safe to open, and is it the one that is meant?
+
+Weights are hostile until proven otherwise. A pickle can run code when it is loaded, and so can a model that
+ships its own Python; safetensors cannot. Only safetensors is opened by default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from poisonsieve.errors import CheckpointError, UnsafeWeightsError
+from poisonsieve.storage import sha256_file
+
+PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
+MODEL_CONFIG = "config.json"
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether the folder holds a PEFT adapter rather than a whole model."""
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
+def check_folder(folder: Path, *, allow_pickle: bool = False) -> None:
+    """Refuse a folder that is no checkpoint, or one that could run code when opened.
+
+    Args:
+        folder: what was downloaded or given.
+        allow_pickle: accept `.bin` and other pickled weights after a scan; they are then loaded with torch's
+            `weights_only` reader. Without safetensors beside them this is the only way to open such a folder.
+
+    Raises:
+        CheckpointError: no config or no weights in the folder.
+        UnsafeWeightsError: only pickled weights and `allow_pickle` is off; the scan found a dangerous pickle; or
+            the config asks for Python code that comes with the model.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder; a checkpoint is a folder with {MODEL_CONFIG} and weights")
+    config_name = ADAPTER_CONFIG if is_adapter(folder) else MODEL_CONFIG
+    config = read_json(folder / config_name)
+    if "auto_map" in config and config.get("auto_map"):
+        raise UnsafeWeightsError(
+            f"{folder / config_name} asks to run Python code that ships with the model (auto_map); poisonsieve never does"
+        )
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(path for path in folder.iterdir() if path.suffix in PICKLE_SUFFIXES)
+    if not pickles:
+        raise CheckpointError(f"{folder} holds no weights (*.safetensors); is it the folder a model was saved to?")
+    if not allow_pickle:
+        raise UnsafeWeightsError(
+            f"{pickles[0]} is a pickle, which can run code when it is loaded; ask for safetensors, or pass "
+            "--allow-pickle (allow_pickle=True) to have it scanned and opened with torch's weights_only reader"
+        )
+    for path in pickles:
+        _scan_pickle(path)
+
+
+def weights_digest(folder: Path) -> str:
+    """Hex sha256 over the names and contents of the folder's weight files: the identity of a base model."""
+    files = sorted(folder.glob("*.safetensors")) or sorted(
+        path for path in folder.iterdir() if path.suffix in PICKLE_SUFFIXES
+    )
+    total = hashlib.sha256()
+    for path in files:
+        total.update(f"{path.name}:{sha256_file(path)}\n".encode())
+    return total.hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`.
+
+    Raises:
+        CheckpointError: it is missing, unreadable, or not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.parent} is no checkpoint: {path.name} is missing") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} does not hold a JSON object")
+    return value
+
+
+def _scan_pickle(path: Path) -> None:
+    from picklescan.scanner import SafetyLevel, scan_file_path
+
+    result = scan_file_path(str(path))
+    if result.scan_err:
+        raise UnsafeWeightsError(f"{path} could not be scanned as a pickle, so it is not opened")
+    dangerous = [found for found in result.globals if found.safety != SafetyLevel.Innocuous]
+    if result.infected_files or dangerous:
+        named = ", ".join(f"{found.module}.{found.name}" for found in dangerous[:3]) or "a dangerous call"
+        raise UnsafeWeightsError(f"{path} calls {named} when it is loaded; it is not opened")
