@@ -135,11 +135,22 @@ def test_example_verdicts_follow_the_one_operator():
         Example("tie", False, 1, 1, 0.85),
         Example("above", True, 1, 0, 0.8501),
         Example("unscored", False, 0, 0, math.nan),
+        Example("unanswered", False, 0, -1, 0.5),
     ]
     text = re.sub(r"\s+", " ", Page(render_report(make_report(examples=examples))).text)
     assert re.search(r"tie ?clean ?positive ?positive ?0\.8500 ?passed", text)
     assert re.search(r"above ?triggered ?positive ?negative ?0\.8501 ?rejected", text)
     assert re.search(r"unscored ?clean ?negative ?negative ?could not be scored ?rejected", text)
+    assert re.search(r"unanswered ?clean ?negative ?no answer ?0\.5000 ?rejected", text)
+
+
+def test_verdicts_that_the_score_does_not_explain_are_counted():
+    report = make_report(4, 3, clean_scores=[0.5] * 4, triggered_scores=[0.5] * 3)
+    assert report.evaluate().frr == 0
+    failed = replace(report, clean_rejected=[True, False, False, False], triggered_rejected=[True, True, True])
+    assert failed.evaluate().frr == 0.25
+    assert failed.evaluate().detection_rate == 1
+    assert "25.0%" in render_report(failed)
 
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 1), (1, 7), (997, 3)])

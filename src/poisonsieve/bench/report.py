@@ -36,7 +36,7 @@ class Example:
         text: as the guard read it.
         triggered: whether the text carries the trigger.
         label: true class.
-        prediction: what the victim says, unguarded.
+        prediction: what the victim says, unguarded; negative if it failed, which rejects the text.
         confidence: the guard's; not finite if the text could not be scored.
     """
 
@@ -49,7 +49,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a report shows, as plain data; verdicts and rates are worked out from the scores.
+    """Everything a report shows, as plain data; the rates are worked out from the arrays.
 
     Attributes:
         title: one line.
@@ -62,6 +62,9 @@ class Report:
         triggered_scores: see above.
         target: the class that the attacker wants.
         threshold: gamma and how it was found.
+        clean_rejected: verdicts, where something beside the score can reject (a victim that failed); None takes
+            them from the scores.
+        triggered_rejected: see above.
         label_names: the classes' names by their index; None shows the numbers.
         examples: a few inputs to show with their verdicts.
         settings: what the run was told; nested mappings are shown with dotted names.
@@ -79,6 +82,8 @@ class Report:
     triggered_scores: npt.ArrayLike
     target: int
     threshold: Threshold
+    clean_rejected: npt.ArrayLike | None = None
+    triggered_rejected: npt.ArrayLike | None = None
     label_names: Sequence[str] | None = None
     examples: Sequence[Example] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -91,11 +96,11 @@ class Report:
         Raises:
             DataError: the arrays do not match, or a group has no row to count.
         """
-        gamma = self.threshold.gamma
+        gamma, clean, triggered = self.threshold.gamma, self.clean_rejected, self.triggered_rejected
         return evaluate_guard(
             **self.rows(),
-            clean_rejected=is_flagged(self.clean_scores, gamma),
-            triggered_rejected=is_flagged(self.triggered_scores, gamma),
+            clean_rejected=is_flagged(self.clean_scores, gamma) if clean is None else clean,
+            triggered_rejected=is_flagged(self.triggered_scores, gamma) if triggered is None else triggered,
             target=self.target,
             gamma=gamma,
         )
@@ -143,7 +148,7 @@ def _page(report: Report) -> dict[str, Any]:
         "evaluation": evaluation,
         "rates": {name: _rate(rate) for name, rate in evaluation.intervals.items()},
         "gamma": figures.format_confidence(evaluation.gamma),
-        "unscored": _count_unscored(report.clean_scores) + _count_unscored(report.triggered_scores),
+        "unscored": _count_unscored(report.clean_scores) + _count_unscored(_attacked_scores(report)),
         "figures": _figures(report, evaluation),
         "examples": [_example(report, example) for example in report.examples],
         "settings": {name: visible(str(value)) for name, value in _flat(report.settings).items()},
@@ -154,8 +159,7 @@ def _page(report: Report) -> dict[str, Any]:
 def _figures(report: Report, evaluation: Evaluation) -> list[dict[str, str]]:
     gamma = evaluation.gamma
     rows = report.rows()
-    counted = np.asarray(report.triggered_labels) != report.target
-    triggered_scores = np.asarray(report.triggered_scores)[counted]
+    triggered_scores = _attacked_scores(report)
     axis = figures.ScoreAxis.fitting(report.clean_scores, triggered_scores, gamma)
     swept = sweep(np.unique([*axis.edges(201), gamma]), **rows, target=report.target)
 
@@ -194,7 +198,7 @@ def _example(report: Report, example: Example) -> dict[str, Any]:
         "label": _label(report, example.label),
         "prediction": _label(report, example.prediction),
         "confidence": figures.format_confidence(example.confidence) if scored else "could not be scored",
-        "flagged": bool(is_flagged(example.confidence, report.threshold.gamma)),
+        "rejected": example.prediction < 0 or bool(is_flagged(example.confidence, report.threshold.gamma)),
     }
 
 
@@ -212,7 +216,9 @@ def visible(text: str) -> str:
 
 def _label(report: Report, index: int) -> str:
     names = report.label_names or ()
-    return visible(names[index]) if 0 <= index < len(names) else str(index)
+    if index < 0:
+        return "no answer"
+    return visible(names[index]) if index < len(names) else str(index)
 
 
 def _rate(rate: Rate) -> dict[str, str]:
@@ -228,6 +234,11 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in settings.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return flat
+
+
+def _attacked_scores(report: Report) -> npt.NDArray[Any]:
+    """Scores of the triggered rows that count: those whose true label is not the target."""
+    return np.asarray(report.triggered_scores)[np.asarray(report.triggered_labels) != report.target]
 
 
 def _count_unscored(scores: npt.ArrayLike) -> int:
