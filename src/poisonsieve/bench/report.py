@@ -47,7 +47,7 @@ class Example:
     confidence: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything a report shows, as plain data; the rates are worked out from the arrays.
 
@@ -63,7 +63,7 @@ class Report:
         target: the class that the attacker wants.
         threshold: gamma and how it was found.
         clean_rejected: verdicts, where something beside the score can reject (a victim that failed); None takes
-            them from the scores.
+            them from the scores. The figures go by the scores alone.
         triggered_rejected: see above.
         label_names: the classes' names by their index; None shows the numbers.
         examples: a few inputs to show with their verdicts.
@@ -238,7 +238,8 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _attacked_scores(report: Report) -> npt.NDArray[Any]:
     """Scores of the triggered rows that count: those whose true label is not the target."""
-    return np.asarray(report.triggered_scores)[np.asarray(report.triggered_labels) != report.target]
+    scores: npt.NDArray[Any] = np.asarray(report.triggered_scores)
+    return scores[np.asarray(report.triggered_labels) != report.target]
 
 
 def _count_unscored(scores: npt.ArrayLike) -> int:
