@@ -238,8 +238,8 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _attacked_scores(report: Report) -> npt.NDArray[Any]:
     """Scores of the triggered rows that count: those whose true label is not the target."""
-    scores: npt.NDArray[Any] = np.asarray(report.triggered_scores)
-    return scores[np.asarray(report.triggered_labels) != report.target]
+    attacked: npt.NDArray[np.bool_] = np.asarray(report.triggered_labels) != report.target
+    return np.asarray(report.triggered_scores)[attacked]
 
 
 def _count_unscored(scores: npt.ArrayLike) -> int:
