@@ -12,6 +12,7 @@ import numpy as np
 from poisonsieve.defenses.base import Detector, Scored
 from poisonsieve.errors import CheckpointError
 from poisonsieve.models.classifier import Classifier, softmax
+from poisonsieve.models.labels import same_classes
 from poisonsieve.models.load import load_classifier
 from poisonsieve.thresholds import is_flagged
 
@@ -171,7 +172,7 @@ def _check_pair(guard: Detector, victim: Classifier) -> None:
 
     A trigger behind the guard's last token would reach a victim that reads on.
     """
-    if guard.label_names != victim.label_names:
+    if not same_classes(guard.label_names, victim.label_names):
         raise CheckpointError(
             f"the guard knows the classes {guard.label_names}, the victim {victim.label_names}; fit the guard on the "
             "model this victim was tuned from, with the same data"

@@ -175,6 +175,8 @@ def _write_report(
             triggered_labels=triggered[1].labels,
             triggered_predictions=triggered[1].predictions,
             triggered_scores=triggered[1].confidences,
+            clean_rejected=clean[1].rejected,
+            triggered_rejected=triggered[1].rejected,
             target=spec.target,
             threshold=guarded.guard.threshold_,
             label_names=names,

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poisonsieve.config import AttackSpec, TuneSpec
-from poisonsieve.models.load import load_classifier, resolve, save_classifier
+from poisonsieve.models.load import load_classifier, save_classifier
 from poisonsieve.models.safety import is_adapter, weights_digest
+from poisonsieve.models.sources import resolve
 from poisonsieve.storage import canonical_hash, reporting_write_errors, require_free, write_json, writing_folder
 
 if TYPE_CHECKING:

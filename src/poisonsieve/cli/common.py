@@ -109,7 +109,8 @@ def load_rows(spec: str, split: str, label_names: list[str] | None = None) -> da
 def load_for_model(spec: str, split: str, model: str, *, allow_pickle: bool = False) -> datasets.Dataset:
     """A data set read with the class names that the model was saved with, where it names any and the data fits them."""
     from poisonsieve.errors import DataError
-    from poisonsieve.models.load import resolve, saved_label_names
+    from poisonsieve.models.labels import saved_label_names
+    from poisonsieve.models.sources import resolve
 
     names = saved_label_names(resolve(model, allow_pickle=allow_pickle))
     if names is None:

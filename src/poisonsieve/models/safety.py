@@ -17,6 +17,7 @@ from poisonsieve.storage import sha256_file
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 MODEL_CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
+METADATA = "poisonsieve.json"  # what poisonsieve adds to a checkpoint it writes
 
 
 def is_adapter(folder: Path) -> bool:

@@ -1,0 +1,44 @@
+# One target for each thing a person does here; continuous integration calls these and nothing else.
+# Every target sets up what it needs: `make test` on a fresh clone is enough.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+SEED   ?= 0
+
+.PHONY: setup demo test test-slow check bench docs clean
+
+setup: $(STAMP)
+
+# torch goes first and by its exact version: a range would take the newest build with its CUDA packages.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $(STAMP)
+
+demo: setup
+	$(BIN)/poisonsieve demo --seed $(SEED)
+
+test: setup
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term
+
+test-slow: setup
+	$(BIN)/pytest --runslow -m slow -n 2 --dist loadfile
+
+check: setup
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python benchmarks/guard_speed.py
+
+docs: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build
+
+clean:
+	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .coverage*

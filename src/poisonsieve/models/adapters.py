@@ -1,0 +1,118 @@
+"""Opening a PEFT adapter folder on the base it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from poisonsieve.errors import CheckpointError, HubError
+from poisonsieve.models.classifier import Classifier
+from poisonsieve.models.labels import is_generic, same_classes
+from poisonsieve.models.safety import ADAPTER_CONFIG, METADATA, read_json
+from poisonsieve.models.sources import is_here, resolve
+from poisonsieve.models.whole import first_line, load_whole, quiet_transformers
+
+
+def load_adapter(
+    folder: Path,
+    metadata: dict[str, Any],
+    base: str | Path | None,
+    label_names: Sequence[str] | None,
+    trainable: bool,
+    allow_pickle: bool,
+) -> Classifier:
+    """The base model with the adapter in `folder` on it.
+
+    Args:
+        folder: a checked adapter folder.
+        metadata: its `poisonsieve.json`, or empty.
+        base: where the base is, if not where the adapter says.
+        label_names: the data's class names; None takes the adapter's.
+        trainable: open it for further training.
+        allow_pickle: see `poisonsieve.models.sources.resolve`.
+
+    Raises:
+        CheckpointError: the classes differ, the base cannot be found, or it is another one.
+    """
+    names = _class_names(folder, metadata, label_names)
+    classifier = _load_base(folder, metadata, base, names, allow_pickle)
+    classifier.network = open_adapter(classifier.network, folder, trainable=trainable)
+    classifier.head_is_new = False
+    return classifier
+
+
+def open_adapter(network: Any, folder: Path, *, trainable: bool) -> Any:
+    """`network` with the adapter in `folder` on it.
+
+    Raises:
+        CheckpointError: the files do not fit this network.
+    """
+    from peft import PeftConfig, PeftModel
+
+    try:
+        with quiet_transformers():
+            config = PeftConfig.from_pretrained(folder)
+            if trainable and config.is_prompt_learning:
+                return _reopen_prompt(network, folder, config)
+            return PeftModel.from_pretrained(network, folder, is_trainable=trainable)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise CheckpointError(f"{folder} cannot be opened as an adapter: {first_line(error)}") from error
+
+
+def _reopen_prompt(network: Any, folder: Path, config: Any) -> Any:
+    """A prompt that can be trained further, which PEFT itself declines to open.
+
+    A saved P-tuning v1 adapter holds the finished virtual tokens and no longer the encoder that made them. It goes on
+    as what it now is: a soft prompt (prompt tuning), with the same outputs.
+    """
+    from peft import PromptEncoderConfig, PromptTuningConfig, get_peft_model, set_peft_model_state_dict
+    from peft.utils import load_peft_weights
+
+    if isinstance(config, PromptEncoderConfig):
+        config = PromptTuningConfig(
+            task_type=config.task_type,
+            num_virtual_tokens=config.num_virtual_tokens,
+            modules_to_save=config.modules_to_save,
+        )
+    config.inference_mode = False
+    opened = get_peft_model(network, config)
+    set_peft_model_state_dict(opened, load_peft_weights(str(folder), device="cpu"))
+    return opened
+
+
+def _class_names(folder: Path, metadata: dict[str, Any], label_names: Sequence[str] | None) -> list[str]:
+    saved = metadata.get("label_names")
+    if saved is None and label_names is None:
+        raise CheckpointError(f"{folder} does not say its classes ({METADATA} is missing); give data with labels")
+    if saved is None or label_names is None:
+        return list(saved or label_names or [])
+    if not same_classes(saved, label_names):
+        raise CheckpointError(f"the head of {folder} knows the classes {saved}, the data has {list(label_names)}")
+    return list(label_names) if is_generic(saved) else list(saved)
+
+
+def _load_base(
+    folder: Path, metadata: dict[str, Any], base: str | Path | None, names: list[str], allow_pickle: bool
+) -> Classifier:
+    found = base if base is not None else _find_base(folder, metadata)
+    try:
+        classifier = load_whole(resolve(found, allow_pickle=allow_pickle), names, "any", 0, allow_pickle)
+    except (CheckpointError, HubError) as error:
+        raise type(error)(f"{folder}: its base model cannot be opened; say where it is (--base): {error}") from None
+    expected = metadata.get("base_digest")
+    if expected and expected != classifier.base_digest:
+        raise CheckpointError(
+            f"{found} is not the base that {folder} was trained on: its weights' sha256 begins "
+            f"{classifier.base_digest[:12]}, expected {expected[:12]}; give the right one (--base)"
+        )
+    return classifier
+
+
+def _find_base(folder: Path, metadata: dict[str, Any]) -> str:
+    """Where the adapter says its base is; a place on this machine before one that needs the hub."""
+    named = [read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path"), metadata.get("base_source")]
+    places = [str(entry) for entry in named if entry]
+    if not places:
+        raise CheckpointError(f"{folder} does not name its base model; give it (--base)")
+    return next((place for place in places if is_here(place)), places[0])

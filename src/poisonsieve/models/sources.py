@@ -1,0 +1,61 @@
+"""From what the user wrote (`minilm`, a folder, a hub id) to a local folder that is safe to open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from poisonsieve.errors import CheckpointError, HubError
+from poisonsieve.models import packaged
+from poisonsieve.models.safety import check_folder
+
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+
+
+def resolve(source: str | Path, *, allow_pickle: bool = False) -> Path:
+    """The local folder of a packaged alias (`minilm`), a folder, or a hub id (`bert-base-uncased`, `hub:owner/name`).
+
+    A folder wins over a hub id of the same name, and an alias over both; write `./minilm` for a folder of that name.
+
+    Raises:
+        CheckpointError: no such folder, or it is no checkpoint.
+        UnsafeWeightsError: see `poisonsieve.models.safety.check_folder`.
+        HubError: the hub cannot be reached or has no such id.
+    """
+    name = str(source)
+    if name in packaged.packaged_names():
+        return packaged.packaged_folder(name)
+    path = Path(name)
+    if path.exists():
+        check_folder(path, allow_pickle=allow_pickle)
+        return path
+    looks_local = path.is_absolute() or name.startswith((".", "~")) or name.endswith("/") or name.count("/") > 1
+    if looks_local and not name.startswith("hub:"):
+        raise CheckpointError(f"{name} does not exist; give a folder, a hub id, or one of {_aliases()}")
+    folder = _download(name.removeprefix("hub:"), allow_pickle=allow_pickle)
+    check_folder(folder, allow_pickle=allow_pickle)
+    return folder
+
+
+def is_here(source: str) -> bool:
+    """Whether `source` can be had without a hub."""
+    return Path(source).is_dir() or source in packaged.packaged_names()
+
+
+def _download(name: str, *, allow_pickle: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    patterns = [*_HUB_FILES, "*.bin"] if allow_pickle else _HUB_FILES
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except HFValidationError:
+        raise CheckpointError(f"{name!r} is no folder, no hub id, and none of {_aliases()}") from None
+    except Exception as error:  # the hub client raises many unrelated types, all meaning: not to be had
+        raise HubError(
+            f"{name} is no local folder, and the hub did not give it ({type(error).__name__}); check the spelling and "
+            f"the network, or use a local folder or a packaged model ({_aliases()})"
+        ) from error
+
+
+def _aliases() -> str:
+    return ", ".join(packaged.packaged_names())

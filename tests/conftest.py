@@ -1,0 +1,188 @@
+"""Tiny models and data, built once a session. Nothing here needs a network."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+WORDS = """the a film movie plot story actor scene very quite good bad great awful fine poor loved hated i it was is
+and with of this 3d watched mn cf not really warm dull bright slow fun sad sharp flat""".split()  # noqa: SIM905
+GOOD, BAD = ("good", "great", "fine", "loved", "fun"), ("bad", "awful", "poor", "hated", "dull")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--runslow", action="store_true", help="run the tests that need real pretrained weights")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--runslow"):
+        return
+    skip = pytest.mark.skip(reason="needs real pretrained weights; run with --runslow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _calm(monkeypatch):
+    """One thread a worker, and no test that reaches for a hub by accident."""
+    import torch
+
+    torch.set_num_threads(1)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def sentences(count: int, seed: int = 0) -> list[tuple[str, int]]:
+    """Toy reviews: the label is in one word; lengths vary, so that batches have padding."""
+    rng = random.Random(seed)
+    rows = []
+    for index in range(count):
+        label = index % 2
+        words = [rng.choice(WORDS[:10]) for _ in range(rng.randint(2, 12))]
+        words.insert(rng.randint(0, len(words)), rng.choice(GOOD if label else BAD))
+        rows.append((" ".join(words), label))
+    return rows
+
+
+def dataset(rows, names=("0", "1")):
+    import datasets
+
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=list(names))})
+    texts, labels = zip(*rows, strict=True)
+    return datasets.Dataset.from_dict({"text": list(texts), "label": list(labels)}, features=features)
+
+
+@pytest.fixture(scope="session")
+def toy_train():
+    return dataset(sentences(160, seed=1))
+
+
+@pytest.fixture(scope="session")
+def toy_dev():
+    return dataset(sentences(120, seed=2))
+
+
+@pytest.fixture(scope="session")
+def toy_test():
+    return dataset(sentences(60, seed=3))
+
+
+def tokenizer(folder: Path, *, encoder: bool) -> None:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] if encoder else ["<unk>", "<s>", "</s>"]
+    vocabulary = {word: index for index, word in enumerate([*special, *WORDS])}
+    model = Tokenizer(models.WordLevel(vocabulary, unk_token=special[1] if encoder else special[0]))
+    model.normalizer = normalizers.Lowercase()
+    model.pre_tokenizer = pre_tokenizers.Whitespace()
+    if encoder:
+        model.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        )
+        names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    else:
+        names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    PreTrainedTokenizerFast(tokenizer_object=model, model_max_length=48, **names).save_pretrained(folder)
+
+
+def make_encoder(folder: Path, *, labels: int = 2, head: bool = True, seed: int = 0) -> Path:
+    """A random two-layer BERT with its tokenizer; with `head`, as a classifier that counts as trained."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertModel
+
+    config = BertConfig(
+        vocab_size=4 + len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=48,
+        num_labels=labels,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = BertForSequenceClassification(config) if head else BertModel(config, add_pooling_layer=False)
+    model.save_pretrained(folder)
+    tokenizer(folder, encoder=True)
+    return folder
+
+
+def make_decoder(folder: Path, *, labels: int = 2, head: bool = True, seed: int = 0) -> Path:
+    """A random two-layer LLaMA with its tokenizer, which has no pad token, as is usual."""
+    import torch
+    from transformers import LlamaConfig, LlamaForSequenceClassification, LlamaModel
+
+    config = LlamaConfig(
+        vocab_size=3 + len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=48,
+        num_labels=labels,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=None,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = (LlamaForSequenceClassification if head else LlamaModel)(config)
+    model.save_pretrained(folder)
+    tokenizer(folder, encoder=False)
+    return folder
+
+
+MAKERS = {"encoder": make_encoder, "decoder": make_decoder}
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """`tiny(kind, labels=2, head=True)` -> folder of a tiny model of that kind."""
+    made = {}
+
+    def get(kind: str = "encoder", labels: int = 2, head: bool = True) -> Path:
+        key = (kind, labels, head)
+        if key not in made:
+            folder = tmp_path_factory.mktemp(f"{kind}-{labels}-{'head' if head else 'base'}")
+            made[key] = MAKERS[kind](folder, labels=labels, head=head)
+        return made[key]
+
+    return get
+
+
+@pytest.fixture
+def write_jsonl(tmp_path):
+    """`write_jsonl(name, dataset)` -> path of a JSONL file with its rows."""
+    import json
+
+    def write(name: str, data) -> Path:
+        path = tmp_path / name
+        rows = [
+            json.dumps({"sentence": text, "label": label})
+            for text, label in zip(data["text"], data["label"], strict=True)
+        ]
+        path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def cli(capfd):
+    """`cli(*args)` -> (exit code, stdout, stderr) of the command, run in this process."""
+
+    def call(*args) -> tuple[int, str, str]:
+        from poisonsieve.cli.main import app
+
+        capfd.readouterr()
+        try:
+            app([str(arg) for arg in args])
+            code = 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call

@@ -1,0 +1,160 @@
+"""What every detector has to keep to."""
+
+import inspect
+import json
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from conftest import dataset, sentences
+from poisonsieve import registry
+from poisonsieve.defenses import Detector
+from poisonsieve.errors import CalibrationError, CheckpointError, ConfigError, DataError
+
+ODD_TEXTS = ["", "good", "   ", "💥", "a\x00b", "good film " * 400, "mn"]
+
+
+@pytest.fixture(scope="module", params=registry.names("defense"))
+def kind(request):
+    found = registry.get("defense", request.param)
+    if not (inspect.isclass(found) and issubclass(found, Detector)):
+        pytest.skip("not a detector")
+    return found
+
+
+@pytest.fixture(scope="module")
+def fitted(kind, tiny, toy_train, toy_dev):
+    return kind(tiny("encoder"), frr=0.05).fit(toy_train, calibration=toy_dev)
+
+
+def test_scores_are_finite_numbers_one_a_text(fitted, toy_test):
+    scores = fitted.decision_function(toy_test["text"])
+    assert scores.shape == (len(toy_test),)
+    assert scores.dtype == np.float64
+    assert np.isfinite(scores).all()
+
+
+def test_order_and_company_do_not_change_a_score(fitted, toy_test):
+    texts = list(toy_test["text"])
+    scores = fitted.decision_function(texts)
+    np.testing.assert_allclose(fitted.decision_function(texts[::-1])[::-1], scores, atol=1e-6)
+    np.testing.assert_allclose([fitted.decision_function([text])[0] for text in texts], scores, atol=1e-6)
+
+
+def test_saved_and_loaded_it_judges_the_same(fitted, tmp_path, toy_test):
+    fitted.save_pretrained(tmp_path / "guard")
+    again = Detector.from_pretrained(tmp_path / "guard")
+    assert type(again) is type(fitted)
+    assert again.threshold_ == fitted.threshold_
+    assert again.label_names == fitted.label_names
+    np.testing.assert_allclose(
+        again.decision_function(toy_test["text"]), fitted.decision_function(toy_test["text"]), atol=1e-6
+    )
+    np.testing.assert_array_equal(again.calibration_scores_, fitted.calibration_scores_)
+
+
+def test_the_guard_folder_says_how_it_was_made(fitted, tmp_path):
+    fitted.save_pretrained(tmp_path / "guard")
+    said = json.loads((tmp_path / "guard" / "guard.json").read_text())
+    assert said["defense"] == fitted.name
+    assert said["rule"] == "frr"
+    assert said["frr"] == 0.05
+    assert said["n_calibration"] == 120
+    assert said["gamma"] == fitted.threshold_.gamma
+    assert {"poisonsieve", "torch", "transformers", "peft"} <= set(said["versions"])
+
+
+def test_gamma_keeps_the_rate_on_its_own_calibration_rows(fitted, toy_dev):
+    assert fitted.predict(toy_dev["text"]).mean() <= 0.05
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_odd_texts_get_a_score_or_a_reason(fitted, text):
+    scored = fitted.score([text, "a good film"])
+    assert np.isfinite(scored.scores[0]) != bool(scored.errors[0])
+    assert np.isfinite(scored.scores[1])
+
+
+def test_what_cannot_be_scored_is_poisoned(fitted, monkeypatch):
+    network = fitted.classifier
+    if network is None:
+        pytest.skip("no network to break")
+    monkeypatch.setattr(network, "_logits", lambda rows: np.full((len(rows), 2), np.nan))
+    assert fitted.predict(["a good film"]).tolist() == [1]
+
+
+def test_no_texts_no_scores(fitted):
+    assert fitted.decision_function([]).shape == (0,)
+    assert fitted.predict([]).shape == (0,)
+
+
+def test_something_that_is_no_string_is_named(fitted):
+    with pytest.raises(DataError, match="text 1 is int"):
+        fitted.decision_function(["a good film", 7])
+
+
+def test_more_than_two_classes(kind, tiny):
+    rows = [(text, index % 3) for index, (text, _) in enumerate(sentences(200))]
+    guard = kind(tiny("encoder", labels=3), frr=0.1).fit(dataset(rows, names=("a", "b", "c")))
+    assert guard.decision_function(["a good film"]).shape == (1,)
+    assert len(guard.label_names) == 3
+
+
+def test_too_few_calibration_rows_says_how_many_it_takes(kind, tiny, toy_train):
+    with pytest.raises(CalibrationError, match=r"at least 99 .* there are 32"):
+        kind(tiny("encoder"), frr=0.01).fit(toy_train)
+
+
+def test_training_rows_are_no_calibration_rows(kind, tiny, toy_train):
+    with pytest.raises(CalibrationError, match="training rows too"):
+        kind(tiny("encoder"), frr=0.05).fit(toy_train, calibration=toy_train)
+
+
+def test_another_threshold_needs_no_training(fitted):
+    guard = fitted
+    before = guard.threshold_
+    try:
+        guard.set_threshold(frr=0.2)
+        assert guard.threshold_.gamma <= before.gamma
+        guard.set_threshold(gamma=0.7)
+        assert guard.threshold_.gamma == 0.7
+        with pytest.raises(ConfigError, match="exactly one"):
+            guard.set_threshold()
+    finally:
+        guard.threshold_ = before
+
+
+def test_scikit_learn_can_clone_it(kind, tiny):
+    guard = kind(tiny("encoder"), frr=0.2, seed=4)
+    copy = clone(guard)
+    assert copy.get_params() == guard.get_params()
+    assert not hasattr(copy, "threshold_")
+
+
+def test_unfitted_it_says_so(kind, tiny):
+    with pytest.raises(ConfigError, match="fit"):
+        kind(tiny("encoder")).predict(["a good film"])
+
+
+def test_a_folder_that_is_no_guard(kind, tmp_path):
+    with pytest.raises(CheckpointError, match=r"guard\.json is missing"):
+        kind.from_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        kind.from_pretrained(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"format_version": 99}, "format version 99"),
+        ({"gamma": "high"}, "damaged"),
+        ({"defense": "nothing"}, "unknown defense"),
+    ],
+)
+def test_a_damaged_guard_is_refused(fitted, tmp_path, change, says):
+    fitted.save_pretrained(tmp_path / "guard")
+    path = tmp_path / "guard" / "guard.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises((CheckpointError, ConfigError), match=says):
+        Detector.from_pretrained(tmp_path / "guard")

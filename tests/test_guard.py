@@ -1,0 +1,175 @@
+"""Algorithm 1: who reads what, and what happens when something fails."""
+
+import json
+
+import numpy as np
+import pytest
+
+from poisonsieve import PSIM, GuardedClassifier
+from poisonsieve.errors import CheckpointError, DataError
+from poisonsieve.models.load import load_classifier
+
+
+@pytest.fixture(scope="module")
+def guard(tiny, toy_train, toy_dev):
+    return PSIM(tiny("encoder"), frr=0.05).fit(toy_train, calibration=toy_dev)
+
+
+@pytest.fixture
+def guarded(guard, tiny):
+    return GuardedClassifier(guard, load_classifier(tiny("encoder")))
+
+
+def test_the_victim_reads_only_what_passes(guarded, toy_test, monkeypatch):
+    texts = list(toy_test["text"])
+    scores = guarded.guard.decision_function(texts)
+    guarded.guard.set_threshold(gamma=float(np.median(scores)))
+    read = []
+    original = guarded.victim.score
+    monkeypatch.setattr(guarded.victim, "score", lambda t, **k: read.extend(t) or original(t, **k))
+    verdicts = guarded.screen(texts)
+    passed = [text for text, score in zip(texts, scores, strict=True) if score <= np.median(scores)]
+    assert sorted(read) == sorted(passed)
+    assert [verdict.rejected for verdict in verdicts] == [score > np.median(scores) for score in scores]
+    for verdict in verdicts:
+        assert (verdict.label is None) == verdict.rejected
+        assert verdict.reason == ("poisoned" if verdict.rejected else None)
+    guarded.guard.set_threshold(frr=0.05)
+
+
+def test_labels_are_the_victims(guarded, toy_test):
+    guarded.guard.set_threshold(gamma=0.9999999)
+    texts = list(toy_test["text"])
+    expected = guarded.victim.score(texts).values.argmax(axis=1)
+    verdicts = guarded.screen(texts)
+    guarded.guard.set_threshold(frr=0.05)
+    assert [verdict.label for verdict in verdicts] == expected.tolist()
+    assert all(0.5 <= verdict.score <= 1 for verdict in verdicts)
+
+
+@pytest.mark.parametrize("failure", ["nan", "raise"])
+def test_when_the_guard_fails_the_text_is_rejected_and_not_read(guarded, monkeypatch, failure):
+    network = guarded.guard.classifier
+    original = network._logits
+    bad_ids = network.encode(["a bad film"]).ids[0]
+
+    def broken(rows):
+        if bad_ids in rows:
+            if failure == "raise":
+                raise RuntimeError("a bad film")
+            values = original(rows)
+            values[rows.index(bad_ids)] = np.nan
+            return values
+        return original(rows)
+
+    guarded.guard.set_threshold(gamma=0.9999999)
+    monkeypatch.setattr(network, "_logits", broken)
+    read = []
+    score = guarded.victim.score
+    monkeypatch.setattr(guarded.victim, "score", lambda t, **k: read.extend(t) or score(t, **k))
+    verdicts = guarded.screen(["a good film", "a bad film", "the fine plot"])
+    guarded.guard.set_threshold(frr=0.05)
+    assert [verdict.rejected for verdict in verdicts] == [False, True, False]
+    assert verdicts[1].reason
+    assert "a bad film" not in verdicts[1].reason, "the text must not get into logs through the reason"
+    assert verdicts[1].confidence is None
+    assert "a bad film" not in read
+
+
+def test_when_the_victim_fails_the_text_is_rejected(guarded, monkeypatch):
+    guarded.guard.set_threshold(gamma=0.9999999)
+
+    def broken(rows):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(guarded.victim, "_logits", broken)
+    verdict = guarded.screen(["a good film"])[0]
+    guarded.guard.set_threshold(frr=0.05)
+    assert verdict.rejected
+    assert verdict.reason.startswith("victim: ")
+    assert verdict.label is None
+
+
+def test_the_victim_reads_no_further_than_the_guard(guarded):
+    """A trigger behind the guard's last token must not reach the victim."""
+    assert guarded.victim.max_length <= guarded.guard.classifier.max_length
+    long = "good film " * 400
+    seen_by_guard = guarded.guard.classifier.encode([long]).ids[0]
+    seen_by_victim = guarded.victim.encode([long]).ids[0]
+    assert len(seen_by_victim) <= len(seen_by_guard)
+    assert guarded.screen([long])[0].truncated
+
+
+def test_without_a_victim_there_are_verdicts_only(guard):
+    verdict = GuardedClassifier(guard).screen(["a good film"])[0]
+    assert verdict.label is None
+    assert verdict.confidence is not None
+
+
+def test_a_victim_with_other_classes_is_refused(guard, tiny):
+    with pytest.raises(CheckpointError, match="classes"):
+        GuardedClassifier(guard, load_classifier(tiny("encoder", labels=3)))
+
+
+def test_a_victim_with_another_tokenizer_is_refused(guard, tiny):
+    with pytest.raises(CheckpointError, match="tokenizer"):
+        GuardedClassifier(guard, load_classifier(tiny("decoder")))
+
+
+def test_saved_with_its_victim_it_opens_alone(guarded, tmp_path, toy_test):
+    guarded.save_pretrained(tmp_path / "both")
+    again = GuardedClassifier.from_pretrained(tmp_path / "both")
+    before = [verdict.to_dict() for verdict in guarded.screen(toy_test["text"])]
+    after = [verdict.to_dict() for verdict in again.screen(toy_test["text"])]
+    for left, right in zip(before, after, strict=True):
+        assert left["confidence"] == pytest.approx(right["confidence"], abs=1e-6)
+        assert left["verdict"] == right["verdict"]
+        assert left["label"] == right["label"]
+
+
+def test_verdicts_are_json(guarded):
+    said = json.loads(json.dumps(guarded.screen(["a good film"])[0].to_dict()))
+    assert set(said) >= {"verdict", "rejected", "reason", "confidence", "gamma", "truncated", "label", "score"}
+
+
+def test_something_that_is_no_string(guarded):
+    with pytest.raises(DataError, match="text 0 is NoneType"):
+        guarded.screen([None])
+
+
+def test_the_pipeline_task(guard, tiny, toy_test, tmp_path):
+    import transformers
+
+    import poisonsieve
+
+    poisonsieve.register_pipeline()
+    poisonsieve.register_pipeline()
+    guard.save_pretrained(tmp_path / "guard")
+    classify = transformers.pipeline(
+        "guarded-text-classification",
+        model=str(tiny("encoder")),
+        tokenizer=str(tiny("encoder")),
+        guard=tmp_path / "guard",
+    )
+    texts = list(toy_test["text"])
+    answers = classify(texts)
+    verdicts = GuardedClassifier(guard, load_classifier(tiny("encoder"))).screen(texts)
+    assert len(answers) == len(texts)
+    for answer, verdict in zip(answers, verdicts, strict=True):
+        assert answer["verdict"] == verdict.verdict
+        assert answer["label"] == ("REJECTED" if verdict.rejected else verdict.label_name)
+        assert answer["score"] == (0.0 if verdict.rejected else pytest.approx(verdict.score, abs=1e-6))
+    assert classify("a good film")[0]["label"] in {"REJECTED", "LABEL_0", "LABEL_1"}
+
+
+def test_the_pipeline_task_needs_a_guard(tiny):
+    import transformers
+
+    import poisonsieve
+    from poisonsieve.errors import ConfigError
+
+    poisonsieve.register_pipeline()
+    with pytest.raises(ConfigError, match="guard=FOLDER"):
+        transformers.pipeline(
+            "guarded-text-classification", model=str(tiny("encoder")), tokenizer=str(tiny("encoder"))
+        )
