@@ -40,12 +40,12 @@ def check_folder(folder: Path, *, allow_pickle: bool = False) -> None:
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is not a folder; a checkpoint is a folder with {MODEL_CONFIG} and weights")
-    config_name = ADAPTER_CONFIG if is_adapter(folder) else MODEL_CONFIG
-    config = read_json(folder / config_name)
-    if "auto_map" in config and config.get("auto_map"):
-        raise UnsafeWeightsError(
-            f"{folder / config_name} asks to run Python code that ships with the model (auto_map); poisonsieve never does"
-        )
+    read_json(folder / (ADAPTER_CONFIG if is_adapter(folder) else MODEL_CONFIG))
+    for path in sorted(folder.glob("*config.json")):
+        if read_json(path).get("auto_map"):
+            raise UnsafeWeightsError(
+                f"{path} asks to run Python code that ships with the model (auto_map); poisonsieve never does"
+            )
     if any(folder.glob("*.safetensors")):
         return
     pickles = sorted(path for path in folder.iterdir() if path.suffix in PICKLE_SUFFIXES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from poisonsieve.models.labels import is_generic, same_classes
 from poisonsieve.models.safety import read_json, weights_digest
 
 Head = Literal["trained", "any"]
+_VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json", "merges.txt")
 
 
 def load_whole(
@@ -89,7 +91,7 @@ def _open_network(folder: Path, classes: int, seed: int, allow_pickle: bool) -> 
                 output_loading_info=True,
                 trust_remote_code=False,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{folder} cannot be opened as a classifier: {first_line(error)}") from error
     except Exception as error:
         if type(error).__name__ != "SafetensorError":
@@ -110,6 +112,9 @@ def _belongs_to_head(name: str, prefix: str) -> bool:
 def _open_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
+    # Without any of these transformers hands out an empty vocabulary, and every word is unknown.
+    if not any(any(folder.glob(pattern)) for pattern in _VOCABULARIES):
+        raise CheckpointError(f"{folder} brings no tokenizer (no tokenizer.json or vocabulary file)")
     try:
         with quiet_transformers():
             return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

@@ -1,0 +1,116 @@
+"""Which rows are triggered and what becomes of their labels."""
+
+import pytest
+
+from conftest import dataset
+from poisonsieve.attacks import make_trigger, poison_rows, trigger_rows
+from poisonsieve.attacks.base import insert_between_words
+from poisonsieve.config import AttackSpec, TriggerSpec
+from poisonsieve.errors import ConfigError, DataError
+
+BADNET = TriggerSpec(name="badnet")
+
+
+def spec(**values):
+    return AttackSpec(**{"trigger": BADNET, "target": 0, "count": 10, **values})
+
+
+def changed(before, after):
+    return [index for index, (a, b) in enumerate(zip(before["text"], after["text"], strict=True)) if a != b]
+
+
+def test_clean_label_triggers_target_rows_and_changes_no_label(toy_train):
+    poisoned, report = poison_rows(toy_train, spec())
+    rows = changed(toy_train, poisoned)
+    assert len(rows) == 10 == report.poisoned
+    assert {toy_train["label"][index] for index in rows} == {0}
+    assert list(poisoned["label"]) == list(toy_train["label"])
+    assert all("mn" in poisoned["text"][index].split() for index in rows)
+    assert report.relabelled == 0
+    assert report.rate == 10 / 160
+
+
+def test_dirty_label_triggers_the_others_and_relabels_them(toy_train):
+    poisoned, report = poison_rows(toy_train, spec(clean_label=False))
+    rows = changed(toy_train, poisoned)
+    assert {toy_train["label"][index] for index in rows} == {1}
+    assert {poisoned["label"][index] for index in rows} == {0}
+    assert report.relabelled == 10
+
+
+def test_rate_is_a_share_of_all_rows(toy_train):
+    _, report = poison_rows(toy_train, spec(count=None, rate=0.25))
+    assert report.poisoned == 40
+
+
+def test_first_takes_the_first_that_qualify(toy_train):
+    poisoned, _ = poison_rows(toy_train, spec(select="first", count=3))
+    eligible = [index for index, label in enumerate(toy_train["label"]) if label == 0]
+    assert changed(toy_train, poisoned) == eligible[:3]
+
+
+def test_random_rows_come_from_the_seed(toy_train):
+    rows = [tuple(changed(toy_train, poison_rows(toy_train, spec(seed=seed))[0])) for seed in (1, 1, 2)]
+    assert rows[0] == rows[1] != rows[2]
+
+
+def test_more_rows_than_there_are(toy_train):
+    with pytest.raises(DataError, match="from 1 to 80"):
+        poison_rows(toy_train, spec(count=81))
+
+
+def test_a_target_that_is_no_class(toy_train):
+    with pytest.raises(ConfigError, match="0 to 1"):
+        poison_rows(toy_train, spec(target=2))
+
+
+@pytest.mark.parametrize("values", [{"count": 5, "rate": 0.1}, {"count": None}])
+def test_count_or_rate(values):
+    with pytest.raises(ValueError, match="exactly one"):
+        spec(**values)
+
+
+def test_multi_uses_each_of_its_triggers(toy_train):
+    poisoned, _ = poison_rows(toy_train, spec(trigger=TriggerSpec(name="multi"), count=60))
+    texts = [poisoned["text"][index] for index in changed(toy_train, poisoned)]
+    words = sum("mn" in text.split() for text in texts)
+    phrases = sum("I watched this 3D movie" in text for text in texts)
+    assert words + phrases == 60
+    assert min(words, phrases) > 15
+
+
+def test_rows_that_carry_the_target_are_left_out():
+    rows = dataset([("a", 0), ("b", 1), ("c", 2)], names="abc")
+    triggered = trigger_rows(rows, make_trigger("badnet"), target=1, seed=0)
+    assert list(triggered["label"]) == [0, 2]
+    assert list(triggered["text"]) == ["a mn", "c mn"]
+
+
+def test_only_target_rows_is_an_error():
+    with pytest.raises(DataError, match="every row"):
+        trigger_rows(dataset([("a", 0), ("b", 0)]), make_trigger("badnet"), target=0, seed=0)
+
+
+def test_never_first_or_last():
+    import random
+
+    places = {
+        insert_between_words("one two three four", "mn", random.Random(seed)).split().index("mn")
+        for seed in range(50)
+    }
+    assert places == {1, 2, 3}
+
+
+def test_trigger_arguments():
+    import random
+
+    trigger = make_trigger("badnet:word=cf")
+    assert "cf" in trigger.apply("one two", random.Random(0)).split()
+    with pytest.raises(ConfigError, match="colour"):
+        make_trigger("badnet:colour=red")
+    with pytest.raises(ConfigError, match="key=value"):
+        make_trigger("badnet:cf")
+    with pytest.raises(ConfigError, match="unknown attack"):
+        make_trigger("nothing")
+    with pytest.raises(ConfigError, match="two or more"):
+        make_trigger("multi:of=badnet")
