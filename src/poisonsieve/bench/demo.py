@@ -102,6 +102,7 @@ def run_demo(spec: DemoSpec, out: Path, *, force: bool = False, progress: bool =
         dev,
         lambda width: tune_spec(spec.method, hidden_size=width, seed=spec.seed),  # type: ignore[arg-type]
         out / "victim",
+        seed=spec.seed,
         **running,
     )
     psim = PSIM(str(poisoned.out), frr=spec.frr, seed=spec.seed)

@@ -105,13 +105,14 @@ def tune_stage(
     *,
     base: str | None = None,
     allow_pickle: bool = False,
+    seed: int = 0,
     **running: Any,
 ) -> StageResult:
-    """A victim: `model` tuned on clean `data`, best epoch by accuracy on `dev`."""
+    """A victim: `model` tuned on clean `data`, best epoch by accuracy on `dev`. `seed` draws a new head, if it needs one."""
     from poisonsieve.tuning import finetune
 
     classifier = load_classifier(
-        model, label_names=_names(data), head="any", base=base, trainable=True, allow_pickle=allow_pickle
+        model, label_names=_names(data), head="any", base=base, trainable=True, allow_pickle=allow_pickle, seed=seed
     )
     tune = make_spec(classifier.base.config.hidden_size)
     spec = _spec("tune", source_digest(model, classifier.base_digest), {"data": data, "dev": dev}, tune=tune)
@@ -133,12 +134,10 @@ def fit_stage(
     guard: PSIM, data: datasets.Dataset, calibration: datasets.Dataset | None, out: Path, **running: Any
 ) -> StageResult:
     """A guard folder: `guard` fitted on clean `data`, its threshold from `calibration` or a held-out share."""
-    classifier = load_classifier(
-        guard.model, label_names=_names(data), base=guard.base, allow_pickle=guard.allow_pickle
-    )
+    start = _checked_start(guard, data)
     settings = {key: value for key, value in guard.get_params().items() if key not in ("model", "base")}
     inputs = {"data": data} if calibration is None else {"data": data, "calibration": calibration}
-    spec = _spec("fit", source_digest(guard.model, classifier.base_digest), inputs, guard=settings)
+    spec = _spec("fit", start, inputs, guard=settings)
 
     def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
         guard.fit(data, calibration=calibration, workdir=partial, progress=running.get("progress", False))
@@ -207,6 +206,17 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
+
+
+def _checked_start(guard: PSIM, data: datasets.Dataset) -> str:
+    """The digest of the guard's starting point, once it is known to have a trained head for the data's classes.
+
+    The classifier is let go again before training, which opens its own: two large models might not fit.
+    """
+    classifier = load_classifier(
+        guard.model, label_names=_names(data), base=guard.base, allow_pickle=guard.allow_pickle
+    )
+    return source_digest(guard.model, classifier.base_digest)
 
 
 def _spec(kind: str, start: str, data: dict[str, datasets.Dataset], **parts: Any) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def tune(
             out,
             base=base,
             allow_pickle=allow_pickle,
+            seed=seed,
             force=force,
             progress=not quiet,
         )

@@ -196,6 +196,10 @@ class Classifier(nn.Module):
             mask[index, where] = 1
         return {"input_ids": ids, "attention_mask": mask}
 
+    def inputs(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        """What `pad` gives, moved to where the weights are."""
+        return {name: tensor.to(self.device) for name, tensor in self.pad(rows).items()}
+
     def score(self, texts: Sequence[str], *, batch_size: int = 32, progress: str | None = None) -> Logits:
         """Logits of every text in the order given, in fp32.
 
@@ -265,7 +269,7 @@ class Classifier(nn.Module):
 
     @torch.inference_mode()
     def _logits(self, rows: list[list[int]]) -> np.ndarray:
-        inputs = {name: tensor.to(self.device) for name, tensor in self.pad(rows).items()}
+        inputs = self.inputs(rows)
         logits: np.ndarray = self(**inputs)["logits"].double().cpu().numpy()
         return logits
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from poisonsieve.models.adapters import load_adapter
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.safety import METADATA, is_adapter, read_json
 from poisonsieve.models.sources import resolve
 from poisonsieve.models.whole import Head, load_whole, quiet_transformers
+
+if TYPE_CHECKING:
+    import torch
 
 
 def load_classifier(
@@ -50,9 +53,17 @@ def load_classifier(
         classifier = load_adapter(folder, metadata, base, label_names, trainable, allow_pickle)
     else:
         classifier = load_whole(folder, label_names, head, seed, allow_pickle)
+    classifier.to(pick_device())
     classifier.source = str(source)
     classifier.wanted_max_length = length
     return classifier
+
+
+def pick_device() -> torch.device:
+    """Where models are put: the first GPU if there is one, else the processor."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def save_classifier(classifier: Classifier, folder: Path, extra: dict[str, Any] | None = None) -> None:

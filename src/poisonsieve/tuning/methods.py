@@ -79,7 +79,8 @@ def _attach(classifier: Classifier, method: Attach, spec: TuneSpec) -> None:
     classifier.network = method(plain, spec, _modules_to_train(plain))
     try:
         ids = classifier.encode(["a short text"]).ids
-        classifier(**classifier.pad(ids))
+        classifier.to(classifier.device)  # what the method added starts on the processor
+        classifier(**classifier.inputs(ids))
     except Exception:
         classifier.network = plain
         raise
