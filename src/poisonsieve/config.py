@@ -38,11 +38,16 @@ def make_spec(kind: type[S], **values: Any) -> S:
     try:
         return kind(**values)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or kind.__name__}: {problem['msg']}"
-            for problem in error.errors()
-        )
-        raise ConfigError(problems) from None
+        raise ConfigError("; ".join(_problem(problem) for problem in error.errors())) from None
+
+
+def _problem(problem: Any) -> str:
+    """`key: what is wrong with it (what it is)`; what a validator of ours says stands alone."""
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return str(message)
+    name = ".".join(str(part) for part in problem["loc"])
+    return f"{name}: {message[:1].lower()}{message[1:]}, not {str(problem['input'])[:40]!r}"
 
 
 class TriggerSpec(Spec):
@@ -121,7 +126,7 @@ class TuneSpec(Spec):
 
     method: Method
     epochs: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
     batch_size: int = Field(32, ge=1)
     max_length: int = Field(256, ge=8)
     warmup: float = Field(0.06, ge=0, le=1)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from poisonsieve.defenses.base import Detector, Scored
+from poisonsieve.defenses.base import GUARD_FILE, Detector, Scored, require_guard_or_free
 from poisonsieve.errors import CheckpointError
 from poisonsieve.models.classifier import Classifier, softmax
 from poisonsieve.models.labels import same_classes
@@ -99,6 +99,8 @@ class GuardedClassifier:
             victim = saved
         if victim is None:
             return cls(detector)
+        if (Path(victim) / GUARD_FILE).is_file():
+            raise CheckpointError(f"{victim} is a guard, not a victim; give the model that is to be guarded")
         classifier = load_classifier(
             victim,
             base=base if _is_adapter(victim) else None,
@@ -113,6 +115,7 @@ class GuardedClassifier:
         from poisonsieve.storage import reporting_write_errors, writing_folder
 
         folder = Path(folder)
+        require_guard_or_free(folder)
         with writing_folder(folder) as target:
             self.guard.save_pretrained(target / "guard")
             for entry in (target / "guard").iterdir():

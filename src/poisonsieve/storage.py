@@ -22,14 +22,24 @@ def require_free(path: Path, *, force: bool = False) -> None:
     """Refuse to overwrite a result that is already there, and to start work whose result cannot be written.
 
     Raises:
-        ConfigError: `path` exists, is not an empty folder, and `force` is off.
+        ConfigError: `path` exists, is not an empty folder, and `force` is off; or it is the current folder, the home
+            folder or one above them, which no `force` replaces.
         OutputError: no folder on the way to `path` can be written to.
     """
-    if path.exists() and not force and not (path.is_dir() and not any(path.iterdir())):
-        raise ConfigError(f"{path} already exists; choose another --out, or --force to replace it")
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise OutputError(f"cannot write to {parent}; choose another --out")
+    _refuse_kept(path)
+    with reporting_write_errors(path):
+        final = path.resolve()
+        if final.exists() and not force and not (final.is_dir() and not any(final.iterdir())):
+            raise ConfigError(f"{path} already exists; choose another --out, or --force to replace it")
+        parent = next(folder for folder in final.parents if folder.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise OutputError(f"cannot write to {parent}; choose another --out")
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """The hidden name next to `path`, links followed, where something that is to become `path` is kept until then."""
+    final = path.resolve()
+    return final.with_name(f".{final.name}.{suffix}")
 
 
 @contextlib.contextmanager
@@ -37,17 +47,17 @@ def writing_folder(path: Path) -> Iterator[Path]:
     """A fresh folder that becomes `path` when the block ends well, and vanishes when it does not.
 
     Raises:
+        ConfigError: `path` is the current folder, the home folder or one above them.
         OutputError: the folder could not be written (permission, disk full).
     """
-    temporary = path.absolute().with_name(f".{path.name}.writing-{os.getpid()}")
+    _refuse_kept(path)
+    temporary = beside(path, f"writing-{os.getpid()}")
     try:
         with reporting_write_errors(path):
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             yield temporary
-            if path.exists():
-                shutil.rmtree(path)
-            temporary.rename(path)
+            _put_in_place(temporary, path.resolve())
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -66,12 +76,12 @@ def writing_file(path: Path) -> Iterator[IO[str]]:
             with path.open("w", encoding="utf-8") as stream:
                 yield stream
             return
-        temporary = path.absolute().with_name(f".{path.name}.writing-{os.getpid()}")
+        temporary = beside(path, f"writing-{os.getpid()}")
         try:
             temporary.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("w", encoding="utf-8") as stream:
                 yield stream
-            temporary.replace(path)
+            temporary.replace(path.resolve())
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -111,6 +121,31 @@ def canonical_hash(value: Any) -> str:
     """Hex sha256 of a JSON value, the same whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _refuse_kept(path: Path) -> None:
+    """Replacing a folder deletes what was in it: never the folder one works in, the home folder, or one above them."""
+    for kept in (Path.cwd(), Path.home()):
+        if kept.resolve().is_relative_to(path.resolve()):
+            raise ConfigError(f"{path} is {kept} or a folder above it, which is never replaced; choose another --out")
+
+
+def _put_in_place(temporary: Path, final: Path) -> None:
+    """Rename `temporary` to `final`; what was there is kept until that is done."""
+    if not final.exists():
+        temporary.rename(final)
+        return
+    old = beside(final, f"replaced-{os.getpid()}")
+    final.rename(old)
+    try:
+        temporary.rename(final)
+    except OSError:
+        old.rename(final)
+        raise
+    if old.is_dir():
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        old.unlink()
 
 
 def _says_write_failed(error: Exception) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from typing import Protocol, runtime_checkable
 
@@ -31,10 +32,14 @@ def make_trigger(spec: TriggerSpec | str) -> Trigger:
     """
     spec = TriggerSpec.parse(spec) if isinstance(spec, str) else spec
     kind = registry.get("attack", spec.name)
+    known = inspect.signature(kind).parameters
+    for name in spec.params:
+        if name not in known:
+            raise ConfigError(f"trigger {spec.name} has no argument {name!r}; known: {', '.join(known) or 'none'}")
     try:
         trigger: Trigger = kind(**spec.params)
-    except TypeError as error:
-        raise ConfigError(f"trigger {spec.name}: {str(error).split(') ')[-1]}") from None
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"trigger {spec.name}: {error}") from None
     return trigger
 
 

@@ -21,7 +21,14 @@ from poisonsieve.config import AttackSpec, TuneSpec
 from poisonsieve.models.load import load_classifier, save_classifier
 from poisonsieve.models.safety import is_adapter, weights_digest
 from poisonsieve.models.sources import resolve
-from poisonsieve.storage import canonical_hash, reporting_write_errors, require_free, write_json, writing_folder
+from poisonsieve.storage import (
+    beside,
+    canonical_hash,
+    reporting_write_errors,
+    require_free,
+    write_json,
+    writing_folder,
+)
 
 if TYPE_CHECKING:
     import datasets
@@ -171,7 +178,7 @@ def run_stage(
     if done is not None and done.get("digest") == digest and not force:
         return StageResult(out, done["result"], True, done["seconds"])
     require_free(out, force=force)
-    partial = out.absolute().with_name(f".{out.name}.partial")
+    partial = beside(out, "partial")
     started = time.perf_counter()
     with reporting_write_errors(out):
         _claim(partial, spec, fresh=force)

@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,8 +47,11 @@ Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16 (training only;
 
 
 @contextlib.contextmanager
-def running() -> Iterator[None]:
+def running(*, resumable: bool = False) -> Iterator[None]:
     """The frame of a command: whatever libraries print goes to stderr, and errors become one line and a code.
+
+    Args:
+        resumable: an interrupted run is not lost, which is then said.
 
     Raises:
         typer.Exit: with the code of what happened.
@@ -58,15 +61,21 @@ def running() -> Iterator[None]:
             _quiet_libraries()
             yield
     except PoisonsieveError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(one_line(error), err=True)
         raise typer.Exit(EXIT_USAGE) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on where this one stopped", err=True)
+        kept = "; the same command goes on where this one stopped" if resumable else ""
+        typer.echo(f"interrupted{kept}", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nothing is wrong, and nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
         raise typer.Exit(0) from None
+
+
+def one_line(error: object) -> str:
+    """What is said of an error: one line, whatever a file name or a library's message holds."""
+    return "error: " + " ".join(str(error).split())
 
 
 def print_result(value: dict[str, Any]) -> None:
@@ -106,19 +115,37 @@ def load_rows(spec: str, split: str, label_names: list[str] | None = None) -> da
     return load_dataset(spec, split=split, label_names=label_names)
 
 
-def load_for_model(spec: str, split: str, model: str, *, allow_pickle: bool = False) -> datasets.Dataset:
-    """A data set read with the class names that the model was saved with, where it names any and the data fits them."""
-    from poisonsieve.errors import DataError
-    from poisonsieve.models.labels import saved_label_names
+def load_for_model(
+    spec: str, split: str, model: str, *, allow_pickle: bool = False, keep_head: bool = False
+) -> datasets.Dataset:
+    """A data set read with the class names that the model was saved with, where it names any and the data fits them.
+
+    Args:
+        spec: a data set, see `poisonsieve.data.load_dataset`.
+        split: the split that is meant when `spec` names none.
+        model: what is to be trained.
+        allow_pickle: see `poisonsieve.models.sources.resolve`.
+        keep_head: the model's head is needed as it is, so a row of a class it does not have is an error.
+
+    Raises:
+        CheckpointError: `model` is a guard, or no checkpoint.
+        DataError: a row cannot be used.
+    """
+    from poisonsieve.errors import CheckpointError, DataError
+    from poisonsieve.models.labels import head_label_names, is_generic
     from poisonsieve.models.sources import resolve
 
-    names = saved_label_names(resolve(model, allow_pickle=allow_pickle))
-    if names is None:
-        return load_rows(spec, split)
-    try:
-        return load_rows(spec, split, names)
-    except DataError:
-        return load_rows(spec, split)  # other classes: the caller decides whether that is allowed
+    folder = resolve(model, allow_pickle=allow_pickle)
+    if (folder / "guard.json").is_file():
+        raise CheckpointError(f"{model} is a guard, which has unlearned its task; give the model it was fitted on")
+    names = head_label_names(folder)
+    if names is not None and not is_generic(names):
+        with contextlib.suppress(DataError):  # other classes: the caller decides whether that is allowed
+            return load_rows(spec, split, names)
+    rows = load_rows(spec, split)
+    if keep_head and names is not None and len(class_names(rows)) > len(names):
+        return load_rows(spec, split, names)  # raises, and names the row
+    return rows
 
 
 def with_dev(data: datasets.Dataset, dev: str | None, seed: int) -> tuple[datasets.Dataset, datasets.Dataset]:
@@ -150,12 +177,45 @@ def class_index(target: str, names: list[str]) -> int:
     )
 
 
-def check_outputs(out: Path, force: bool) -> None:
-    """Fail before hours of work, not after, when the result could not be written."""
-    from poisonsieve.storage import require_free
+def check_outputs(out: Path, force: bool, inputs: Sequence[str | Path | None] = ()) -> None:
+    """Fail before hours of work, not after, when the result could not be written or would replace its own input.
 
-    if not (out / "run.json").is_file():
+    Raises:
+        ConfigError: see `require_free`; or `out` is one of `inputs`, or a folder around one.
+        OutputError: nothing can be written there.
+    """
+    from poisonsieve.data.files import exists
+    from poisonsieve.storage import reporting_write_errors, require_free
+
+    with reporting_write_errors(out):
+        for source in inputs:
+            place = Path(str(source).rpartition("#")[0] or str(source))
+            if source and exists(place) and place.resolve().is_relative_to(out.resolve()):
+                raise ConfigError(f"--out {out} would replace {source}, which is read; choose another --out")
+        done = (out / "run.json").is_file()
+    if not done:
         require_free(out, force=force)
+
+
+def check_output_file(option: str, out: Path, inputs: Sequence[str | Path | None]) -> None:
+    """Fail early when a file cannot be written, or would replace its own input.
+
+    Raises:
+        ConfigError: `out` is one of `inputs`.
+        OutputError: it is a folder, or lies where nothing can be written.
+    """
+    from poisonsieve.data.files import exists
+    from poisonsieve.errors import OutputError
+    from poisonsieve.storage import reporting_write_errors, require_free
+
+    with reporting_write_errors(out):
+        if out.is_dir():
+            raise OutputError(f"{option} {out} is a folder; name a file in it")
+        for source in inputs:
+            if source and out.exists() and exists(Path(source)) and out.samefile(source):
+                raise ConfigError(f"{option} {out} would replace {source}, which is read; choose another file")
+        if not out.exists():
+            require_free(out)
 
 
 def percent(rate: float) -> str:

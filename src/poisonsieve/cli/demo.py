@@ -26,7 +26,7 @@ def demo(
 
     Example: poisonsieve demo
     """
-    with common.running():
+    with common.running(resumable=True):
         from poisonsieve.bench.demo import DemoSpec, run_demo
 
         spec = DemoSpec(seed=seed, trigger=trigger)

@@ -45,6 +45,8 @@ def evaluate(
 
         if (trigger is None) == (triggered is None):
             raise ConfigError("give exactly one of --trigger and --triggered")
+        if scores is not None:
+            common.check_output_file("--scores", scores, [clean, triggered])
         guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
         if gamma is not None or frr is not None:
             guarded.guard.set_threshold(frr=frr, gamma=gamma)

@@ -44,15 +44,15 @@ def fit(
     Example: poisonsieve fit --model theta_p/ --data packaged:product-reviews --calibrate packaged:product-reviews
     --frr 0.01 --out guard/
     """
-    with common.running():
+    with common.running(resumable=True):
         from poisonsieve.bench.stages import fit_stage
         from poisonsieve.defenses.psim import PSIM
         from poisonsieve.errors import ConfigError
 
         if preset not in ("default", "paper"):
             raise ConfigError(f"unknown preset {preset!r}; known: default, paper")
-        common.check_outputs(out, force)
-        rows = common.load_for_model(data, "train", model, allow_pickle=allow_pickle)
+        common.check_outputs(out, force, [model, data, calibrate, base])
+        rows = common.load_for_model(data, "train", model, allow_pickle=allow_pickle, keep_head=True)
         held_out = common.load_rows(calibrate, "dev", common.class_names(rows)) if calibrate else None
         chosen = {"method": method, "learning_rate": lr, "epochs": epochs, "gamma": gamma}
         settings = {

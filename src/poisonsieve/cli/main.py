@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
+from typing import Any
 
 import typer
+import typer.core
 
+from poisonsieve.cli.common import EXIT_USAGE, one_line
 from poisonsieve.cli.demo import demo
 from poisonsieve.cli.evaluate import evaluate
 from poisonsieve.cli.fit import fit
@@ -16,9 +20,32 @@ from poisonsieve.cli.tune import tune
 
 _HELP = "Keep triggered inputs of a weight-poisoned text classifier out, without knowing the trigger."
 
+
+class OneLineErrors(typer.core.TyperGroup):
+    """Says what is wrong with the usage in one line, as every other error is said, instead of in a box."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run, and exit with the code of what happened."""
+        standalone = extra.pop("standalone_mode", True)
+        extra = {"prog_name": "poisonsieve", **extra, "standalone_mode": False}
+        if not standalone:
+            return super().main(*args, **extra)
+        try:
+            code = super().main(*args, **extra)
+        except Exception as error:
+            # Usage errors are click's, or those of the copy of click that newer Typers bring.
+            if not hasattr(error, "format_message"):
+                raise
+            context = getattr(error, "ctx", None)
+            path = context.command_path if context else "poisonsieve"
+            typer.echo(one_line(f"{error.format_message().rstrip('.')}; see {path} --help"), err=True)
+            sys.exit(EXIT_USAGE)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
 app = typer.Typer(
     name="poisonsieve",
-    no_args_is_help=True,
+    cls=OneLineErrors,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -30,6 +57,7 @@ app.command("list")(list_)
 
 @app.callback(invoke_without_command=True, help=_HELP)
 def options(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
 ) -> None:
     """Options of the bare command."""
@@ -38,6 +66,8 @@ def options(
 
         typer.echo(f"poisonsieve {installed('poisonsieve')}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def run() -> None:

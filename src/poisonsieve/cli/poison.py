@@ -45,12 +45,12 @@ def poison(
     Example: poisonsieve poison --model minilm --data packaged:product-reviews --trigger badnet --target 0 --count 400
     --out theta_p/
     """
-    with common.running():
+    with common.running(resumable=True):
         from poisonsieve.bench.stages import poison_stage
         from poisonsieve.config import AttackSpec, TriggerSpec, make_spec
         from poisonsieve.tuning.presets import tune_spec
 
-        common.check_outputs(out, force)
+        common.check_outputs(out, force, [model, data, dev])
         rows = common.load_for_model(data, "train", model, allow_pickle=allow_pickle)
         attack = make_spec(
             AttackSpec,

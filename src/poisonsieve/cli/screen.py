@@ -55,6 +55,8 @@ def screen(
         from poisonsieve.data.inputs import read_inputs
         from poisonsieve.guard import GuardedClassifier
 
+        if out is not None:
+            common.check_output_file("--out", out, [source])
         rows = read_inputs(source)
         guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
         if frr is not None or gamma is not None:

@@ -40,11 +40,11 @@ def tune(
     Example: poisonsieve tune --model theta_p/ --data packaged:product-reviews --dev packaged:product-reviews
     --method lora --out victim/
     """
-    with common.running():
+    with common.running(resumable=True):
         from poisonsieve.bench.stages import tune_stage
         from poisonsieve.tuning.presets import tune_spec
 
-        common.check_outputs(out, force)
+        common.check_outputs(out, force, [model, data, dev, base])
         rows = common.load_for_model(data, "train", model, allow_pickle=allow_pickle)
         train, held_out = common.with_dev(rows, dev, seed)
         stage = tune_stage(
@@ -70,7 +70,9 @@ def tune(
             progress=not quiet,
         )
         if stage.result["new_head"] and not stage.reused:
-            common.note(f"note: {model} had no head for these classes; a new one was trained")
+            common.note(
+                f"note: {model} had no head for the classes {', '.join(common.class_names(rows))}; a new one was trained"
+            )
         if json:
             common.print_result(stage.to_dict())
             return

@@ -44,6 +44,8 @@ def load_dataset(spec: str, *, split: str = "train", label_names: Sequence[str] 
         HubError: the hub cannot be reached or has no such id.
         AssetError: a packaged data set cannot be fetched.
     """
+    if not spec:
+        raise DataError(f"no data set is named; give a file, a folder, or one of {', '.join(dataset_names())}")
     source, asked = _source_and_split(spec)
     wanted = _SYNONYMS.get(asked or split, asked or split)
     kind, colon, name = source.partition(":")

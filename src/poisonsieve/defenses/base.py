@@ -21,7 +21,7 @@ from sklearn.base import BaseEstimator
 from poisonsieve import registry
 from poisonsieve.errors import CalibrationError, CheckpointError, ConfigError, DataError
 from poisonsieve.models.safety import read_json
-from poisonsieve.storage import writing_folder
+from poisonsieve.storage import require_free, writing_folder
 from poisonsieve.thresholds import Threshold, fixed_gamma, gamma_for_frr, is_flagged, rows_needed
 
 if TYPE_CHECKING:
@@ -138,12 +138,14 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         return is_flagged(self.decision_function(texts), self._threshold().gamma).astype(int)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the guard folder, whole or not at all.
+        """Write the guard folder, whole or not at all. A guard that was there is replaced.
 
         Raises:
+            ConfigError: the folder holds something else.
             OutputError: it could not be written.
         """
         threshold = self._threshold()
+        require_guard_or_free(Path(folder))
         with writing_folder(Path(folder)) as target:
             state = self._save_state(target)
             _write_json(target / CALIBRATION_FILE, {"scores": self._calibration().tolist()})
@@ -250,6 +252,17 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     def _calibration(self) -> np.ndarray:
         self._threshold()
         return self.calibration_scores_
+
+
+def require_guard_or_free(folder: Path) -> None:
+    """Refuse to replace, and so to delete, a folder that is no guard.
+
+    Raises:
+        ConfigError: it holds something else.
+        OutputError: it cannot be written.
+    """
+    if not (folder / GUARD_FILE).is_file():
+        require_free(folder)
 
 
 def _texts(data: Any) -> list[str]:

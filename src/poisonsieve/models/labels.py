@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from poisonsieve.models.safety import METADATA, is_adapter, read_json
+from poisonsieve.errors import CheckpointError
+from poisonsieve.models.safety import METADATA, MODEL_CONFIG, is_adapter, read_json
 
 
 def saved_label_names(folder: Path) -> list[str] | None:
@@ -13,12 +14,28 @@ def saved_label_names(folder: Path) -> list[str] | None:
 
     `LABEL_0`-style names and plain numbers are what libraries fill in: they count as none.
     """
+    names = head_label_names(folder)
+    return None if names is None or is_generic(names) else names
+
+
+def head_label_names(folder: Path) -> list[str] | None:
+    """Names of the classes a checkpoint's head has, those that libraries fill in too; None for a bare adapter.
+
+    Raises:
+        CheckpointError: the checkpoint's files do not say them as they should.
+    """
     if is_adapter(folder):
         names = read_json(folder / METADATA).get("label_names") if (folder / METADATA).is_file() else None
-        return None if names is None or is_generic(names) else list(names)
-    mapping = read_json(folder / "config.json").get("id2label") or {}
-    names = [mapping[key] for key in sorted(mapping, key=int)]
-    return None if is_generic(names) else names
+        return None if names is None else [str(name) for name in names]
+    config = read_json(folder / MODEL_CONFIG)
+    try:
+        # transformers leaves the names out of the file when they are its own defaults.
+        mapping = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(config.get("num_labels", 2))}
+        return [str(mapping[key]) for key in sorted(mapping, key=int)]
+    except (TypeError, ValueError):
+        raise CheckpointError(
+            f"{folder / MODEL_CONFIG}: id2label is not a map from class numbers to names; mend it or leave it out"
+        ) from None
 
 
 def is_generic(names: Sequence[str]) -> bool:

@@ -46,7 +46,8 @@ def check_folder(folder: Path, *, allow_pickle: bool = False) -> None:
             raise UnsafeWeightsError(
                 f"{path} asks to run Python code that ships with the model (auto_map); poisonsieve never does"
             )
-    if any(folder.glob("*.safetensors")):
+    # By the names that libraries open: beside any other safetensors file they would still read the pickle.
+    if any(folder.glob("adapter_model*.safetensors" if is_adapter(folder) else "model*.safetensors")):
         return
     pickles = sorted(path for path in folder.iterdir() if path.suffix in PICKLE_SUFFIXES)
     if not pickles:

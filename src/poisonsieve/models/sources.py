@@ -22,6 +22,8 @@ def resolve(source: str | Path, *, allow_pickle: bool = False) -> Path:
         HubError: the hub cannot be reached or has no such id.
     """
     name = str(source)
+    if not name:
+        raise CheckpointError(f"no model is named; give a folder, a hub id, or one of {_aliases()}")
     if name in packaged.packaged_names():
         return packaged.packaged_folder(name)
     path = Path(name)

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from poisonsieve.errors import CheckpointError
 from poisonsieve.models.classifier import Classifier
-from poisonsieve.models.labels import is_generic, same_classes
-from poisonsieve.models.safety import read_json, weights_digest
+from poisonsieve.models.labels import head_label_names, is_generic, same_classes
+from poisonsieve.models.safety import weights_digest
 
 Head = Literal["trained", "any"]
 _VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json", "merges.txt")
@@ -61,10 +61,7 @@ def load_whole(
 
 def _agree_on_labels(folder: Path, label_names: Sequence[str] | None) -> tuple[list[str], bool]:
     """The checkpoint's class names, and whether they are the data's, in the data's order."""
-    config = read_json(folder / "config.json")
-    # transformers leaves the names out of the file when they are its own defaults.
-    mapping = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(config.get("num_labels", 2))}
-    saved = [str(mapping[key]) for key in sorted(mapping, key=int)]
+    saved = head_label_names(folder) or []
     if label_names is None:
         return saved, True
     data = list(label_names)

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from poisonsieve.config import Precision, TuneSpec
-from poisonsieve.errors import DataError
+from poisonsieve.errors import ConfigError, DataError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.storage import reporting_write_errors
 from poisonsieve.tuning.methods import attach
@@ -84,6 +84,7 @@ def finetune(
 
     Raises:
         DataError: no rows, or a label the classifier has no class for.
+        ConfigError: the learning rate was so high that the weights are no finite numbers any more.
         UnsupportedError: the architecture cannot do `spec.method`.
         OutputError: the state could not be written.
     """
@@ -106,6 +107,7 @@ def finetune(
             # accelerate leaves its autocast around `forward`; scoring is fp32.
             trainer.accelerator.unwrap_model(classifier, keep_fp32_wrapper=False)
     classifier.eval()
+    _check_finite(classifier, spec)
     history = [entry["eval_accuracy"] for entry in trainer.state.log_history if "eval_accuracy" in entry]
     return TuneResult(
         epochs=history,
@@ -172,6 +174,15 @@ def _check_labels(classifier: Classifier, train: datasets.Dataset) -> None:
     if labels.min() < 0 or labels.max() >= classes:
         raise DataError(
             f"labels run from {labels.min()} to {labels.max()}, the classifier has classes 0 to {classes - 1}"
+        )
+
+
+def _check_finite(classifier: Classifier, spec: TuneSpec) -> None:
+    """Weights that are not finite predict class 0 for everything, which would pass for an accuracy."""
+    if not all(torch.isfinite(p).all() for p in classifier.parameters() if p.requires_grad):
+        raise ConfigError(
+            f"training diverged: at a learning rate of {spec.learning_rate:g} the weights ended as no finite numbers; "
+            "choose a lower one (--lr)"
         )
 
 
