@@ -1,0 +1,227 @@
+"""Speed as ratios: each figure is one way of working against a stated baseline, in the same run on the same rows.
+
+    python benchmarks/guard_speed.py                   # the official run: on a quiet machine
+    python benchmarks/guard_speed.py --repeats 1 --rows 96 --fit-rows 64   # a quick look
+    python benchmarks/guard_speed.py --json > speed.json
+
+What is measured, on the packaged encoder `minilm` and rows of `packaged:product-reviews`:
+
+- screen: guard and victim together, against the victim alone;
+- order: batches of texts of like length, against batches in the given order;
+- batch: 32 texts at a time, against one at a time (on a quarter of the rows);
+- fit: training the guard by P-tuning v1, against training it in full.
+
+Both sides of a ratio are timed in turn, the first of them changing from repeat to repeat, after one round that is
+thrown away. A ratio above 1 means: faster than the baseline. Given are the median of the repeats' ratios, the lowest
+and the highest of them, and the median speeds. Nothing here says how well a guard works: its victim is tuned for one
+epoch on a few hundred rows, only to have a head.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from poisonsieve import PSIM, GuardedClassifier, PoisonsieveError, finetune, load_classifier, load_dataset, tune_spec
+from poisonsieve.bench.stages import environment
+from poisonsieve.models import save_classifier
+
+MODEL, DATA = "minilm", "packaged:product-reviews"
+BATCH = 32
+CALIBRATION_ROWS = 100
+FRR = 0.05
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One comparison: rows a second of both sides (medians), and how many times faster the measured side was."""
+
+    name: str
+    measured: str
+    baseline: str
+    measured_per_s: float
+    baseline_per_s: float
+    ratio: float
+    lowest: float
+    highest: float
+
+
+def main() -> None:
+    options = parse()
+    started = time.perf_counter()
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory(prefix="poisonsieve-bench-") as folder:
+        try:
+            say(f"tuning {MODEL} for one epoch on {options.fit_rows} rows, and fitting a guard")
+            victim_folder = make_victim(Path(folder) / "victim", options.fit_rows)
+            ratios, facts = measure(victim_folder, options)
+        except PoisonsieveError as error:
+            sys.exit(f"error: {error}")
+    report = {
+        "ratios": [asdict(ratio) for ratio in ratios],
+        "settings": {"model": MODEL, "data": DATA, "batch": BATCH, "frr": FRR, **vars(options), **facts},
+        "machine": machine(),
+        "versions": environment(),
+        "seconds": time.perf_counter() - started,
+    }
+    if options.json:
+        print(json.dumps(report, indent=2))
+    else:
+        show(report)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Speed of the guard, as ratios.")
+    parser.add_argument("--repeats", type=int, default=5, help="timed repeats of screen, order and batch")
+    parser.add_argument("--fit-repeats", type=int, default=3, help="timed repeats of fit")
+    parser.add_argument("--rows", type=int, default=320, help="test rows that are scored")
+    parser.add_argument("--fit-rows", type=int, default=256, help="training rows of the victim and of each guard")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    options = parser.parse_args()
+    if min(options.repeats, options.fit_repeats, options.rows, options.fit_rows) < 1:
+        parser.error("counts start at 1")
+    return options
+
+
+def make_victim(folder: Path, rows: int) -> Path:
+    """A whole checkpoint with a head that was trained, if only a little."""
+    train = first_rows("train", rows)
+    names = train.features["label"].names
+    classifier = load_classifier(MODEL, label_names=names, head="any")
+    finetune(classifier, train, tune_spec("full", hidden_size=classifier.base.config.hidden_size, epochs=1))
+    folder.mkdir()
+    save_classifier(classifier, folder)
+    return folder
+
+
+def measure(victim_folder: Path, options: argparse.Namespace) -> tuple[list[Ratio], dict[str, Any]]:
+    victim = load_classifier(victim_folder)
+    guard = fit("p_tuning_v1", victim_folder, options.fit_rows)
+    guarded = GuardedClassifier(guard, victim)
+    texts = list(first_rows("test", options.rows)["text"])
+    lengths = [len(ids) for ids in victim.encode(texts).ids]
+    passed = sum(not verdict.rejected for verdict in guarded.screen(texts))
+
+    def in_given_order() -> np.ndarray:
+        chunks = (texts[start : start + BATCH] for start in range(0, len(texts), BATCH))
+        return np.concatenate([victim.score(chunk, batch_size=BATCH).values for chunk in chunks])
+
+    def by_length(size: int, rows: int | None = None) -> np.ndarray:
+        return victim.score(texts[:rows], batch_size=size).values
+
+    np.testing.assert_allclose(in_given_order(), by_length(BATCH), atol=1e-4)  # the same work on both sides
+    n = len(texts)
+    few = max(1, n // 4)  # one at a time is slow
+    scoring: list[tuple[str, int, str, Callable[[], object], str, Callable[[], object]]] = [
+        ("screen", n, "guard + victim", lambda: guarded.screen(texts), "victim alone", lambda: by_length(BATCH)),
+        ("order", n, "batches by length", lambda: by_length(BATCH), "batches in the given order", in_given_order),
+        ("batch", few, f"batch {BATCH}", lambda: by_length(BATCH, few), "batch 1", lambda: by_length(1, few)),
+    ]
+    ratios = []
+    for name, rows, measured, run, baseline, run_baseline in scoring:
+        say(f"{name}: {measured} against {baseline}")
+        times = alternate(timed(run), timed(run_baseline), options.repeats)
+        ratios.append(compare(name, f"{measured}, texts/s", f"{baseline}, texts/s", rows, times))
+    say("fit: P-tuning v1 against full tuning")
+    times = alternate(
+        lambda: fit("p_tuning_v1", victim_folder, options.fit_rows).training_.seconds,
+        lambda: fit("full", victim_folder, options.fit_rows).training_.seconds,
+        options.fit_repeats,
+    )
+    ratios.append(compare("fit", "guard by p_tuning_v1, rows/s", "guard by full, rows/s", options.fit_rows, times))
+    facts = {
+        "texts_passed": f"{passed} of {n}",
+        "tokens_median": statistics.median(lengths),
+        "tokens_max": max(lengths),
+        "training_precision": guard.training_.precision,
+    }
+    return ratios, facts
+
+
+def fit(method: Any, model: Path, rows: int) -> PSIM:
+    calibration = first_rows("dev", CALIBRATION_ROWS)
+    return PSIM(model, method=method, frr=FRR, seed=0).fit(first_rows("train", rows), calibration=calibration)
+
+
+def first_rows(split: str, count: int) -> Any:
+    data = load_dataset(DATA, split=split)
+    return data.select(range(min(count, len(data))))
+
+
+def timed(work: Callable[[], object]) -> Callable[[], float]:
+    def run() -> float:
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+
+    return run
+
+
+def alternate(
+    measured: Callable[[], float], baseline: Callable[[], float], repeats: int
+) -> list[tuple[float, float]]:
+    """Seconds of both sides, repeat by repeat; the first round warms up and is dropped."""
+    rounds = []
+    for index in range(repeats + 1):
+        if index % 2:
+            slow = baseline()
+            rounds.append((measured(), slow))
+        else:
+            rounds.append((measured(), baseline()))
+    return rounds[1:]
+
+
+def compare(name: str, measured: str, baseline: str, rows: int, times: list[tuple[float, float]]) -> Ratio:
+    ratios = [reference / seconds for seconds, reference in times]
+    return Ratio(
+        name,
+        measured,
+        baseline,
+        measured_per_s=rows / statistics.median(seconds for seconds, _ in times),
+        baseline_per_s=rows / statistics.median(reference for _, reference in times),
+        ratio=statistics.median(ratios),
+        lowest=min(ratios),
+        highest=max(ratios),
+    )
+
+
+def machine() -> dict[str, Any]:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "load_average_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+
+
+def show(report: dict[str, Any]) -> None:
+    for ratio in report["ratios"]:
+        print(f"{ratio['name']:7} {ratio['ratio']:6.2f}x  ({ratio['lowest']:.2f} to {ratio['highest']:.2f})")
+        print(f"        {ratio['measured_per_s']:8.1f}  {ratio['measured']}")
+        print(f"        {ratio['baseline_per_s']:8.1f}  {ratio['baseline']} (baseline)")
+    for part in ("settings", "machine", "versions"):
+        print(f"{part}: " + ", ".join(f"{key} {value}" for key, value in report[part].items()))
+    print(f"whole run: {report['seconds']:.0f} s; the victim was tuned for one epoch only, to have a head")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
