@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poisonsieve.config import AttackSpec, TuneSpec
+from poisonsieve.errors import PoisonsieveError
 from poisonsieve.models.load import load_classifier, save_classifier
 from poisonsieve.models.safety import is_adapter, weights_digest
 from poisonsieve.models.sources import resolve
@@ -79,6 +80,7 @@ def poison_stage(
     from poisonsieve.metrics import attack_success_rate, clean_accuracy
     from poisonsieve.tuning import finetune
 
+    trigger = make_trigger(attack.trigger)
     classifier = load_classifier(
         model, label_names=_names(data), head="any", allow_pickle=allow_pickle, seed=attack.seed
     )
@@ -87,10 +89,10 @@ def poison_stage(
 
     def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
         poisoned, report = poison_rows(data, attack)
+        triggered = trigger_rows(dev, trigger, target=attack.target, seed=attack.seed)
         trained = finetune(
             classifier, poisoned, tune, dev=dev, workdir=partial, progress=running.get("progress", False)
         )
-        triggered = trigger_rows(dev, make_trigger(attack.trigger), target=attack.target, seed=attack.seed)
         predictions = classifier.score(triggered["text"]).values.argmax(axis=1)
         result = {
             "poisoning": report.to_dict(),
@@ -182,7 +184,12 @@ def run_stage(
     started = time.perf_counter()
     with reporting_write_errors(out):
         _claim(partial, spec, fresh=force)
-    write, result = work(partial)
+    try:
+        write, result = work(partial)
+    except PoisonsieveError:
+        if not any(partial.glob("checkpoint-*")):  # nothing to go on from
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
     seconds = time.perf_counter() - started
     with writing_folder(out) as target:
         write(target)

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -85,10 +85,8 @@ def print_result(value: dict[str, Any]) -> None:
 
 def print_line(line: str) -> None:
     """One line on the real stdout, in UTF-8 whatever the locale."""
-    stream = sys.__stdout__
-    assert stream is not None  # noqa: S101 - only None under pythonw, where there is no command line
-    stream.buffer.write(line.encode("utf-8") + b"\n")
-    stream.flush()
+    with stdout() as stream:
+        stream.buffer.write(line.encode("utf-8") + b"\n")
 
 
 def print_facts(title: str, facts: dict[str, Any]) -> None:
@@ -96,11 +94,34 @@ def print_facts(title: str, facts: dict[str, Any]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title, show_header=False, box=box.SIMPLE, title_justify="left")
     for name, value in facts.items():
-        table.add_row(name, str(value))
-    Console(file=sys.__stdout__).print(table)
+        table.add_row(name, Text(str(value)))
+    with stdout() as stream:
+        Console(file=stream).print(table)
+
+
+@contextlib.contextmanager
+def stdout() -> Iterator[TextIO]:
+    """The real stdout, flushed at the end.
+
+    Raises:
+        OutputError: it could not be written, as when it goes to a file on a full disk.
+    """
+    from poisonsieve.errors import OutputError
+
+    stream = sys.__stdout__
+    assert stream is not None  # noqa: S101 - only None under pythonw, where there is no command line
+    try:
+        yield stream
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or the interpreter tries again when it ends
+        raise OutputError(f"cannot write to stdout: {error.strerror or error}") from error
 
 
 def note(text: str) -> None:

@@ -58,6 +58,10 @@ def screen(
         if out is not None:
             common.check_output_file("--out", out, [source])
         rows = read_inputs(source)
+        if source != "-":
+            rows = itertools.chain(
+                list(itertools.islice(rows, 1)), rows
+            )  # a file without texts fails here, not later
         guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
         if frr is not None or gamma is not None:
             guarded.guard.set_threshold(frr=frr, gamma=gamma)

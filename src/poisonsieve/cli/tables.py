@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from poisonsieve.cli.common import percent
+from poisonsieve.cli.common import percent, stdout
 
 if TYPE_CHECKING:
     from poisonsieve.metrics import Evaluation
@@ -18,7 +17,6 @@ def print_evaluation(evaluation: Evaluation, threshold: Threshold) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(file=sys.__stdout__)
     table = Table(box=box.SIMPLE_HEAD, title="without and with the guard (95% intervals)", title_justify="left")
     for column in ("", "no guard", "guarded"):
         table.add_column(column, justify="left" if not column else "right")
@@ -31,8 +29,10 @@ def print_evaluation(evaluation: Evaluation, threshold: Threshold) -> None:
 
     table.add_row(f"clean accuracy (CA), {evaluation.n_clean} rows", cell("ca"), cell("guarded_ca"))
     table.add_row(f"attack success (ASR), {evaluation.n_triggered} rows", cell("asr"), cell("guarded_asr"))
-    console.print(table)
-    console.print(f"  triggered rows caught  {cell('detection_rate')}")
-    console.print(f"  clean rows rejected    {cell('frr')}")
-    console.print(f"  AUROC                  {evaluation.auroc:.4f}")
-    console.print(f"  gamma                  {threshold.gamma:.6g}. {threshold.describe()}")
+    with stdout() as stream:
+        console = Console(file=stream)
+        console.print(table)
+        console.print(f"  triggered rows caught  {cell('detection_rate')}")
+        console.print(f"  clean rows rejected    {cell('frr')}")
+        console.print(f"  AUROC                  {evaluation.auroc:.4f}")
+        console.print(f"  gamma                  {threshold.gamma:.6g}. {threshold.describe()}")

@@ -58,6 +58,10 @@ def open_adapter(network: Any, folder: Path, *, trainable: bool) -> Any:
             return PeftModel.from_pretrained(network, folder, is_trainable=trainable)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{folder} cannot be opened as an adapter: {first_line(error)}") from error
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError":
+            raise
+        raise CheckpointError(f"{folder} holds damaged weights: {first_line(error)}") from error
 
 
 def _reopen_prompt(network: Any, folder: Path, config: Any) -> Any:

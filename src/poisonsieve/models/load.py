@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from poisonsieve.errors import CheckpointError
 from poisonsieve.models.adapters import load_adapter
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.safety import METADATA, is_adapter, read_json
@@ -48,7 +49,9 @@ def load_classifier(
     """
     folder = resolve(source, allow_pickle=allow_pickle)
     metadata = read_json(folder / METADATA) if (folder / METADATA).is_file() else {}
-    length = max_length or int(metadata.get("max_length", 256))
+    length = max_length or metadata.get("max_length", 256)
+    if not isinstance(length, int) or length < 1:
+        raise CheckpointError(f"{folder / METADATA} is damaged: max_length is {length!r}, not a number of tokens")
     if is_adapter(folder):
         classifier = load_adapter(folder, metadata, base, label_names, trainable, allow_pickle)
     else:
