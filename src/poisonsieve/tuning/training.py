@@ -100,6 +100,7 @@ def finetune(
         encoded = classifier.encode(train["text"])
         trainer = _make_trainer(classifier, _rows(encoded.ids, train), dev, spec, workdir, progress, report_to)
         checkpoint = last_checkpoint(workdir)
+        resumed_from = _epoch_of(checkpoint) if checkpoint else 0  # read now: training on removes old checkpoints
         stack.enter_context(reporting_write_errors(workdir))
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -117,7 +118,7 @@ def finetune(
         truncated_rows=sum(encoded.truncated),
         precision=pick_precision(spec.precision),
         seconds=time.perf_counter() - started,
-        resumed_from=_epoch_of(checkpoint) if checkpoint else 0,
+        resumed_from=resumed_from,
     )
 
 
