@@ -100,7 +100,7 @@ def reporting_write_errors(path: Path) -> Iterator[None]:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     except Exception as error:
         if _says_write_failed(error):
-            raise OutputError(f"cannot write {path}: {_first_line(error)}") from error
+            raise OutputError(f"cannot write {path}; is the disk full? ({_first_line(error)})") from error
         raise
 
 
@@ -150,7 +150,9 @@ def _put_in_place(temporary: Path, final: Path) -> None:
 
 def _says_write_failed(error: Exception) -> bool:
     text = str(error)
-    return (type(error).__name__ == "SafetensorError" and "I/O error" in text) or "PytorchStreamWriter" in text
+    if type(error).__name__ == "SafetensorError":
+        return "I/O error" in text
+    return any(part in text for part in ("PytorchStreamWriter", "inline_container.cc", "iostream error"))
 
 
 def _first_line(error: Exception) -> str:
