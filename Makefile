@@ -28,8 +28,8 @@ test-slow: setup
 	$(BIN)/pytest --runslow -m slow -n 2 --dist loadfile
 
 check: setup
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -173,3 +173,28 @@ def test_the_pipeline_task_needs_a_guard(tiny):
         transformers.pipeline(
             "guarded-text-classification", model=str(tiny("encoder")), tokenizer=str(tiny("encoder"))
         )
+
+
+def test_the_pipeline_task_takes_an_adapter(guard, tiny, toy_train, toy_test, tmp_path):
+    """transformers opens the adapter by itself, as a plain network with extra layers."""
+    import transformers
+
+    import poisonsieve
+    from poisonsieve.config import TuneSpec
+    from poisonsieve.models import save_classifier
+    from poisonsieve.tuning import finetune
+
+    victim = load_classifier(tiny("encoder"))
+    finetune(victim, toy_train, TuneSpec(method="lora", epochs=1, learning_rate=1e-2))
+    (tmp_path / "victim").mkdir()
+    save_classifier(victim, tmp_path / "victim")
+    poisonsieve.register_pipeline()
+    classify = transformers.pipeline(
+        "guarded-text-classification", model=str(tmp_path / "victim"), tokenizer=str(tmp_path / "victim"), guard=guard
+    )
+    texts = list(toy_test["text"])
+    verdicts = GuardedClassifier(guard, victim).screen(texts)
+    for answer, verdict in zip(classify(texts), verdicts, strict=True):
+        assert answer["verdict"] == verdict.verdict
+        if not verdict.rejected:
+            assert answer["score"] == pytest.approx(verdict.score, abs=1e-5)

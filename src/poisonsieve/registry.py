@@ -5,9 +5,9 @@ A plug-in is one file with one decorator::
     @register("attack", "badnet")
     class BadNet: ...
 
-Packages outside this one declare an entry point in the group ``poisonsieve.plugins`` that names a module; importing
-that module runs its decorators. Modules of this package are imported on the first look-up, so that listing or
-importing `poisonsieve` costs nothing.
+Packages outside this one can add attacks and defences. They declare an entry point in the group
+``poisonsieve.plugins`` that names a module; importing that module runs its decorators. Modules of this package are
+imported on the first look-up, so that importing `poisonsieve` costs nothing.
 """
 
 from __future__ import annotations

@@ -111,6 +111,13 @@ def test_training_rows_are_no_calibration_rows(kind, tiny, toy_train):
         kind(tiny("encoder"), frr=0.05).fit(toy_train, calibration=toy_train)
 
 
+def test_a_row_that_was_trained_on_does_not_calibrate(kind, tiny, toy_train, toy_dev):
+    """Real data repeats itself: a repeated row is left out, the others still serve."""
+    mixed = list(toy_dev["text"]) + list(toy_train["text"][:30])
+    guard = kind(tiny("encoder"), frr=0.05).fit(toy_train, calibration=mixed)
+    assert guard.threshold_.n_calibration == 120
+
+
 def test_another_threshold_needs_no_training(fitted):
     guard = fitted
     before = guard.threshold_

@@ -158,3 +158,55 @@ def test_a_new_head_is_announced(checkpoint):
     assert classifier.head_is_new
     assert classifier.score(["a good film"]).values.shape == (1, 3)
     assert not load_classifier(checkpoint, label_names=["a", "b"], head="any").head_is_new
+
+
+@pytest.mark.parametrize("decoy", ["decoy.safetensors", "model-decoy.safetensors"])
+def test_a_decoy_does_not_hide_a_pickle(checkpoint, decoy, tmp_path):
+    """Libraries open safetensors under fixed names only; beside any other they would read the pickle, unscanned."""
+    from safetensors.torch import save_file
+
+    marker = tmp_path / "ran"
+    to_pickle(checkpoint, pickle.dumps(Payload(marker)))
+    import torch
+
+    save_file({"x": torch.zeros(1)}, checkpoint / decoy)
+    with pytest.raises(UnsafeWeightsError, match="--allow-pickle"):
+        load_classifier(checkpoint)
+    with pytest.raises(UnsafeWeightsError, match="system"):
+        load_classifier(checkpoint, allow_pickle=True)
+    assert not marker.exists()
+
+
+def test_the_digest_sees_a_pickle_behind_a_decoy(checkpoint):
+    import torch
+    from safetensors.torch import save_file
+
+    to_pickle(checkpoint)
+    save_file({"x": torch.zeros(1)}, checkpoint / "model-decoy.safetensors")
+    before = weights_digest(checkpoint)
+    torch.save({"x": torch.ones(2)}, checkpoint / "pytorch_model.bin")
+    assert weights_digest(checkpoint) != before
+
+
+def test_a_model_in_several_files(checkpoint):
+    from transformers import AutoModelForSequenceClassification
+
+    expected = load_classifier(checkpoint).score(["a good film"]).values
+    network = AutoModelForSequenceClassification.from_pretrained(checkpoint)
+    (checkpoint / "model.safetensors").unlink()
+    network.save_pretrained(checkpoint, max_shard_size="20KB")
+    assert len(list(checkpoint.glob("model-*.safetensors"))) > 1
+    assert load_classifier(checkpoint).score(["a good film"]).values == pytest.approx(expected, abs=1e-6)
+    digest = weights_digest(checkpoint)
+    next(checkpoint.glob("model-*.safetensors")).unlink()
+    with pytest.raises(CheckpointError, match="lacks model-"):
+        load_classifier(checkpoint)
+    assert digest
+
+
+def test_an_index_that_names_a_pickle(checkpoint):
+    (checkpoint / "model.safetensors").rename(checkpoint / "weights.bin")
+    index = {"metadata": {}, "weight_map": {"bert.embeddings.word_embeddings.weight": "weights.bin"}}
+    (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UnsafeWeightsError, match=r"weights\.bin"):
+        load_classifier(checkpoint, allow_pickle=True)

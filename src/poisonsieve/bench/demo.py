@@ -59,7 +59,7 @@ class DemoResult:
     Attributes:
         evaluation: CA, ASR and the rest, with and without the guard.
         threshold: gamma and how it was found.
-        record: `evaluation` as JSON, with theta_p's own CA and ASR on the same test rows beside it.
+        record: `evaluation` as JSON, with theta_p's own CA and ASR on the dev rows beside it.
         seconds: wall-clock time of this run.
         stages: what each stage took when it was trained.
         reused: every stage was there already.
@@ -100,7 +100,7 @@ def run_demo(spec: DemoSpec, out: Path, *, force: bool = False, progress: bool =
         str(poisoned.out),
         train,
         dev,
-        lambda width: tune_spec(spec.method, hidden_size=width, seed=spec.seed),  # type: ignore[arg-type]
+        lambda opened: tune_spec(spec.method, hidden_size=opened.base.config.hidden_size, seed=spec.seed),  # type: ignore[arg-type]
         out / "victim",
         seed=spec.seed,
         **running,
@@ -142,7 +142,7 @@ def _poison(
         train,
         dev,
         attack,
-        lambda width: tune_spec("full", hidden_size=width, seed=spec.seed),
+        lambda opened: tune_spec("full", hidden_size=opened.base.config.hidden_size, seed=spec.seed),
         out,
         **running,
     )

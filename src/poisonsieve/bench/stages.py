@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import datasets
 
     from poisonsieve.defenses.psim import PSIM
+    from poisonsieve.models.classifier import Classifier
 
 RUN_FILE = "run.json"
 Work = Callable[[Path], tuple[Callable[[Path], None], dict[str, Any]]]
@@ -66,13 +67,13 @@ def poison_stage(
     data: datasets.Dataset,
     dev: datasets.Dataset,
     attack: AttackSpec,
-    make_spec: Callable[[int], TuneSpec],
+    make_spec: Callable[[Classifier], TuneSpec],
     out: Path,
     *,
     allow_pickle: bool = False,
     **running: Any,
 ) -> StageResult:
-    """theta_p: triggers into `data` by `attack`, then tunes `model` on it. `make_spec` gets the model's width.
+    """theta_p: triggers into `data` by `attack`, then tunes `model` on it. `make_spec` gets the opened model.
 
     The result has the attacker's own CA and ASR on `dev`. The best epoch is the best on clean dev accuracy.
     """
@@ -84,7 +85,7 @@ def poison_stage(
     classifier = load_classifier(
         model, label_names=_names(data), head="any", allow_pickle=allow_pickle, seed=attack.seed
     )
-    tune = make_spec(classifier.base.config.hidden_size)
+    tune = make_spec(classifier)
     spec = _spec("poison", classifier.base_digest, {"data": data, "dev": dev}, attack=attack, tune=tune)
 
     def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
@@ -109,7 +110,7 @@ def tune_stage(
     model: str,
     data: datasets.Dataset,
     dev: datasets.Dataset,
-    make_spec: Callable[[int], TuneSpec],
+    make_spec: Callable[[Classifier], TuneSpec],
     out: Path,
     *,
     base: str | None = None,
@@ -123,7 +124,7 @@ def tune_stage(
     classifier = load_classifier(
         model, label_names=_names(data), head="any", base=base, trainable=True, allow_pickle=allow_pickle, seed=seed
     )
-    tune = make_spec(classifier.base.config.hidden_size)
+    tune = make_spec(classifier)
     spec = _spec("tune", source_digest(model, classifier.base_digest), {"data": data, "dev": dev}, tune=tune)
 
     def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:

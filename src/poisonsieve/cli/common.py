@@ -41,7 +41,7 @@ Epochs = Annotated[int | None, typer.Option(help="Passes over the rows. Default:
 LearningRate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate. Default: by method and width.")]
 BatchSize = Annotated[int, typer.Option(help="Rows a step.", min=1)]
 MaxLength = Annotated[
-    int | None, typer.Option(help="Tokens a text is cut to. Default: the model's, at most 256.", min=8)
+    int | None, typer.Option(help="Tokens a text is cut to. Default: what the model was tuned with, else 256.", min=8)
 ]
 Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16 (training only; scoring is fp32).")]
 

@@ -20,15 +20,18 @@ def fit(
         str | None, typer.Option(help="Other clean rows, for the threshold. Default: a fifth of --data is held out.")
     ] = None,
     frr: Annotated[
-        float, typer.Option(help="Share of clean texts you accept to have rejected; decides gamma.", min=0, max=1)
-    ] = 0.01,
+        float | None,
+        typer.Option(
+            help="Share of clean texts you accept to have rejected; decides gamma. Default: 0.01.", min=0, max=1
+        ),
+    ] = None,
     gamma: Annotated[float | None, typer.Option(help="A fixed threshold instead of --frr, such as 0.7.")] = None,
     preset: Annotated[str, typer.Option(help="default, or paper (P-tuning v1 at 2e-5, gamma 0.7).")] = "default",
     method: Annotated[
         str | None, typer.Option(help="Tuning of the guard. Default: p_tuning_v1; an adapter goes on with its own.")
     ] = None,
-    epochs: common.Epochs = None,
-    lr: common.LearningRate = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the rows. Default: 1.", min=1)] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="Peak learning rate. Default: by method.")] = None,
     batch_size: common.BatchSize = 32,
     max_length: common.MaxLength = None,
     precision: common.Precision = "auto",
@@ -51,6 +54,8 @@ def fit(
 
         if preset not in ("default", "paper"):
             raise ConfigError(f"unknown preset {preset!r}; known: default, paper")
+        if frr is not None and gamma is not None:
+            raise ConfigError("--frr and --gamma are two ways to one threshold; give one of them")
         common.check_outputs(out, force, [model, data, calibrate, base])
         rows = common.load_for_model(data, "train", model, allow_pickle=allow_pickle, keep_head=True)
         held_out = common.load_rows(calibrate, "dev", common.class_names(rows)) if calibrate else None
@@ -60,7 +65,7 @@ def fit(
             "batch_size": batch_size,
             "max_length": max_length,
             "precision": precision,
-            "frr": frr,
+            **({"frr": frr, "gamma": None} if frr is not None else {}),
             "base": base,
             "allow_pickle": allow_pickle,
             "seed": seed,

@@ -68,14 +68,14 @@ def poison(
             train,
             held_out,
             attack,
-            lambda width: tune_spec(
+            lambda opened: tune_spec(
                 "full",
-                hidden_size=width,
+                hidden_size=opened.base.config.hidden_size,
                 preset=preset,
                 epochs=epochs,
                 learning_rate=lr,
                 batch_size=batch_size,
-                max_length=max_length,
+                max_length=max_length or opened.wanted_max_length,
                 precision=precision,
                 seed=seed,
             ),

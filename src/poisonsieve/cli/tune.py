@@ -51,14 +51,14 @@ def tune(
             model,
             train,
             held_out,
-            lambda width: tune_spec(
+            lambda opened: tune_spec(
                 method,  # type: ignore[arg-type]
-                hidden_size=width,
+                hidden_size=opened.base.config.hidden_size,
                 preset=preset,
                 epochs=epochs,
                 learning_rate=lr,
                 batch_size=batch_size,
-                max_length=max_length,
+                max_length=max_length or opened.wanted_max_length,
                 precision=precision,
                 seed=seed,
             ),

@@ -81,7 +81,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         Args:
             dataset: clean texts, or a data set with a `text` column. They may not contain triggers.
             y: ignored; there for scikit-learn's sake.
-            calibration: clean rows that are not in `dataset`. Without, a seeded fifth of `dataset` is held out.
+            calibration: clean rows that are not in `dataset`; those that are, are left out. Without, a seeded fifth of
+                `dataset` is held out.
             workdir: where the state of unfinished training is kept, to go on after a kill.
             progress: draw progress bars on stderr.
 
@@ -229,20 +230,17 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         if not texts:
             raise DataError("there are no clean rows to fit on")
         if calibration is not None:
-            known = set(texts)
-            shared = sum(text in known for text in calibration)
-            if shared * 2 > len(calibration):
+            fresh = _unseen(calibration, texts)
+            if len(fresh) * 2 < len(calibration):
                 raise CalibrationError(
-                    f"{shared} of {len(calibration)} calibration rows are training rows too; the false-rejection rate "
-                    "would not hold: give other clean rows, or none to have a fifth held out"
+                    f"{len(calibration) - len(fresh)} of {len(calibration)} calibration rows are training rows too; the "
+                    "false-rejection rate would not hold: give other clean rows, or none to have a fifth held out"
                 )
-            return texts, calibration
+            return texts, fresh
         order = np.random.default_rng(self.seed).permutation(len(texts))
-        held_out = set(order[: round(HELD_OUT_SHARE * len(texts))].tolist())
-        return (
-            [text for index, text in enumerate(texts) if index not in held_out],
-            [text for index, text in enumerate(texts) if index in held_out],
-        )
+        chosen = set(order[: round(HELD_OUT_SHARE * len(texts))].tolist())
+        train = [text for index, text in enumerate(texts) if index not in chosen]
+        return train, _unseen([text for index, text in enumerate(texts) if index in chosen], train)
 
     def _threshold(self) -> Threshold:
         if not hasattr(self, "threshold_"):
@@ -252,6 +250,12 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     def _calibration(self) -> np.ndarray:
         self._threshold()
         return self.calibration_scores_
+
+
+def _unseen(rows: list[str], train: list[str]) -> list[str]:
+    """Rows whose text is not among the training rows: real data repeats itself, and a repeated row is no held-out row."""
+    known = set(train)
+    return [row for row in rows if row not in known]
 
 
 def require_guard_or_free(folder: Path) -> None:

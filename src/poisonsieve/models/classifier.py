@@ -108,7 +108,8 @@ class Classifier(nn.Module):
     @property
     def is_peft(self) -> bool:
         """Whether PEFT wraps the network."""
-        return hasattr(self.network, "peft_config")
+        # transformers' own adapter loading leaves a plain network with a `peft_config`.
+        return hasattr(self.network, "get_base_model")
 
     @property
     def prompt_config(self) -> Any | None:

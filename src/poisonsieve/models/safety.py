@@ -46,10 +46,9 @@ def check_folder(folder: Path, *, allow_pickle: bool = False) -> None:
             raise UnsafeWeightsError(
                 f"{path} asks to run Python code that ships with the model (auto_map); poisonsieve never does"
             )
-    # By the names that libraries open: beside any other safetensors file they would still read the pickle.
-    if any(folder.glob("adapter_model*.safetensors" if is_adapter(folder) else "model*.safetensors")):
+    if safetensors_files(folder):
         return
-    pickles = sorted(path for path in folder.iterdir() if path.suffix in PICKLE_SUFFIXES)
+    pickles = _pickles(folder)
     if not pickles:
         raise CheckpointError(f"{folder} holds no weights (*.safetensors); is it the folder a model was saved to?")
     if not allow_pickle:
@@ -61,15 +60,41 @@ def check_folder(folder: Path, *, allow_pickle: bool = False) -> None:
         _scan_pickle(path)
 
 
+def safetensors_files(folder: Path) -> list[Path]:
+    """The safetensors files that libraries open, by the only names they open them under; empty if there are none.
+
+    Beside a safetensors file of any other name they would read a pickle.
+
+    Raises:
+        UnsafeWeightsError: the index of a model in several files names something else than safetensors.
+        CheckpointError: a file that the index names is missing.
+    """
+    whole = folder / ("adapter_model.safetensors" if is_adapter(folder) else "model.safetensors")
+    if whole.is_file():
+        return [whole]
+    index = folder / f"{whole.name}.index.json"
+    if not index.is_file():
+        return []
+    named = read_json(index).get("weight_map")
+    shards = sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []
+    for name in shards:
+        if not name.endswith(".safetensors") or Path(name).name != name:
+            raise UnsafeWeightsError(f"{index} names {name}, which is no safetensors file of this folder")
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} lacks {name}, which {index.name} names")
+    return [folder / name for name in shards]
+
+
 def weights_digest(folder: Path) -> str:
-    """Hex sha256 over the names and contents of the folder's weight files: the identity of a base model."""
-    files = sorted(folder.glob("*.safetensors")) or sorted(
-        path for path in folder.iterdir() if path.suffix in PICKLE_SUFFIXES
-    )
+    """Hex sha256 over the names and contents of the weight files that are opened: the identity of a base model."""
     total = hashlib.sha256()
-    for path in files:
+    for path in safetensors_files(folder) or _pickles(folder):
         total.update(f"{path.name}:{sha256_file(path)}\n".encode())
     return total.hexdigest()
+
+
+def _pickles(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in PICKLE_SUFFIXES)
 
 
 def read_json(path: Path) -> dict[str, Any]:

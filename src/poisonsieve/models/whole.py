@@ -12,7 +12,7 @@ from typing import Any, Literal
 from poisonsieve.errors import CheckpointError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.labels import head_label_names, is_generic, same_classes
-from poisonsieve.models.safety import weights_digest
+from poisonsieve.models.safety import safetensors_files, weights_digest
 
 Head = Literal["trained", "any"]
 _VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json", "merges.txt")
@@ -83,7 +83,7 @@ def _open_network(folder: Path, classes: int, seed: int, allow_pickle: bool) -> 
                 folder,
                 config=config,
                 dtype=torch.float32,
-                use_safetensors=None if allow_pickle else True,
+                use_safetensors=bool(safetensors_files(folder)) or not allow_pickle,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
                 trust_remote_code=False,
