@@ -135,8 +135,12 @@ def test_a_guard_from_an_adapter(run, cli, tiny, tmp_path):
     said = run("screen", guard, dev, "--victim", victim)
     assert said["n"] == 120
     assert said["not_scored"] == 0
-    code, out, err = cli("fit", "--model", victim, "--data", train, "--method", "full", "--out", tmp_path / "g", "-q")
+    code, out, err = cli(
+        *("fit", "--model", victim, "--data", train, "--calibrate", dev, "--method", "full"),
+        *("--out", tmp_path / "g", "--quiet"),
+    )
     assert (code, out) == (2, "")
+    assert "is a lora adapter" in err
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -154,7 +158,7 @@ def test_several_triggers_and_dirty_labels(classes, run, tiny, tmp_path):
             "--out",
             tmp_path / "p",
         ),
-        *("--trigger", "multi:of=badnet+insent", "--rate", "0.2", "--dirty-label", *POISON),
+        *("--trigger", "multi:of=badnet+insent", "--rate", "0.2", "--dirty-label", *POISON, "--epochs", 20),
     )
     assert poisoned["poisoning"]["poisoned"] == poisoned["poisoning"]["relabelled"] == 36
     assert poisoned["poisoning"]["eligible"] == 180 - 180 // classes
