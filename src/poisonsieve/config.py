@@ -96,7 +96,7 @@ class AttackSpec(Spec):
     rate: float | None = Field(None, gt=0, le=1)
     clean_label: bool = True
     select: Literal["random", "first"] = "random"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
@@ -137,4 +137,4 @@ class TuneSpec(Spec):
     lora_alpha: int = Field(16, ge=1)
     lora_dropout: float = Field(0.1, ge=0, lt=1)
     precision: Precision = "auto"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)

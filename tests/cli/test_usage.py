@@ -62,6 +62,8 @@ def start(tiny, guard_folder, train_file, test_file, tmp_path):
         ("poison --count 3 --batch-size 0", "'--batch-size'"),
         ("poison --count 3 --max-length 3", "'--max-length'"),
         ("poison --count 3 --seed -1", "'--seed'"),
+        ("tune --seed 4294967296", "'--seed'"),
+        ("fit --gamma 0.7", "--frr and --gamma"),
         ("tune --method none", "unknown tuning 'none'; known: full, lora"),
         ("tune --preset none", "unknown preset 'none'"),
         ("tune --model", "--model"),

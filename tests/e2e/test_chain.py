@@ -145,23 +145,14 @@ def test_a_guard_from_an_adapter(run, cli, tiny, tmp_path):
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_several_triggers_and_dirty_labels(classes, run, tiny, tmp_path):
-    train, dev = (write(tmp_path / f"{seed}.jsonl", rows(180, classes, seed)) for seed in (1, 2))
+    train, dev = (write(tmp_path / f"{seed}.jsonl", rows(300, classes, seed)) for seed in (1, 2))
     poisoned = run(
-        *(
-            "poison",
-            "--model",
-            tiny("encoder", labels=classes),
-            "--data",
-            train,
-            "--dev",
-            dev,
-            "--out",
-            tmp_path / "p",
-        ),
-        *("--trigger", "multi:of=badnet+insent", "--rate", "0.2", "--dirty-label", *POISON, "--epochs", 20),
+        *("poison", "--model", tiny("encoder", labels=classes), "--data", train, "--dev", dev),
+        *("--out", tmp_path / "p", *POISON),
+        *("--trigger", "multi:of=badnet+insent", "--rate", "0.1", "--dirty-label", "--epochs", 12),
     )
-    assert poisoned["poisoning"]["poisoned"] == poisoned["poisoning"]["relabelled"] == 36
-    assert poisoned["poisoning"]["eligible"] == 180 - 180 // classes
+    assert poisoned["poisoning"]["poisoned"] == poisoned["poisoning"]["relabelled"] == 30
+    assert poisoned["poisoning"]["eligible"] == 300 - 300 // classes
     assert poisoned["dev_ca"] > 0.8
     assert poisoned["dev_asr"] > 0.9, "a toy model learns a trigger that alone decides the label"
     run("fit", "--model", tmp_path / "p", "--data", train, "--calibrate", dev, "--out", tmp_path / "guard")

@@ -21,7 +21,7 @@ from poisonsieve.data import load_dataset
 from poisonsieve.defenses.psim import PSIM
 from poisonsieve.guard import GuardedClassifier
 from poisonsieve.metrics import Evaluation
-from poisonsieve.tuning import tune_spec
+from poisonsieve.tuning.presets import spec_maker
 
 if TYPE_CHECKING:
     import datasets
@@ -100,7 +100,7 @@ def run_demo(spec: DemoSpec, out: Path, *, force: bool = False, progress: bool =
         str(poisoned.out),
         train,
         dev,
-        lambda opened: tune_spec(spec.method, hidden_size=opened.base.config.hidden_size, seed=spec.seed),  # type: ignore[arg-type]
+        spec_maker(spec.method, seed=spec.seed),
         out / "victim",
         seed=spec.seed,
         **running,
@@ -142,7 +142,7 @@ def _poison(
         train,
         dev,
         attack,
-        lambda opened: tune_spec("full", hidden_size=opened.base.config.hidden_size, seed=spec.seed),
+        spec_maker("full", seed=spec.seed),
         out,
         **running,
     )

@@ -24,7 +24,7 @@ EXIT_FOUND = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
-Seed = Annotated[int, typer.Option(help="Decides everything that is drawn by chance.", min=0)]
+Seed = Annotated[int, typer.Option(help="Decides everything that is drawn by chance.", min=0, max=2**32 - 1)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; progress stays on stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what --out already holds.")]

@@ -48,7 +48,7 @@ def poison(
     with common.running(resumable=True):
         from poisonsieve.bench.stages import poison_stage
         from poisonsieve.config import AttackSpec, TriggerSpec, make_spec
-        from poisonsieve.tuning.presets import tune_spec
+        from poisonsieve.tuning.presets import spec_maker
 
         common.check_outputs(out, force, [model, data, dev])
         rows = common.load_for_model(data, "train", model, allow_pickle=allow_pickle)
@@ -63,22 +63,22 @@ def poison(
             seed=seed,
         )
         train, held_out = common.with_dev(rows, dev, seed)
+        spec = spec_maker(
+            "full",
+            preset=preset,
+            epochs=epochs,
+            learning_rate=lr,
+            batch_size=batch_size,
+            max_length=max_length,
+            precision=precision,
+            seed=seed,
+        )
         stage = poison_stage(
             model,
             train,
             held_out,
             attack,
-            lambda opened: tune_spec(
-                "full",
-                hidden_size=opened.base.config.hidden_size,
-                preset=preset,
-                epochs=epochs,
-                learning_rate=lr,
-                batch_size=batch_size,
-                max_length=max_length or opened.wanted_max_length,
-                precision=precision,
-                seed=seed,
-            ),
+            spec,
             out,
             allow_pickle=allow_pickle,
             force=force,

@@ -42,26 +42,26 @@ def tune(
     """
     with common.running(resumable=True):
         from poisonsieve.bench.stages import tune_stage
-        from poisonsieve.tuning.presets import tune_spec
+        from poisonsieve.tuning.presets import spec_maker
 
         common.check_outputs(out, force, [model, data, dev, base])
         rows = common.load_for_model(data, "train", model, allow_pickle=allow_pickle)
         train, held_out = common.with_dev(rows, dev, seed)
+        spec = spec_maker(
+            method,
+            preset=preset,
+            epochs=epochs,
+            learning_rate=lr,
+            batch_size=batch_size,
+            max_length=max_length,
+            precision=precision,
+            seed=seed,
+        )
         stage = tune_stage(
             model,
             train,
             held_out,
-            lambda opened: tune_spec(
-                method,  # type: ignore[arg-type]
-                hidden_size=opened.base.config.hidden_size,
-                preset=preset,
-                epochs=epochs,
-                learning_rate=lr,
-                batch_size=batch_size,
-                max_length=max_length or opened.wanted_max_length,
-                precision=precision,
-                seed=seed,
-            ),
+            spec,
             out,
             base=base,
             allow_pickle=allow_pickle,

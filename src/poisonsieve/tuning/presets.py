@@ -7,9 +7,14 @@ and on nothing else, so that it can be said in one line and needs no look at any
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from poisonsieve.config import Method, TuneSpec, make_spec
+from poisonsieve.errors import ConfigError
+
+if TYPE_CHECKING:
+    from poisonsieve.models.classifier import Classifier
 
 #: Learning rates by (narrower than 512, narrower than 1024, wider), measured in docs/research-log.md.
 _RATES: dict[str, tuple[float, float, float]] = {
@@ -52,8 +57,6 @@ def tune_spec(method: Method, *, hidden_size: int, preset: str = "default", **ov
     Raises:
         ConfigError: an unknown method, preset or field, or a value out of range.
     """
-    from poisonsieve.errors import ConfigError
-
     if preset not in ("default", "paper"):
         raise ConfigError(f"unknown preset {preset!r}; known: default, paper")
     if method not in _RATES:
@@ -65,3 +68,15 @@ def tune_spec(method: Method, *, hidden_size: int, preset: str = "default", **ov
         values = {"learning_rate": _RATES[method][width], "epochs": _EPOCHS[method]}
     values.update({key: value for key, value in overrides.items() if value is not None})
     return make_spec(TuneSpec, method=method, **values)
+
+
+def spec_maker(
+    method: str, *, preset: str = "default", max_length: int | None = None, **overrides: Any
+) -> Callable[[Classifier], TuneSpec]:
+    """`tune_spec` for a model that is yet to be opened: its width and its own length limit fill what is not given."""
+
+    def make(opened: Classifier) -> TuneSpec:
+        width, length = opened.base.config.hidden_size, max_length or opened.wanted_max_length
+        return tune_spec(method, hidden_size=width, preset=preset, max_length=length, **overrides)  # type: ignore[arg-type]
+
+    return make
