@@ -51,7 +51,7 @@ def run(cli):
     return call
 
 
-POISON = ["--epochs", 8, "--lr", "3e-3", "--batch-size", 16, "--target", 0]
+POISON = ["--epochs", 14, "--lr", "1e-3", "--batch-size", 16, "--target", 0]
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -149,7 +149,7 @@ def test_several_triggers_and_dirty_labels(classes, run, tiny, tmp_path):
     poisoned = run(
         *("poison", "--model", tiny("encoder", labels=classes), "--data", train, "--dev", dev),
         *("--out", tmp_path / "p", *POISON),
-        *("--trigger", "multi:of=badnet+insent", "--rate", "0.1", "--dirty-label", "--epochs", 12),
+        *("--trigger", "multi:of=badnet+insent", "--rate", "0.1", "--dirty-label"),
     )
     assert poisoned["poisoning"]["poisoned"] == poisoned["poisoning"]["relabelled"] == 30
     assert poisoned["poisoning"]["eligible"] == 300 - 300 // classes
