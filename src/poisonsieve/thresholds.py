@@ -46,7 +46,7 @@ class Threshold:
         low, high = self.frr_interval
         return (
             f"From {self.n_calibration:,} held-out clean rows, for at most {100 * self.frr:.4g}% of clean rows "
-            f"rejected on average; with this many rows, expect between {100 * low:.2g}% and {100 * high:.2g}%."
+            f"rejected on average; with this many rows, expect between {_percent(low)} and {_percent(high)}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,6 +73,12 @@ class Threshold:
         if rule == "frr" and (values.get("frr") is None or values.get("n_calibration") is None or interval is None):
             raise ConfigError("threshold rule is frr; it needs frr, n_calibration and frr_interval")
         return cls(**{**values, "gamma": float(gamma), "frr_interval": None if interval is None else tuple(interval)})
+
+
+def _percent(rate: float) -> str:
+    """Two digits of what matters: 0.48%, 1.7%, 97%, 99.98%."""
+    value = 100 * rate
+    return f"{value:.2g}%" if value < 99 else f"{value:.4g}%"
 
 
 def is_flagged(scores: npt.ArrayLike, gamma: float | npt.ArrayLike) -> npt.NDArray[np.bool_]:

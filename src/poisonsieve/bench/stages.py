@@ -7,18 +7,19 @@ folder, in `.NAME.partial`, and a killed stage goes on from there. The folder it
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poisonsieve.config import AttackSpec, TuneSpec
-from poisonsieve.errors import PoisonsieveError
+from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.models.load import load_classifier, save_classifier
 from poisonsieve.models.safety import is_adapter, weights_digest
 from poisonsieve.models.sources import resolve
@@ -171,7 +172,7 @@ def run_stage(
         progress: only passed through by the stages above.
 
     Raises:
-        ConfigError: `out` holds something else and `force` is off.
+        ConfigError: `out` holds something else and `force` is off, or another process is at work on it.
         OutputError: `out` cannot be written.
     """
     del progress
@@ -181,6 +182,11 @@ def run_stage(
     if done is not None and done.get("digest") == digest and not force:
         return StageResult(out, done["result"], True, done["seconds"])
     require_free(out, force=force)
+    with _alone(out):
+        return _run(out, spec, digest, work, force)
+
+
+def _run(out: Path, spec: dict[str, Any], digest: str, work: Work, force: bool) -> StageResult:
     partial = beside(out, "partial")
     started = time.perf_counter()
     with reporting_write_errors(out):
@@ -200,6 +206,26 @@ def run_stage(
         )
     shutil.rmtree(partial, ignore_errors=True)
     return StageResult(out, result, False, seconds)
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold `out` for this process: two that share one unfinished state would spoil it. A killed process lets go."""
+    from filelock import FileLock, Timeout
+
+    path = beside(out, "lock")
+    lock = FileLock(path, timeout=0)
+    with reporting_write_errors(out):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise ConfigError(f"another process is at work on {out}; wait for it, or choose another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        path.unlink(missing_ok=True)
 
 
 def data_digest(data: datasets.Dataset) -> str:
