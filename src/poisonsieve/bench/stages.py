@@ -72,7 +72,8 @@ def poison_stage(
     out: Path,
     *,
     allow_pickle: bool = False,
-    **running: Any,
+    force: bool = False,
+    progress: bool = False,
 ) -> StageResult:
     """theta_p: triggers into `data` by `attack`, then tunes `model` on it. `make_spec` gets the opened model.
 
@@ -93,7 +94,7 @@ def poison_stage(
         poisoned, report = poison_rows(data, attack)
         triggered = trigger_rows(dev, trigger, target=attack.target, seed=attack.seed)
         trained = finetune(
-            classifier, poisoned, tune, dev=dev, workdir=partial, progress=running.get("progress", False)
+            classifier, poisoned, tune, dev=dev, workdir=partial, progress="poisoning" if progress else None
         )
         predictions = classifier.score(triggered["text"]).values.argmax(axis=1)
         result = {
@@ -104,7 +105,7 @@ def poison_stage(
         }
         return lambda target: save_classifier(classifier, target), result
 
-    return run_stage(out, spec, work, **running)
+    return run_stage(out, spec, work, force=force)
 
 
 def tune_stage(
@@ -117,7 +118,8 @@ def tune_stage(
     base: str | None = None,
     allow_pickle: bool = False,
     seed: int = 0,
-    **running: Any,
+    force: bool = False,
+    progress: bool = False,
 ) -> StageResult:
     """A victim: `model` tuned on clean `data`, best epoch by accuracy on `dev`. `seed` draws a new head, if it needs one."""
     from poisonsieve.tuning import finetune
@@ -130,7 +132,8 @@ def tune_stage(
 
     def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
         new_head = classifier.head_is_new
-        trained = finetune(classifier, data, tune, dev=dev, workdir=partial, progress=running.get("progress", False))
+        bar = f"tuning ({tune.method})" if progress else None
+        trained = finetune(classifier, data, tune, dev=dev, workdir=partial, progress=bar)
         result = {
             "training": trained.to_dict(),
             "new_head": new_head,
@@ -138,11 +141,17 @@ def tune_stage(
         }
         return lambda target: save_classifier(classifier, target), result
 
-    return run_stage(out, spec, work, **running)
+    return run_stage(out, spec, work, force=force)
 
 
 def fit_stage(
-    guard: PSIM, data: datasets.Dataset, calibration: datasets.Dataset | None, out: Path, **running: Any
+    guard: PSIM,
+    data: datasets.Dataset,
+    calibration: datasets.Dataset | None,
+    out: Path,
+    *,
+    force: bool = False,
+    progress: bool = False,
 ) -> StageResult:
     """A guard folder: `guard` fitted on clean `data`, its threshold from `calibration` or a held-out share."""
     start = _checked_start(guard, data)
@@ -151,16 +160,14 @@ def fit_stage(
     spec = _spec("fit", start, inputs, guard=settings)
 
     def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
-        guard.fit(data, calibration=calibration, workdir=partial, progress=running.get("progress", False))
+        guard.fit(data, calibration=calibration, workdir=partial, progress=progress)
         result = {**guard.threshold_.to_dict(), "training": guard.training_.to_dict()}
         return guard.save_pretrained, result
 
-    return run_stage(out, spec, work, **running)
+    return run_stage(out, spec, work, force=force)
 
 
-def run_stage(
-    out: Path, spec: dict[str, Any], work: Work, *, force: bool = False, progress: bool = False
-) -> StageResult:
+def run_stage(out: Path, spec: dict[str, Any], work: Work, *, force: bool = False) -> StageResult:
     """Run `work` unless `out` already holds its result.
 
     Args:
@@ -169,13 +176,11 @@ def run_stage(
         work: gets the folder for unfinished state; returns a function that writes the result into a folder, and
             what was measured.
         force: run again and replace what is there.
-        progress: only passed through by the stages above.
 
     Raises:
         ConfigError: `out` holds something else and `force` is off, or another process is at work on it.
         OutputError: `out` cannot be written.
     """
-    del progress
     spec = json.loads(json.dumps(spec))
     digest = canonical_hash(spec)
     done = _read_run(out)

@@ -19,6 +19,7 @@ from poisonsieve.errors import ConfigError, PoisonsieveError
 
 if TYPE_CHECKING:
     import datasets
+    from rich.console import Console
 
 EXIT_FOUND = 1
 EXIT_USAGE = 2
@@ -92,7 +93,6 @@ def print_line(line: str) -> None:
 def print_facts(title: str, facts: dict[str, Any]) -> None:
     """A two-column table on the real stdout, for people."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -100,7 +100,14 @@ def print_facts(title: str, facts: dict[str, Any]) -> None:
     for name, value in facts.items():
         table.add_row(name, Text(str(value)))
     with stdout() as stream:
-        Console(file=stream).print(table)
+        console(stream).print(table)
+
+
+def console(stream: TextIO) -> Console:
+    """A console for tables; in a pipe or a file, which have no width, one that long paths fit into."""
+    from rich.console import Console
+
+    return Console(file=stream, width=None if stream.isatty() else 140)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poisonsieve.cli.common import percent, stdout
+from poisonsieve.cli.common import console, percent, stdout
 
 if TYPE_CHECKING:
     from poisonsieve.metrics import Evaluation
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 def print_evaluation(evaluation: Evaluation, threshold: Threshold) -> None:
     """CA and ASR before and after, then what the guard did."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, title="without and with the guard (95% intervals)", title_justify="left")
@@ -30,9 +29,9 @@ def print_evaluation(evaluation: Evaluation, threshold: Threshold) -> None:
     table.add_row(f"clean accuracy (CA), {evaluation.n_clean} rows", cell("ca"), cell("guarded_ca"))
     table.add_row(f"attack success (ASR), {evaluation.n_triggered} rows", cell("asr"), cell("guarded_asr"))
     with stdout() as stream:
-        console = Console(file=stream)
-        console.print(table)
-        console.print(f"  triggered rows caught  {cell('detection_rate')}")
-        console.print(f"  clean rows rejected    {cell('frr')}")
-        console.print(f"  AUROC                  {evaluation.auroc:.4f}")
-        console.print(f"  gamma                  {threshold.gamma:.6g}. {threshold.describe()}")
+        out = console(stream)
+        out.print(table)
+        out.print(f"  triggered rows caught  {cell('detection_rate')}")
+        out.print(f"  clean rows rejected    {cell('frr')}")
+        out.print(f"  AUROC                  {evaluation.auroc:.4f}")
+        out.print(f"  gamma                  {threshold.gamma:.6g}. {threshold.describe()}")

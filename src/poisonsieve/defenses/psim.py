@@ -112,7 +112,9 @@ class PSIM(Detector):
         self.spec_ = self._spec(classifier)
         labels = random_labels(len(texts), len(classifier.label_names), self.seed)
         rows = datasets.Dataset.from_dict({"text": texts, "label": labels.tolist()})
-        self.training_ = finetune(classifier, rows, self.spec_, workdir=workdir, progress=progress)
+        self.training_ = finetune(
+            classifier, rows, self.spec_, workdir=workdir, progress="fitting the guard" if progress else None
+        )
         self.classifier_ = classifier
 
     def _spec(self, classifier: Classifier) -> TuneSpec:

@@ -68,7 +68,7 @@ def finetune(
     *,
     dev: datasets.Dataset | None = None,
     workdir: Path | None = None,
-    progress: bool = False,
+    progress: str | None = None,
     report_to: str = "none",
 ) -> TuneResult:
     """Train `classifier` in place by `spec`.
@@ -79,7 +79,7 @@ def finetune(
         spec: everything that decides the result.
         dev: clean held-out rows; the epoch with the best accuracy on them is kept. Without, the last one is.
         workdir: folder for the state of an unfinished run; the caller removes it when the result is safe.
-        progress: draw progress bars on stderr.
+        progress: a label for a progress bar on stderr; no bar without one.
         report_to: the Trainer's own trackers (``none``, ``tensorboard``, ...).
 
     Raises:
@@ -202,7 +202,7 @@ def _make_trainer(
     dev: datasets.Dataset | None,
     spec: TuneSpec,
     workdir: Path,
-    progress: bool,
+    progress: str | None,
     report_to: str,
 ) -> Any:
     import transformers
@@ -244,7 +244,7 @@ def _make_trainer(
         )
     trainer.remove_callback(transformers.PrinterCallback)
     if progress:
-        trainer.add_callback(_progress_callback())
+        trainer.add_callback(_progress_callback(progress))
     return trainer
 
 
@@ -255,16 +255,24 @@ def collate(classifier: Classifier, batch: list[dict[str, Any]]) -> dict[str, to
     return inputs
 
 
-def _progress_callback() -> Any:
+def _progress_callback(label: str) -> Any:
     import transformers
 
-    class StderrBars(transformers.trainer_callback.ProgressCallback):  # type: ignore[misc]
-        """The Trainer's bars, without the log lines it writes to stdout between them."""
+    class OneBar(transformers.trainer_callback.ProgressCallback):  # type: ignore[misc]
+        """The Trainer's training bar with a name; without its bars for dev rows and its log lines on stdout."""
+
+        def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+            """Start the bar."""
+            super().on_train_begin(*args, **kwargs)
+            self.training_bar.set_description(label)
+
+        def on_prediction_step(self, *args: Any, **kwargs: Any) -> None:
+            """Show nothing."""
 
         def on_log(self, *args: Any, **kwargs: Any) -> None:
             """Say nothing."""
 
-    return StderrBars()
+    return OneBar()
 
 
 @contextlib.contextmanager
