@@ -23,12 +23,17 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(skip)
 
 
-@pytest.fixture(autouse=True)
-def _calm(monkeypatch):
-    """One thread a worker, and no test that reaches for a hub by accident."""
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """One thread a worker, from the first fixture on: another number of threads is another order of sums."""
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_hub(monkeypatch):
+    """No test reaches for a hub by accident."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
