@@ -92,12 +92,14 @@ def test_when_the_victim_fails_the_text_is_rejected(guarded, monkeypatch):
 
 def test_the_victim_reads_no_further_than_the_guard(guarded):
     """A trigger behind the guard's last token must not reach the victim."""
-    assert guarded.victim.max_length <= guarded.guard.classifier.max_length
-    long = "good film " * 400
-    seen_by_guard = guarded.guard.classifier.encode([long]).ids[0]
-    seen_by_victim = guarded.victim.encode([long]).ids[0]
-    assert len(seen_by_victim) <= len(seen_by_guard)
-    assert guarded.screen([long])[0].truncated
+    network = guarded.guard.classifier
+    assert network.max_length < guarded.victim.max_length
+    beginning = " ".join(["film"] * (network.max_length - 2))
+    hidden = " ".join([beginning, "bad", "mn"])
+    answers = guarded.ask_victim([beginning, hidden])
+    np.testing.assert_allclose(answers.values[0], answers.values[1], atol=1e-6)
+    assert not np.allclose(guarded.victim.score([beginning]).values, guarded.victim.score([hidden]).values, atol=1e-6)
+    assert guarded.screen([hidden])[0].truncated
 
 
 def test_without_a_victim_there_are_verdicts_only(guard):
@@ -198,3 +200,63 @@ def test_the_pipeline_task_takes_an_adapter(guard, tiny, toy_train, toy_test, tm
         assert answer["verdict"] == verdict.verdict
         if not verdict.rejected:
             assert answer["score"] == pytest.approx(verdict.score, abs=1e-5)
+
+
+def test_a_victim_that_reads_the_other_end_is_refused(guard, tiny, tmp_path):
+    """Same vocabulary, but what the guard has not seen the victim would."""
+    import shutil
+
+    shutil.copytree(tiny("encoder"), tmp_path / "victim")
+    path = tmp_path / "victim" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "truncation_side": "left"}))
+    with pytest.raises(CheckpointError, match="tokenizer"):
+        GuardedClassifier(guard, load_classifier(tmp_path / "victim"))
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_victim_of_other_weights_is_refused(method, guard, toy_train, tiny, tmp_path):
+    from conftest import make_encoder
+    from poisonsieve.config import TuneSpec
+    from poisonsieve.models import save_classifier
+    from poisonsieve.tuning import finetune
+
+    spec = TuneSpec(method=method, epochs=1, learning_rate=1e-3)
+    for name, base in (("own", tiny("encoder")), ("other", make_encoder(tmp_path / "base", seed=9))):
+        victim = load_classifier(base)
+        finetune(victim, toy_train, spec)
+        (tmp_path / name).mkdir()
+        save_classifier(victim, tmp_path / name)
+    GuardedClassifier(guard, load_classifier(tmp_path / "own"))
+    with pytest.raises(CheckpointError, match="not tuned from the weights"):
+        GuardedClassifier(guard, load_classifier(tmp_path / "other"))
+
+
+def test_pairing_leaves_the_victim_as_it_was(guard, tiny):
+    victim = load_classifier(tiny("encoder"))
+    before = victim.max_length
+    guarded = GuardedClassifier(guard, victim)
+    assert victim.max_length == before > guard.classifier.max_length
+    long = " ".join([*["film"] * (before - 3), "mn"])
+    assert guarded.ask_victim([long]).truncated.tolist() == [True]
+
+
+def test_one_string_is_not_screened_letter_by_letter(guarded):
+    with pytest.raises(DataError, match="give a list"):
+        guarded.screen("a mn film")
+
+
+def test_a_checkpoint_that_is_sure_of_everything_is_no_ground_for_a_guard(tiny, toy_train, toy_dev, tmp_path):
+    """The attacker ships the weights: with a huge head every confidence is 1, and gamma would be 1 too."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    from poisonsieve.errors import CalibrationError
+
+    shutil.copytree(tiny("encoder"), tmp_path / "sure")
+    path = tmp_path / "sure" / "model.safetensors"
+    weights = load_file(path)
+    weights["classifier.weight"] *= 1e5
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(CalibrationError, match="nothing would ever be flagged"):
+        PSIM(tmp_path / "sure", frr=0.05, learning_rate=1e-9).fit(toy_train, calibration=toy_dev)

@@ -129,7 +129,7 @@ class TuneSpec(Spec):
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     batch_size: int = Field(32, ge=1)
     max_length: int = Field(256, ge=8)
-    warmup: float = Field(0.06, ge=0, le=1)
+    warmup: float = Field(0.06, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     virtual_tokens: int = Field(5, ge=1)
     encoder_hidden: int = Field(128, ge=1)

@@ -10,8 +10,8 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from poisonsieve.defenses.base import GUARD_FILE, Detector, Scored, require_guard_or_free
-from poisonsieve.errors import CheckpointError
-from poisonsieve.models.classifier import Classifier, softmax
+from poisonsieve.errors import CheckpointError, ConfigError
+from poisonsieve.models.classifier import Classifier, Logits, same_tokenizer, softmax
 from poisonsieve.models.labels import same_classes
 from poisonsieve.models.load import load_classifier
 from poisonsieve.thresholds import is_flagged
@@ -138,11 +138,23 @@ class GuardedClassifier:
         passed = [index for index, verdict in enumerate(verdicts) if not verdict.rejected]
         if self.victim is None or not passed:
             return verdicts
-        logits = self.victim.score([texts[i] for i in passed], progress="classifying" if progress else None)
+        logits = self.ask_victim([texts[i] for i in passed], progress="classifying" if progress else None)
         probabilities = softmax(logits.values)
         for place, index in enumerate(passed):
             verdicts[index] = self._answer(verdicts[index], probabilities[place], logits.errors[place])
         return verdicts
+
+    def ask_victim(self, texts: Sequence[str], *, progress: str | None = None) -> Logits:
+        """The victim's logits on texts, read no further than the guard reads: a trigger may stand behind that.
+
+        Raises:
+            ConfigError: there is no victim.
+        """
+        if self.victim is None:
+            raise ConfigError("this needs a victim; give one")
+        network = self.guard.classifier
+        limit = None if network is None else network.max_length
+        return self.victim.score(texts, max_length=limit, progress=progress)
 
     def flagged(self, scored: Scored) -> np.ndarray:
         """Which texts are rejected: bool, shape (n,)."""
@@ -171,10 +183,7 @@ class GuardedClassifier:
 
 
 def _check_pair(guard: Detector, victim: Classifier) -> None:
-    """Refuse a pair that cannot work, and let the victim read no further than the guard.
-
-    A trigger behind the guard's last token would reach a victim that reads on.
-    """
+    """Refuse a pair that cannot work: other classes, other tokens, or other weights behind the victim."""
     if not same_classes(guard.label_names, victim.label_names):
         raise CheckpointError(
             f"the guard knows the classes {guard.label_names}, the victim {victim.label_names}; fit the guard on the "
@@ -183,12 +192,17 @@ def _check_pair(guard: Detector, victim: Classifier) -> None:
     network = guard.classifier
     if network is None:
         return
-    if network.tokenizer.get_vocab() != victim.tokenizer.get_vocab():
+    if not same_tokenizer(network.tokenizer, victim.tokenizer):
         raise CheckpointError(
             f"{victim.source} has another tokenizer than the guard, so it was not tuned from the guard's model; "
             "fit a guard on the model it was tuned from"
         )
-    victim.wanted_max_length = min(victim.wanted_max_length, network.max_length)
+    descent = {*victim.origins, victim.base_digest}
+    if victim.origins and guard.base_digest and guard.base_digest not in descent:
+        raise CheckpointError(
+            f"{victim.source} was not tuned from the weights that the guard was fitted on (sha256 begins "
+            f"{guard.base_digest[:12]}); a guard knows the backdoor of its own weights only"
+        )
 
 
 def _is_adapter(victim: str | Path) -> bool:

@@ -52,7 +52,7 @@ def _pipeline_class() -> type:
                 raise ConfigError(f"the task {TASK} needs guard=FOLDER (from `poisonsieve fit`) or guard=DETECTOR")
             detector = guard if isinstance(guard, Detector) else Detector.from_pretrained(guard, base=base)
             names = [self.model.config.id2label[index] for index in range(self.model.config.num_labels)]
-            self.guarded = GuardedClassifier(detector, Classifier(self.model, self.tokenizer, names))
+            self.guarded = GuardedClassifier(detector, Classifier(self.model, self.tokenizer, names).eval())
 
         def __call__(self, inputs: str | Sequence[str], **options: Any) -> list[dict[str, Any]]:
             """One dict a text: the usual `label` and `score`, and the verdict.
@@ -65,7 +65,7 @@ def _pipeline_class() -> type:
             unknown = sorted(set(options) - {"batch_size"})
             if unknown:
                 raise ConfigError(f"the task {TASK} does not know {', '.join(unknown)}")
-            texts = [inputs] if isinstance(inputs, str) else list(inputs)
+            texts = [inputs] if isinstance(inputs, str) else inputs
             return [_answer(verdict.to_dict()) for verdict in self.guarded.screen(texts)]
 
     return GuardedTextClassificationPipeline

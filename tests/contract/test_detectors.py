@@ -132,6 +132,30 @@ def test_another_threshold_needs_no_training(fitted):
         guard.threshold_ = before
 
 
+def test_calibrating_again_keeps_the_rule_in_force(fitted, toy_dev, toy_test):
+    before = fitted.threshold_, fitted.calibration_scores_, fitted.calibration_unscored_
+    try:
+        fitted.set_threshold(frr=0.2)
+        assert fitted.calibrate(toy_test).threshold_.frr == 0.2
+        fitted.set_threshold(gamma=0.6)
+        assert fitted.calibrate(list(toy_dev["text"])).threshold_.gamma == 0.6
+    finally:
+        fitted.threshold_, fitted.calibration_scores_, fitted.calibration_unscored_ = before
+
+
+def test_an_error_wins_over_a_score(fitted, monkeypatch):
+    from dataclasses import replace
+
+    score = type(fitted)._score
+
+    def contradicts(self, texts, *, progress):
+        found = score(self, texts, progress=progress)
+        return replace(found, errors=["broken" for _ in texts])
+
+    monkeypatch.setattr(type(fitted), "_score", contradicts)
+    assert fitted.predict(["a good film"]).tolist() == [1]
+
+
 def test_scikit_learn_can_clone_it(kind, tiny):
     guard = kind(tiny("encoder"), frr=0.2, seed=4)
     copy = clone(guard)

@@ -104,3 +104,10 @@ def test_any_bytes_in_a_file_never_raise(tmp_path_factory, content):
             assert (row.text is None) != (row.error is None)
             if row.text is not None:
                 row.text.encode()
+
+
+@pytest.mark.parametrize("line", ['{"text": "clean", "text": "mn"}', '{"text": "clean", "sentence": "mn"}'])
+def test_a_second_text_is_not_passed_over(line, tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text(line + "\n")
+    assert [row.text for row in read_inputs(str(path))] == [None]

@@ -76,10 +76,36 @@ def test_no_string(classifier):
         classifier.score(["a", b"b"])
 
 
-def test_scoring_leaves_the_mode_alone(classifier):
+def test_opened_and_scored_it_stays_in_evaluation_mode(classifier):
+    """Switching back and forth would turn dropout on under another thread that is scoring."""
+    assert not classifier.training
     classifier.train()
-    classifier.score(["a film"])
-    assert classifier.training
+    expected = classifier.score(["a film"]).values
+    assert not any(module.training for module in classifier.modules())
+    np.testing.assert_array_equal(classifier.score(["a film"]).values, expected)
+
+
+def test_a_lone_string_is_no_list_of_texts(classifier):
+    for texts in ("a film", {"text": "a film"}):
+        with pytest.raises(DataError, match="give a list"):
+            classifier.score(texts)
+
+
+def test_a_text_of_a_million_words_is_cut_before_it_is_tokenized(classifier):
+    import time
+
+    short, long = "good film " * 100, "good film " * 1_000_000
+    started = time.perf_counter()
+    said = classifier.score([short, long])
+    assert time.perf_counter() - started < 2
+    assert said.truncated.tolist() == [True, True]
+    np.testing.assert_allclose(said.values[0], said.values[1], atol=1e-6)
+
+
+def test_reading_less_far_on_request(classifier):
+    few = classifier.score(["good film bad plot"], max_length=3)
+    assert few.truncated.tolist() == [True]
+    assert classifier.score(["good film bad plot"], max_length=4000).truncated.tolist() == [False]
 
 
 def test_pad_token_text_does_not_move_the_decoders_last_token(tiny):

@@ -210,3 +210,106 @@ def test_an_index_that_names_a_pickle(checkpoint):
     (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(UnsafeWeightsError, match=r"weights\.bin"):
         load_classifier(checkpoint, allow_pickle=True)
+
+
+def set_config(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"transformers_weights": "evil.safetensors"},
+        {"configuration_files": ["config.5.0.0.json"]},
+        {"attn_implementation": "owner/kernel"},
+    ],
+)
+def test_settings_that_open_other_files_or_code_are_refused(checkpoint, values):
+    set_config(checkpoint / "config.json", **values)
+    with pytest.raises(UnsafeWeightsError, match=next(iter(values))):
+        load_classifier(checkpoint)
+
+
+@pytest.fixture
+def adapter(checkpoint, toy_train, tmp_path):
+    """`adapter(method)` -> folder of a tuned adapter on `checkpoint`."""
+    from poisonsieve.config import TuneSpec
+    from poisonsieve.models import save_classifier
+    from poisonsieve.tuning import finetune
+
+    def make(method="lora"):
+        classifier = load_classifier(checkpoint)
+        finetune(classifier, toy_train.select(range(32)), TuneSpec(method=method, epochs=1, learning_rate=1e-2))
+        folder = tmp_path / method
+        folder.mkdir()
+        save_classifier(classifier, folder)
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"prompt_tuning_init": "TEXT"}, {"tokenizer_name_or_path": "./sub"}, {"auto_mapping": {"parent_library": "os"}}],
+)
+def test_an_adapter_that_would_have_something_else_loaded(adapter, values):
+    folder = adapter("prompt_tuning")
+    set_config(folder / "adapter_config.json", **values)
+    for trainable in (False, True):
+        with pytest.raises(UnsafeWeightsError):
+            load_classifier(folder, trainable=trainable)
+
+
+def test_an_adapter_of_a_kind_that_is_not_known(adapter):
+    folder = adapter()
+    set_config(folder / "adapter_config.json", peft_type="XLORA")
+    with pytest.raises(CheckpointError, match="XLORA"):
+        load_classifier(folder)
+
+
+def test_an_index_does_not_hide_an_adapters_pickle(adapter):
+    folder = adapter()
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model-00001-of-00001.safetensors")
+    index = {"weight_map": {"x": "adapter_model-00001-of-00001.safetensors"}}
+    (folder / "adapter_model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "adapter_model.bin").write_bytes(b"pickle")
+    with pytest.raises(UnsafeWeightsError, match="--allow-pickle"):
+        load_classifier(folder)
+
+
+@pytest.mark.parametrize("part", ["lora_A", "classifier"])
+def test_an_adapter_that_lacks_weights(adapter, part):
+    from safetensors.torch import load_file, save_file
+
+    path = adapter() / "adapter_model.safetensors"
+    save_file({name: value for name, value in load_file(path).items() if part not in name}, path)
+    with pytest.raises(CheckpointError, match=r"lacks trained weights|cannot be opened"):
+        load_classifier(path.parent)
+
+
+def test_an_adapter_without_the_head_that_its_base_lacks(tiny, tmp_path):
+    """A feature-extraction adapter on a base model: there is no trained head anywhere."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModel
+
+    base = tiny("encoder", head=False)
+    get_peft_model(AutoModel.from_pretrained(base), LoraConfig(target_modules=["query"])).save_pretrained(tmp_path)
+    set_config(tmp_path / "adapter_config.json", base_model_name_or_path=str(base), task_type="SEQ_CLS")
+    with pytest.raises(CheckpointError):
+        load_classifier(tmp_path, label_names=["a", "b"])
+
+
+def test_an_adapters_own_tokenizer_is_used(adapter, checkpoint):
+    folder = adapter()
+    before = load_classifier(folder).encode(["good film " * 400]).ids
+    set_config(checkpoint / "tokenizer_config.json", truncation_side="left", model_max_length=9)
+    assert load_classifier(folder).encode(["good film " * 400]).ids == before
+
+
+def test_what_decides_a_result_is_in_its_identity(checkpoint, tmp_path):
+    before = load_classifier(checkpoint).identity
+    assert load_classifier(checkpoint).identity == before
+    set_config(checkpoint / "tokenizer_config.json", truncation_side="left")
+    after = load_classifier(checkpoint).identity
+    set_config(checkpoint / "config.json", hidden_act="relu")
+    assert len({before, after, load_classifier(checkpoint).identity}) == 3

@@ -15,11 +15,24 @@ def spec(**changes):
     return TuneSpec(**{"method": "lora", "epochs": 1, "learning_rate": 1e-2, "precision": "fp32", **changes})
 
 
-def test_the_best_epoch_on_dev_is_kept(tiny, toy_train, toy_dev):
-    """A rate far too high makes accuracy jump about, so that the last epoch is seldom the best."""
-    classifier = load_classifier(tiny("encoder"))
-    result = finetune(classifier, toy_train, spec(method="full", epochs=5, learning_rate=5e-3), dev=toy_dev)
-    assert len(result.epochs) == 5
+# A random encoder learns nothing by prompts alone; a random decoder does.
+LEARNERS = [("encoder", "full"), ("encoder", "lora")]
+LEARNERS += [("decoder", name) for name in ("full", "lora", "prompt_tuning", "p_tuning_v1", "p_tuning_v2")]
+
+
+@pytest.mark.parametrize(("kind", "method"), LEARNERS)
+def test_the_best_epoch_on_dev_is_kept(kind, method, tiny, toy_train, toy_dev):
+    """The dev labels are turned around, so that the more is learned the worse it gets."""
+    import datasets
+
+    toy_dev = datasets.Dataset.from_dict(
+        {"text": list(toy_dev["text"]), "label": [1 - label for label in toy_dev["label"]]}, features=toy_dev.features
+    )
+    classifier = load_classifier(tiny(kind))
+    rate = 3e-3 if method == "full" else 3e-2
+    result = finetune(classifier, toy_train, spec(method=method, epochs=6, learning_rate=rate), dev=toy_dev)
+    assert len(result.epochs) == 6
+    assert max(result.epochs) > result.epochs[-1], "the last epoch is the best, so this shows nothing"
     assert result.best_epoch == 1 + result.epochs.index(max(result.epochs))
     predictions = classifier.score(toy_dev["text"]).values.argmax(axis=1)
     assert np.mean(predictions == np.array(toy_dev["label"])) == pytest.approx(max(result.epochs))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poisonsieve.errors import ConfigError
 from poisonsieve.guard import GuardedClassifier
 from poisonsieve.metrics import Evaluation, evaluate_guard
 from poisonsieve.storage import reporting_write_errors
@@ -39,19 +38,18 @@ class Scores:
 def score_rows(guarded: GuardedClassifier, data: datasets.Dataset, *, progress: str | None = None) -> Scores:
     """Guard and victim on every row of `data`, also on those that the guard rejects.
 
+    The victim reads no further than the guard, so that both columns of a result are of the same answers. A guard that
+    is shorter than its victim therefore costs CA in both; give guard and victim the same length limit.
+
     Raises:
         ConfigError: there is no victim.
     """
-    if guarded.victim is None:
-        raise ConfigError("an evaluation needs a victim; give one")
     texts = list(data["text"])
     guard = guarded.guard.score(texts, progress=progress and f"guard: {progress}")
-    victim = guarded.victim.score(texts, progress=progress and f"victim: {progress}")
-    answered = np.isfinite(victim.values).all(axis=1)
-    predictions = np.where(answered, np.nan_to_num(victim.values).argmax(axis=1), -1)
-    return Scores(
-        np.asarray(data["label"]), predictions, guard.scores, guarded.flagged(guard) | ~answered, guard.truncated
-    )
+    victim = guarded.ask_victim(texts, progress=progress and f"victim: {progress}")
+    predictions = victim.predictions
+    rejected = guarded.flagged(guard) | (predictions < 0)
+    return Scores(np.asarray(data["label"]), predictions, guard.scores, rejected, guard.truncated)
 
 
 def evaluate(guarded: GuardedClassifier, clean: Scores, triggered: Scores, *, target: int) -> Evaluation:

@@ -21,8 +21,6 @@ from typing import TYPE_CHECKING, Any
 from poisonsieve.config import AttackSpec, TuneSpec
 from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.models.load import load_classifier, save_classifier
-from poisonsieve.models.safety import is_adapter, weights_digest
-from poisonsieve.models.sources import resolve
 from poisonsieve.storage import (
     beside,
     canonical_hash,
@@ -88,7 +86,7 @@ def poison_stage(
         model, label_names=_names(data), head="any", allow_pickle=allow_pickle, seed=attack.seed
     )
     tune = make_spec(classifier)
-    spec = _spec("poison", classifier.base_digest, {"data": data, "dev": dev}, attack=attack, tune=tune)
+    spec = _spec("poison", classifier.identity, {"data": data, "dev": dev}, attack=attack, tune=tune)
 
     def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
         poisoned, report = poison_rows(data, attack)
@@ -96,11 +94,11 @@ def poison_stage(
         trained = finetune(
             classifier, poisoned, tune, dev=dev, workdir=partial, progress="poisoning" if progress else None
         )
-        predictions = classifier.score(triggered["text"]).values.argmax(axis=1)
+        predictions = classifier.score(triggered["text"]).predictions
         result = {
             "poisoning": report.to_dict(),
             "training": trained.to_dict(),
-            "dev_ca": float(clean_accuracy(classifier.score(dev["text"]).values.argmax(axis=1), dev["label"])),
+            "dev_ca": float(clean_accuracy(classifier.score(dev["text"]).predictions, dev["label"])),
             "dev_asr": float(attack_success_rate(predictions, triggered["label"], attack.target)),
         }
         return lambda target: save_classifier(classifier, target), result
@@ -128,7 +126,7 @@ def tune_stage(
         model, label_names=_names(data), head="any", base=base, trainable=True, allow_pickle=allow_pickle, seed=seed
     )
     tune = make_spec(classifier)
-    spec = _spec("tune", source_digest(model, classifier.base_digest), {"data": data, "dev": dev}, tune=tune)
+    spec = _spec("tune", classifier.identity, {"data": data, "dev": dev}, tune=tune, head_seed=seed)
 
     def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
         new_head = classifier.head_is_new
@@ -154,8 +152,8 @@ def fit_stage(
     progress: bool = False,
 ) -> StageResult:
     """A guard folder: `guard` fitted on clean `data`, its threshold from `calibration` or a held-out share."""
-    start = _checked_start(guard, data)
-    settings = {key: value for key, value in guard.get_params().items() if key not in ("model", "base")}
+    start, tuning = _checked_start(guard, data)
+    settings = {"method": guard.name, "frr": guard.frr, "gamma": guard.gamma, "seed": guard.seed, "tuning": tuning}
     inputs = {"data": data} if calibration is None else {"data": data, "calibration": calibration}
     spec = _spec("fit", start, inputs, guard=settings)
 
@@ -238,12 +236,6 @@ def data_digest(data: datasets.Dataset) -> str:
     return canonical_hash([_names(data), list(data["text"]), list(data["label"])])
 
 
-def source_digest(model: str | Path, base_digest: str) -> str:
-    """The identity of a starting point: a whole model's weights, or an adapter's together with its base's."""
-    folder = resolve(model, allow_pickle=True)
-    return canonical_hash([base_digest, weights_digest(folder)]) if is_adapter(folder) else base_digest
-
-
 def environment() -> dict[str, str]:
     """Versions and machine, for the record."""
     packages = ("poisonsieve", "torch", "transformers", "peft", "datasets", "numpy")
@@ -254,22 +246,25 @@ def environment() -> dict[str, str]:
     }
 
 
-def _checked_start(guard: PSIM, data: datasets.Dataset) -> str:
-    """The digest of the guard's starting point, once it is known to have a trained head for the data's classes.
+def _checked_start(guard: PSIM, data: datasets.Dataset) -> tuple[str, dict[str, Any]]:
+    """The identity of the guard's starting point, and how the guard will be trained from it.
 
-    The classifier is let go again before training, which opens its own: two large models might not fit.
+    The starting point has to have a trained head for the data's classes. The classifier is let go again before
+    training, which opens its own: two large models might not fit.
     """
     classifier = load_classifier(
         guard.model, label_names=_names(data), base=guard.base, allow_pickle=guard.allow_pickle
     )
-    return source_digest(guard.model, classifier.base_digest)
+    return classifier.identity, guard.tune_spec(classifier).model_dump(mode="json")
 
 
 def _spec(kind: str, start: str, data: dict[str, datasets.Dataset], **parts: Any) -> dict[str, Any]:
     values = {
         key: part.model_dump(mode="json") if hasattr(part, "model_dump") else part for key, part in parts.items()
     }
-    return {"stage": kind, "start": start, **{key: data_digest(rows) for key, rows in data.items()}, **values}
+    version = importlib.metadata.version("poisonsieve")
+    digests = {key: data_digest(rows) for key, rows in data.items()}
+    return {"stage": kind, "version": version, "start": start, **digests, **values}
 
 
 def _read_run(out: Path) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """What the commands share: options, exit codes, and keeping stdout for results.
 
-Exit codes: 0 done; 1 `screen --exit-code` found something; 2 wrong usage or bad input; 130 interrupted.
+Exit codes: 0 done; 1 `screen --exit-code` found something; 2 wrong usage or bad input; 130 interrupted;
+141 the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 EXIT_FOUND = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
 
 Seed = Annotated[int, typer.Option(help="Decides everything that is drawn by chance.", min=0, max=2**32 - 1)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; progress stays on stderr.")]
@@ -69,9 +71,9 @@ def running(*, resumable: bool = False) -> Iterator[None]:
         typer.echo(f"interrupted{kept}", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
-        # The reader of our output went away (`| head`): nothing is wrong, and nothing more can be said to it.
+        # The reader of our output went away (`| head`). Nothing more can be said to it, but work may be unfinished.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
-        raise typer.Exit(0) from None
+        raise typer.Exit(EXIT_BROKEN_PIPE) from None
 
 
 def one_line(error: object) -> str:
@@ -216,13 +218,25 @@ def check_outputs(out: Path, force: bool, inputs: Sequence[str | Path | None] = 
     from poisonsieve.storage import reporting_write_errors, require_free
 
     with reporting_write_errors(out):
-        for source in inputs:
+        for source in [*inputs, *_bases(inputs)]:
             place = Path(str(source).rpartition("#")[0] or str(source))
             if source and exists(place) and place.resolve().is_relative_to(out.resolve()):
                 raise ConfigError(f"--out {out} would replace {source}, which is read; choose another --out")
         done = (out / "run.json").is_file()
     if not done:
         require_free(out, force=force)
+
+
+def _bases(inputs: Sequence[str | Path | None]) -> list[str]:
+    """Where the bases of those inputs are that are adapters: they are read too."""
+    from poisonsieve.data.files import exists
+    from poisonsieve.models.safety import ADAPTER_CONFIG, is_adapter, read_json
+
+    folders = [Path(source) for source in inputs if source and exists(Path(source))]
+    named = [
+        read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") for folder in folders if is_adapter(folder)
+    ]
+    return [str(base) for base in named if base]
 
 
 def check_output_file(option: str, out: Path, inputs: Sequence[str | Path | None]) -> None:

@@ -89,7 +89,7 @@ def decode_line(line: bytes, number: int) -> str:
 def json_record(line: bytes, number: int) -> Record:
     """The record in one line of JSONL."""
     try:
-        value = json.loads(decode_line(line, number))
+        value = json.loads(decode_line(line, number), object_pairs_hook=_without_repeats)
     except UnicodeDecodeError as error:
         return Record(number, error=not_utf8(error))
     except (ValueError, RecursionError) as error:  # ValueError: malformed, or a number of thousands of digits
@@ -97,6 +97,14 @@ def json_record(line: bytes, number: int) -> Record:
     if not isinstance(value, dict):
         return Record(number, error="not a JSON object")
     return _record(number, value)
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object whose keys are all different; JSON allows more, and then one value would hide another."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return value
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:
@@ -202,7 +210,10 @@ def _value(item: Any) -> Any:
 
 
 def _record(number: int, fields: Mapping[str, object]) -> Record:
-    name = next((name for name in TEXT_COLUMNS if name in fields), None)
+    named = [name for name in TEXT_COLUMNS if name in fields]
+    if len(named) > 1:
+        return Record(number, error="`text` and `sentence` are both there; one would go unread")
+    name = named[0] if named else None
     text = None if name is None else fields[name]
     if text is None:
         return Record(number, error="text is missing (it is read from `text` or `sentence`)")

@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -20,6 +20,7 @@ from sklearn.base import BaseEstimator
 
 from poisonsieve import registry
 from poisonsieve.errors import CalibrationError, CheckpointError, ConfigError, DataError
+from poisonsieve.models.classifier import check_texts
 from poisonsieve.models.safety import read_json
 from poisonsieve.storage import require_free, writing_folder
 from poisonsieve.thresholds import Threshold, fixed_gamma, gamma_for_frr, is_flagged, rows_needed
@@ -34,6 +35,7 @@ CALIBRATION_FILE = "calibration.json"
 FORMAT_VERSION = 1
 #: Share of the clean rows that is held out for calibration when no rows are given for it.
 HELD_OUT_SHARE = 0.2
+_HEADROOM = 1e-12  # between gamma and the highest score
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     """
 
     name: ClassVar[str]
+    #: The largest score there can be; a gamma at it would flag nothing.
+    highest_score: ClassVar[float] = np.inf
     frr: float
     gamma: float | None
     seed: int
@@ -95,21 +99,38 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         if self.gamma is None and len(held_out) < rows_needed(self.frr):
             gamma_for_frr(np.zeros(len(held_out)), self.frr)  # raises, and says how many rows it takes
         self._fit(train, workdir=workdir, progress=progress)
-        self.calibrate(held_out, progress=progress)
+        self._calibrate(held_out, self.frr, self.gamma, progress)
         return self
 
-    def calibrate(self, held_out: Sequence[str], *, progress: bool = False) -> Self:
-        """Score clean held-out texts and set the threshold from them; no training.
+    def calibrate(self, held_out: datasets.Dataset | Sequence[str], *, progress: bool = False) -> Self:
+        """Find the threshold again on other clean held-out texts, by the rule in force; no training.
 
-        A text that cannot be scored is left out of the quantile: it is rejected whatever gamma is.
+        A text that cannot be scored is left out of the quantile: it is rejected whatever gamma is. The guarantee is
+        for texts that can be scored.
+
+        Raises:
+            CalibrationError: too few rows, or rows on which this guard can flag nothing.
         """
+        rule = self._threshold()
+        self._calibrate(_texts(held_out), rule.frr or self.frr, rule.gamma if rule.frr is None else None, progress)
+        return self
+
+    def _calibrate(self, held_out: Sequence[str], frr: float, gamma: float | None, progress: bool) -> None:
         scored = self.score(held_out, progress="calibrating" if progress else None)
         self.calibration_scores_ = np.sort(scored.scores[np.isfinite(scored.scores)])
         self.calibration_unscored_ = int(np.sum(~np.isfinite(scored.scores)))
-        self.threshold_ = (
-            fixed_gamma(self.gamma) if self.gamma is not None else gamma_for_frr(self.calibration_scores_, self.frr)
+        self.threshold_ = self._checked(
+            fixed_gamma(gamma) if gamma is not None else gamma_for_frr(self.calibration_scores_, frr)
         )
-        return self
+
+    def _checked(self, threshold: Threshold) -> Threshold:
+        """Refuse a gamma that no score can exceed: such a guard passes everything."""
+        if not threshold.gamma < self.highest_score - _HEADROOM:
+            raise CalibrationError(
+                f"gamma would be {threshold.gamma:.17g}, which no score can exceed, so nothing would ever be flagged: the "
+                "guard is as sure of clean text as it can be; train it longer or at a higher --lr, and distrust the model"
+            )
+        return threshold
 
     def set_threshold(self, *, frr: float | None = None, gamma: float | None = None) -> Self:
         """Choose another threshold from the stored calibration scores; no training, no data.
@@ -120,15 +141,19 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         """
         if (frr is None) == (gamma is None):
             raise ConfigError("give exactly one of frr and gamma")
-        self.threshold_ = fixed_gamma(gamma) if gamma is not None else gamma_for_frr(self._calibration(), frr or 0.0)
+        found = fixed_gamma(gamma) if gamma is not None else gamma_for_frr(self._calibration(), frr or 0.0)
+        self.threshold_ = self._checked(found)
         return self
 
     def score(self, texts: Sequence[str], *, progress: str | None = None) -> Scored:
         """Scores with the reasons of those that could not be had; see `Scored`."""
-        for index, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise DataError(f"text {index} is {type(text).__name__}, not a string")
-        return self._score(list(texts), progress=progress)
+        check_texts(texts)
+        scored = self._score(list(texts), progress=progress)
+        if not len(texts) == len(scored.scores) == len(scored.truncated) == len(scored.errors):
+            raise RuntimeError(f"{self.name} gave {len(scored.scores)} scores for {len(texts)} texts")
+        # An error and a score contradict each other; the error wins everywhere.
+        failed = np.array([error is not None for error in scored.errors], dtype=bool)
+        return replace(scored, scores=np.where(failed, np.nan, scored.scores))
 
     def decision_function(self, texts: Sequence[str]) -> np.ndarray:
         """Scores, float64, shape (n,), higher = more poisoned; NaN where a text could not be scored."""
@@ -189,8 +214,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         kind = registry.get("defense", str(state.get("defense")))
         guard: Self = kind._from_state(folder, state, **options)
         try:
-            guard.threshold_ = Threshold.from_dict(
-                {key: state[key] for key in Threshold.__dataclass_fields__ if key in state}
+            guard.threshold_ = guard._checked(
+                Threshold.from_dict({key: state[key] for key in Threshold.__dataclass_fields__ if key in state})
             )
             scores = read_json(folder / CALIBRATION_FILE)["scores"]
             guard.calibration_scores_ = np.asarray(scores, dtype=np.float64)
@@ -203,6 +228,11 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     def label_names(self) -> list[str]:
         """Names of the classes the guarded model has."""
         raise NotImplementedError
+
+    @property
+    def base_digest(self) -> str | None:
+        """sha256 of the weights the detector was fitted on, if it was fitted on any."""
+        return None
 
     @property
     def classifier(self) -> Classifier | None:
@@ -272,6 +302,7 @@ def require_guard_or_free(folder: Path) -> None:
 def _texts(data: Any) -> list[str]:
     if hasattr(data, "column_names"):
         return list(data["text"])
+    check_texts(data)
     return list(data)
 
 

@@ -22,7 +22,7 @@ from poisonsieve.tuning.methods import method_of
 from poisonsieve.tuning.presets import PAPER_GAMMA, PAPER_PSIM
 from poisonsieve.tuning.training import TuneResult, finetune
 
-#: Learning rates for one epoch over randomly relabelled rows; see docs/research-log.md.
+#: Learning rates for one epoch over randomly relabelled rows; docs/research-log.md has what is known of P-tuning v1's.
 _LEARNING_RATES: dict[str, float] = {
     "full": 2e-5,
     "lora": 2e-4,
@@ -58,6 +58,7 @@ class PSIM(Detector):
     """
 
     name: ClassVar[str] = "psim"
+    highest_score: ClassVar[float] = 1.0
 
     def __init__(
         self,
@@ -109,7 +110,10 @@ class PSIM(Detector):
             seed=self.seed,
         )
         # `load_classifier` accepts only a trained head by default: a random head would know nothing of the trigger.
-        self.spec_ = self._spec(classifier)
+        if len(classifier.label_names) < 2:
+            raise CheckpointError(f"{self.model} has one output; PSIM needs a head with two classes or more")
+        self.spec_ = self.tune_spec(classifier)
+        self.base_digest_ = classifier.base_digest
         labels = random_labels(len(texts), len(classifier.label_names), self.seed)
         rows = datasets.Dataset.from_dict({"text": texts, "label": labels.tolist()})
         self.training_ = finetune(
@@ -117,7 +121,12 @@ class PSIM(Detector):
         )
         self.classifier_ = classifier
 
-    def _spec(self, classifier: Classifier) -> TuneSpec:
+    def tune_spec(self, classifier: Classifier) -> TuneSpec:
+        """How the guard will be trained from `classifier`, with every default filled in.
+
+        Raises:
+            ConfigError: an unknown tuning, or a value out of range.
+        """
         method = self.method
         if method is None:
             method = method_of(classifier) if classifier.is_peft else "p_tuning_v1"  # type: ignore[assignment]
@@ -145,7 +154,7 @@ class PSIM(Detector):
         save_classifier(classifier, folder)
         return {
             "label_names": classifier.label_names,
-            "base": {"source": classifier.source, "sha256": classifier.base_digest},
+            "base": {"source": classifier.source, "sha256": self.base_digest_},
             "tuning": self.spec_.model_dump(mode="json"),
             "training": self.training_.to_dict(),
         }
@@ -177,8 +186,20 @@ class PSIM(Detector):
             seed=spec.seed,
         )
         guard.spec_, guard.training_ = spec, training
-        guard.classifier_ = load_classifier(folder, base=base, allow_pickle=allow_pickle).eval()
+        guard.classifier_ = load_classifier(folder, base=base, allow_pickle=allow_pickle)
+        guard.base_digest_ = str(state["base"].get("sha256"))
+        if guard.classifier_.is_peft and guard.classifier_.base_digest != guard.base_digest_:
+            raise CheckpointError(
+                f"the base that {folder} opened is not the base it was fitted on (sha256 begins "
+                f"{guard.base_digest_[:12]}); give the right one (--base)"
+            )
         return guard
+
+    @property
+    def base_digest(self) -> str:
+        """sha256 of the weights the guard was fitted on; of the base's for an adapter."""
+        self._fitted()
+        return self.base_digest_
 
     @property
     def label_names(self) -> list[str]:

@@ -11,7 +11,7 @@ from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.labels import is_generic, same_classes
 from poisonsieve.models.safety import ADAPTER_CONFIG, METADATA, read_json
 from poisonsieve.models.sources import is_here, resolve
-from poisonsieve.models.whole import first_line, load_whole, quiet_transformers
+from poisonsieve.models.whole import first_line, has_tokenizer, load_whole, open_tokenizer, quiet_transformers
 
 
 def load_adapter(
@@ -37,8 +37,13 @@ def load_adapter(
     """
     names = _class_names(folder, metadata, label_names)
     classifier = _load_base(folder, metadata, base, names, allow_pickle)
+    untrained = list(classifier.network.poisonsieve_untrained)
     classifier.network = open_adapter(classifier.network, folder, trainable=trainable)
+    _check_complete(classifier.network, folder, untrained)
     classifier.head_is_new = False
+    if has_tokenizer(folder):  # its own: the base's may have been changed since
+        classifier.tokenizer = open_tokenizer(folder)
+        classifier.fill_pad_token()
     return classifier
 
 
@@ -64,23 +69,37 @@ def open_adapter(network: Any, folder: Path, *, trainable: bool) -> Any:
         raise CheckpointError(f"{folder} holds damaged weights: {first_line(error)}") from error
 
 
+def _check_complete(network: Any, folder: Path, untrained: list[str]) -> None:
+    """Refuse an adapter file that lacks some of its weights, or the head that its base lacks too: they would be random."""
+    from peft import get_peft_model_state_dict
+    from peft.utils import load_peft_weights
+
+    there = set(load_peft_weights(str(folder), device="cpu"))
+    missing = sorted(set(get_peft_model_state_dict(network)) - there)
+    missing += [name for name in untrained if not any(key.endswith(f".{name}") for key in there)]
+    if missing:
+        raise CheckpointError(
+            f"{folder} lacks trained weights that neither it nor its base has (first: {missing[0]}); they would be random"
+        )
+
+
 def _reopen_prompt(network: Any, folder: Path, config: Any) -> Any:
     """A prompt that can be trained further, which PEFT itself declines to open.
 
     A saved P-tuning v1 adapter holds the finished virtual tokens and no longer the encoder that made them. It goes on
     as what it now is: a soft prompt (prompt tuning), with the same outputs.
     """
-    from peft import PromptEncoderConfig, PromptTuningConfig, get_peft_model, set_peft_model_state_dict
+    from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model, set_peft_model_state_dict
     from peft.utils import load_peft_weights
 
-    if isinstance(config, PromptEncoderConfig):
-        config = PromptTuningConfig(
-            task_type=config.task_type,
-            num_virtual_tokens=config.num_virtual_tokens,
-            modules_to_save=config.modules_to_save,
-        )
-    config.inference_mode = False
-    opened = get_peft_model(network, config)
+    # A config of our own making: the one in the folder may ask for more than a number of virtual tokens.
+    kind = PrefixTuningConfig if isinstance(config, PrefixTuningConfig) else PromptTuningConfig
+    fresh = kind(
+        task_type="SEQ_CLS",
+        num_virtual_tokens=int(config.num_virtual_tokens),
+        modules_to_save=[str(name) for name in config.modules_to_save or []] or None,
+    )
+    opened = get_peft_model(network, fresh)
     set_peft_model_state_dict(opened, load_peft_weights(str(folder), device="cpu"))
     return opened
 

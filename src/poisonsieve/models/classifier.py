@@ -13,7 +13,8 @@ tokenizer. Its forward pass hides two traps that PEFT leaves open:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from poisonsieve.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
+_CHARACTERS_PER_TOKEN = 64  # far more than the tokens of any real text hold
 _FALLBACK_LIMIT = 512  # for a tokenizer and a config that both state none
 
 
@@ -56,6 +58,12 @@ class Logits:
     truncated: np.ndarray
     errors: list[str | None]
 
+    @property
+    def predictions(self) -> np.ndarray:
+        """The likeliest class of each text, int, shape (n,); -1 where it could not be scored."""
+        scored = np.isfinite(self.values).all(axis=1)
+        return np.where(scored, np.nan_to_num(self.values).argmax(axis=1), -1)
+
 
 class Classifier(nn.Module):
     """A sequence classifier with its tokenizer, label names and length limit.
@@ -69,7 +77,10 @@ class Classifier(nn.Module):
         source: where the weights came from, as the user wrote it.
         base_digest: sha256 of the whole model's weights; of the base's for an adapter.
         base_folder: the local folder those weights were read from.
-        wanted_max_length: used by `replace_network` to lower the limit again for virtual tokens.
+
+    Attributes:
+        origins: sha256 of the weights it descends from, its own base's last; empty for weights of unknown descent.
+        identity: sha256 over all files that decide what it computes; empty if it was not read from files.
     """
 
     def __init__(
@@ -95,10 +106,16 @@ class Classifier(nn.Module):
         self.wanted_max_length = max_length
         self.is_decoder = hasattr(self.base, "score")
         self._takes_positions = "position_ids" in inspect.signature(self.base.forward).parameters
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+        self.origins: list[str] = []
+        self.identity = ""
+        self.fill_pad_token()
+
+    def fill_pad_token(self) -> None:
+        """Give a tokenizer without a pad token, as decoders have, one: what is padded is masked, so any will do."""
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.unk_token
         if self.base.config.pad_token_id is None:
-            self.base.config.pad_token_id = tokenizer.pad_token_id
+            self.base.config.pad_token_id = self.tokenizer.pad_token_id
 
     @property
     def base(self) -> Any:
@@ -177,14 +194,20 @@ class Classifier(nn.Module):
         logits: Tensor = caller(inputs_embeds=embeds, attention_mask=mask, **extra).logits
         return logits
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        """Tokenize, cutting each text to `max_length` tokens."""
-        ids = self.tokenizer(list(texts), truncation=True, max_length=self.max_length, verbose=False)["input_ids"]
-        full = [index for index, row in enumerate(ids) if len(row) >= self.max_length]
-        longer = {
-            index for index in full if len(self.tokenizer(texts[index], verbose=False)["input_ids"]) > len(ids[index])
-        }
-        return Encoded(ids, [index in longer for index in range(len(texts))])
+    def encode(self, texts: Sequence[str], max_length: int | None = None) -> Encoded:
+        """Tokenize, cutting each text to `max_length` tokens; never to more than the classifier's own limit.
+
+        Of a text with far more characters than such tokens can hold, the rest is not even looked at.
+        """
+        limit = min(max_length or self.max_length, self.max_length)
+        longest = limit * _CHARACTERS_PER_TOKEN
+        heads = [text[:longest] for text in texts]
+        ids = self.tokenizer(heads, truncation=True, max_length=limit, verbose=False)["input_ids"]
+        truncated = [len(text) > longest for text in texts]
+        for index, row in enumerate(ids):
+            if len(row) >= limit and not truncated[index]:
+                truncated[index] = len(self.tokenizer(heads[index], verbose=False)["input_ids"]) > len(row)
+        return Encoded(ids, truncated)
 
     def pad(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         """`input_ids` and `attention_mask`, each (batch, longest); left-padded for a decoder."""
@@ -201,7 +224,14 @@ class Classifier(nn.Module):
         """What `pad` gives, moved to where the weights are."""
         return {name: tensor.to(self.device) for name, tensor in self.pad(rows).items()}
 
-    def score(self, texts: Sequence[str], *, batch_size: int = 32, progress: str | None = None) -> Logits:
+    def score(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 32,
+        max_length: int | None = None,
+        progress: str | None = None,
+    ) -> Logits:
         """Logits of every text in the order given, in fp32.
 
         Texts are batched by length, since padding is most of the cost on short ones. A text that cannot be scored
@@ -211,43 +241,39 @@ class Classifier(nn.Module):
         Args:
             texts: n strings.
             batch_size: texts a forward pass.
+            max_length: read no further than this many tokens; None, or more than that, means the classifier's limit.
             progress: a label for a progress bar on stderr; no bar without one.
 
         Raises:
             DataError: something that is not a string is among the texts.
         """
-        for index, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise DataError(f"text {index} is {type(text).__name__}, not a string")
+        check_texts(texts)
         values = np.full((len(texts), len(self.label_names)), np.nan)
         errors: list[str | None] = [None] * len(texts)
-        encoded = self._encode_each(texts, errors)
+        encoded = self._encode_each(texts, errors, max_length)
         order = [index for index in range(len(texts)) if encoded.ids[index]]
         order.sort(key=lambda index: len(encoded.ids[index]))
-        was_training = self.training
-        self.eval()
-        try:
-            for batch in _progress(_chunks(order, batch_size), progress, len(order), batch_size):
-                self._score_batch(batch, encoded, values, errors)
-        finally:
-            self.train(was_training)
+        if self.training:  # not back afterwards: another thread may be scoring
+            self.eval()
+        for batch in _progress(_chunks(order, batch_size), progress, len(order), batch_size):
+            self._score_batch(batch, encoded, values, errors)
         return Logits(values, np.array(encoded.truncated, dtype=bool), errors)
 
-    def _encode_each(self, texts: Sequence[str], errors: list[str | None]) -> Encoded:
+    def _encode_each(self, texts: Sequence[str], errors: list[str | None], max_length: int | None) -> Encoded:
         """Encode all texts; one that cannot be has no ids and a reason in `errors`."""
         try:
-            encoded = self.encode(texts) if texts else Encoded([], [])
+            encoded = self.encode(texts, max_length) if texts else Encoded([], [])
         except Exception:
-            parts = [self._encode_one(text, errors, index) for index, text in enumerate(texts)]
+            parts = [self._encode_one(text, errors, index, max_length) for index, text in enumerate(texts)]
             encoded = Encoded([part.ids[0] for part in parts], [part.truncated[0] for part in parts])
         for index, ids in enumerate(encoded.ids):
             if not ids and errors[index] is None:
                 errors[index] = "no tokens in the text"
         return encoded
 
-    def _encode_one(self, text: str, errors: list[str | None], index: int) -> Encoded:
+    def _encode_one(self, text: str, errors: list[str | None], index: int, max_length: int | None) -> Encoded:
         try:
-            return self.encode([text])
+            return self.encode([text], max_length)
         except Exception as error:
             errors[index] = f"tokenizer failed: {type(error).__name__}"
             return Encoded([[]], [False])
@@ -273,6 +299,35 @@ class Classifier(nn.Module):
         inputs = self.inputs(rows)
         logits: np.ndarray = self(**inputs)["logits"].double().cpu().numpy()
         return logits
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse what is no list of strings; a lone string would be read letter by letter.
+
+    Raises:
+        DataError: says what it is instead.
+    """
+    if isinstance(texts, str | bytes | Mapping):
+        raise DataError(f"texts are one {type(texts).__name__}; give a list of strings")
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(f"text {index} is {type(text).__name__}, not a string")
+
+
+def same_tokenizer(left: Any, right: Any) -> bool:
+    """Whether two tokenizers cut every text into the same tokens, at the same end when it is too long."""
+    return bool(_rules(left) == _rules(right))
+
+
+def _rules(tokenizer: Any) -> Any:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return type(tokenizer), tokenizer.truncation_side, tokenizer.get_vocab()
+    rules = json.loads(backend.to_str())
+    # Set anew by every call, so they say nothing of the tokenizer.
+    return tokenizer.truncation_side, {
+        key: value for key, value in rules.items() if key not in ("truncation", "padding")
+    }
 
 
 def position_limit(config: Any, tokenizer: Any) -> int:

@@ -9,15 +9,6 @@ from poisonsieve.errors import CheckpointError
 from poisonsieve.models.safety import METADATA, MODEL_CONFIG, is_adapter, read_json
 
 
-def saved_label_names(folder: Path) -> list[str] | None:
-    """The class names a checkpoint was saved with, or None when it names none.
-
-    `LABEL_0`-style names and plain numbers are what libraries fill in: they count as none.
-    """
-    names = head_label_names(folder)
-    return None if names is None or is_generic(names) else names
-
-
 def head_label_names(folder: Path) -> list[str] | None:
     """Names of the classes a checkpoint's head has, those that libraries fill in too; None for a bare adapter.
 

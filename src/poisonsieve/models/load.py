@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from poisonsieve.errors import CheckpointError
 from poisonsieve.models.adapters import load_adapter
 from poisonsieve.models.classifier import Classifier
-from poisonsieve.models.safety import METADATA, is_adapter, read_json
+from poisonsieve.models.safety import METADATA, identity_digest, is_adapter, read_json
 from poisonsieve.models.sources import resolve
 from poisonsieve.models.whole import Head, load_whole, quiet_transformers
 
@@ -56,7 +56,12 @@ def load_classifier(
         classifier = load_adapter(folder, metadata, base, label_names, trainable, allow_pickle)
     else:
         classifier = load_whole(folder, label_names, head, seed, allow_pickle)
-    classifier.to(pick_device())
+    folders = [folder] if classifier.base_folder in (None, folder) else [folder, classifier.base_folder]
+    classifier.identity = identity_digest([entry for entry in folders if entry is not None])
+    ancestors = [str(entry) for entry in metadata.get("origins") or []]
+    if ancestors or classifier.is_peft:
+        classifier.origins = [*ancestors, classifier.base_digest]
+    classifier.to(pick_device()).eval()
     classifier.source = str(source)
     classifier.wanted_max_length = length
     return classifier
@@ -87,6 +92,7 @@ def save_classifier(classifier: Classifier, folder: Path, extra: dict[str, Any] 
         "max_length": classifier.wanted_max_length,
         "base_source": classifier.source if classifier.is_peft else None,
         "base_digest": classifier.base_digest if classifier.is_peft else None,
+        "origins": list(dict.fromkeys([*classifier.origins, classifier.base_digest])),
         **(extra or {}),
     }
     (folder / METADATA).write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

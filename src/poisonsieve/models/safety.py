@@ -17,6 +17,9 @@ from poisonsieve.storage import sha256_file
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 MODEL_CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
+_SETTINGS = frozenset({".json", ".txt", ".model"})
+_REDIRECTS = ("transformers_weights", "configuration_files")
+_ADAPTERS = ("LORA", "PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
 METADATA = "poisonsieve.json"  # what poisonsieve adds to a checkpoint it writes
 
 
@@ -42,10 +45,7 @@ def check_folder(folder: Path, *, allow_pickle: bool = False) -> None:
         raise CheckpointError(f"{folder} is not a folder; a checkpoint is a folder with {MODEL_CONFIG} and weights")
     read_json(folder / (ADAPTER_CONFIG if is_adapter(folder) else MODEL_CONFIG))
     for path in sorted(folder.glob("*config.json")):
-        if read_json(path).get("auto_map"):
-            raise UnsafeWeightsError(
-                f"{path} asks to run Python code that ships with the model (auto_map); poisonsieve never does"
-            )
+        _check_config(path)
     if safetensors_files(folder):
         return
     pickles = _pickles(folder)
@@ -72,6 +72,8 @@ def safetensors_files(folder: Path) -> list[Path]:
     whole = folder / ("adapter_model.safetensors" if is_adapter(folder) else "model.safetensors")
     if whole.is_file():
         return [whole]
+    if is_adapter(folder):  # PEFT knows no adapter in several files: beside an index it reads the pickle
+        return []
     index = folder / f"{whole.name}.index.json"
     if not index.is_file():
         return []
@@ -85,12 +87,54 @@ def safetensors_files(folder: Path) -> list[Path]:
     return [folder / name for name in shards]
 
 
+def identity_digest(folders: list[Path]) -> str:
+    """Hex sha256 over all that decides what a checkpoint computes: weights, configs and tokenizer of its folders."""
+    total = hashlib.sha256()
+    for folder in folders:
+        total.update(f"{weights_digest(folder)}\n".encode())
+        for path in sorted(path for path in folder.iterdir() if path.suffix in _SETTINGS and path.name != "run.json"):
+            total.update(f"{path.name}:{sha256_file(path)}\n".encode())
+    return total.hexdigest()
+
+
 def weights_digest(folder: Path) -> str:
     """Hex sha256 over the names and contents of the weight files that are opened: the identity of a base model."""
     total = hashlib.sha256()
     for path in safetensors_files(folder) or _pickles(folder):
         total.update(f"{path.name}:{sha256_file(path)}\n".encode())
     return total.hexdigest()
+
+
+def _check_config(path: Path) -> None:
+    """Refuse settings by which a checkpoint brings code, or has other files opened than those that were checked."""
+    config = read_json(path)
+    if config.get("auto_map"):
+        raise UnsafeWeightsError(
+            f"{path} asks to run Python code that ships with the model (auto_map); poisonsieve never does"
+        )
+    for key in _REDIRECTS:
+        if config.get(key):
+            raise UnsafeWeightsError(f"{path} sets {key}, which has other files opened than those that were checked")
+    for key in ("attn_implementation", "_attn_implementation"):
+        if "/" in str(config.get(key) or ""):
+            raise UnsafeWeightsError(
+                f"{path} sets {key} to a kernel from the hub, which is code; poisonsieve never runs it"
+            )
+    if path.name == ADAPTER_CONFIG:
+        _check_adapter_config(path, config)
+
+
+def _check_adapter_config(path: Path, config: dict[str, Any]) -> None:
+    kind = config.get("peft_type")
+    if kind not in _ADAPTERS:
+        raise CheckpointError(f"{path}: adapters of type {kind} are not supported; supported: {', '.join(_ADAPTERS)}")
+    if config.get("auto_mapping"):
+        raise UnsafeWeightsError(f"{path} sets auto_mapping, which imports a module of its choice")
+    if config.get("tokenizer_name_or_path") or config.get("prompt_tuning_init") not in (None, "RANDOM"):
+        raise UnsafeWeightsError(
+            f"{path} has a prompt made from text by another tokenizer, which would be loaded from where it says; set "
+            'prompt_tuning_init to "RANDOM" and tokenizer_name_or_path to null: the trained prompt is in the weights'
+        )
 
 
 def _pickles(folder: Path) -> list[Path]:

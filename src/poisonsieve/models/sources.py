@@ -49,7 +49,7 @@ def _download(name: str, *, allow_pickle: bool) -> Path:
 
     patterns = [*_HUB_FILES, "*.bin"] if allow_pickle else _HUB_FILES
     try:
-        return Path(snapshot_download(name, allow_patterns=patterns))
+        return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=["*/*"]))
     except HFValidationError:
         raise CheckpointError(f"{name!r} is no folder, no hub id, and none of {_aliases()}") from None
     except Exception as error:  # the hub client raises many unrelated types, all meaning: not to be had

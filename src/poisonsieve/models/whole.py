@@ -51,7 +51,7 @@ def load_whole(
     network.name_or_path = str(folder.absolute())  # what PEFT writes as the adapter's base
     return Classifier(
         network,
-        _open_tokenizer(folder),
+        open_tokenizer(folder),
         wanted,
         head_is_new=bool(missing),
         base_digest=weights_digest(folder),
@@ -88,7 +88,16 @@ def _open_network(folder: Path, classes: int, seed: int, allow_pickle: bool) -> 
                 output_loading_info=True,
                 trust_remote_code=False,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        TypeError,
+        ImportError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as error:
         raise CheckpointError(f"{folder} cannot be opened as a classifier: {first_line(error)}") from error
     except Exception as error:
         if type(error).__name__ != "SafetensorError":
@@ -106,11 +115,21 @@ def _belongs_to_head(name: str, prefix: str) -> bool:
     return not name.startswith(f"{prefix}.") or ".pooler." in name
 
 
-def _open_tokenizer(folder: Path) -> Any:
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a tokenizer was saved in the folder."""
+    return any(any(folder.glob(pattern)) for pattern in _VOCABULARIES)
+
+
+def open_tokenizer(folder: Path) -> Any:
+    """The tokenizer saved in the folder.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be opened.
+    """
     from transformers import AutoTokenizer
 
-    # Without any of these transformers hands out an empty vocabulary, and every word is unknown.
-    if not any(any(folder.glob(pattern)) for pattern in _VOCABULARIES):
+    # Without a vocabulary transformers hands out an empty one, and every word is unknown.
+    if not has_tokenizer(folder):
         raise CheckpointError(f"{folder} brings no tokenizer (no tokenizer.json or vocabulary file)")
     try:
         with quiet_transformers():

@@ -11,6 +11,8 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from poisonsieve import registry
 from poisonsieve.config import TuneSpec
 from poisonsieve.errors import UnsupportedError
@@ -32,6 +34,8 @@ def attach(classifier: Classifier, spec: TuneSpec) -> None:
     method: Attach = registry.get("tuning", spec.method)
     try:
         _attach(classifier, method, spec)
+    except torch.OutOfMemoryError:
+        raise
     except (ValueError, TypeError, AttributeError, RuntimeError, KeyError, IndexError) as error:
         able = ", ".join(name for name in supported_tunings(classifier) if name != spec.method)
         kind = classifier.base.config.model_type

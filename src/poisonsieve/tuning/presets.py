@@ -16,7 +16,7 @@ from poisonsieve.errors import ConfigError
 if TYPE_CHECKING:
     from poisonsieve.models.classifier import Classifier
 
-#: Learning rates by (narrower than 512, narrower than 1024, wider), measured in docs/research-log.md.
+#: Learning rates by (narrower than 512, narrower than 1024, wider).
 _RATES: dict[str, tuple[float, float, float]] = {
     "full": (1e-4, 5e-5, 2e-5),
     "lora": (5e-4, 5e-4, 2e-4),
