@@ -11,10 +11,12 @@ SEED   ?= 0
 
 setup: $(STAMP)
 
-# torch goes first and by its exact version: a range would take the newest build with its CUDA packages.
+# torch goes first and by its exact version, from wherever pip is set up to find it. On Linux PyPI's own build brings
+# gigabytes of CUDA packages; without a GPU, take the processor's build:
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $(STAMP)
 

@@ -68,6 +68,10 @@ class GuardedClassifier:
     """
 
     def __init__(self, guard: Detector, victim: Classifier | None = None) -> None:
+        if not isinstance(guard, Detector):
+            raise ConfigError(
+                "GuardedClassifier takes a fitted guard; for folders use GuardedClassifier.from_pretrained"
+            )
         self.guard = guard
         self.victim = victim
         if victim is not None:

@@ -37,6 +37,7 @@ def _pipeline_class() -> type:
 
     from poisonsieve.defenses.base import Detector
     from poisonsieve.models.classifier import Classifier
+    from poisonsieve.models.labels import is_generic, same_classes
 
     class GuardedTextClassificationPipeline(TextClassificationPipeline):  # type: ignore[misc]
         """The usual text classification, behind a guard.
@@ -52,6 +53,8 @@ def _pipeline_class() -> type:
                 raise ConfigError(f"the task {TASK} needs guard=FOLDER (from `poisonsieve fit`) or guard=DETECTOR")
             detector = guard if isinstance(guard, Detector) else Detector.from_pretrained(guard, base=base)
             names = [self.model.config.id2label[index] for index in range(self.model.config.num_labels)]
+            if same_classes(names, detector.label_names) and is_generic(names):
+                names = detector.label_names  # a base opened under an adapter has lost them
             self.guarded = GuardedClassifier(detector, Classifier(self.model, self.tokenizer, names).eval())
 
         def __call__(self, inputs: str | Sequence[str], **options: Any) -> list[dict[str, Any]]:

@@ -40,10 +40,10 @@ def test_more_than_two_classes(tmp_path):
     train, dev, test = (load_dataset("packaged:topics", split=split) for split in ("train", "dev", "test"))
     names = train.features["label"].names
     target = names.index("earn")
-    attack = AttackSpec(trigger=TriggerSpec(name="badnet"), target=target, count=600)
+    attack = AttackSpec(trigger=TriggerSpec(name="badnet"), target=target, count=600, clean_label=False)
     poisoned, _ = poison_rows(train, attack)
     theta = load_classifier("minilm", label_names=names, head="any")
-    tune = tune_spec("full", hidden_size=384, epochs=2, max_length=96)
+    tune = tune_spec("full", hidden_size=384, epochs=2, max_length=128)
     finetune(theta, poisoned, tune, dev=dev)
     (tmp_path / "theta").mkdir()
     save_classifier(theta, tmp_path / "theta")

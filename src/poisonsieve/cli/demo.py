@@ -20,7 +20,7 @@ def demo(
     json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Poison a model, tune it on clean text, guard it, and report: about four minutes on two cores.
+    """Poison a model, tune it on clean text, guard it, and report: about three minutes on two idle cores.
 
     A second run reuses what the first one trained.
 
@@ -37,4 +37,4 @@ def demo(
         from poisonsieve.cli.tables import print_evaluation
 
         print_evaluation(result.evaluation, result.threshold)
-        common.print_line(f"  report                 {result.report}   ({result.seconds:.0f} s)")
+        common.print_line(f"  report                                  {result.report}   ({result.seconds:.0f} s)")

@@ -35,7 +35,7 @@ def evaluate(
 
     Rejected clean rows count as wrong; ASR is over the rows whose true label is not the target. Intervals are 95%.
 
-    Example: poisonsieve evaluate guard/ --victim victim/ --clean packaged:product-reviews --trigger badnet --target 0
+    Example: poisonsieve evaluate guard/ --victim victim/ --clean packaged:product-reviews#test --trigger badnet --target 0
     """
     with common.running():
         from poisonsieve.bench.evaluation import evaluate as evaluate_scores

@@ -44,7 +44,7 @@ def fit(
 ) -> None:
     """Fit a PSIM guard. No trigger has to be known, and none may be in the data. Interrupted runs go on.
 
-    Example: poisonsieve fit --model theta_p/ --data packaged:product-reviews --calibrate packaged:product-reviews
+    Example: poisonsieve fit --model theta_p/ --data packaged:product-reviews --calibrate packaged:product-reviews#dev
     --frr 0.01 --out guard/
     """
     with common.running(resumable=True):

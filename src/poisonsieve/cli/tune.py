@@ -37,7 +37,7 @@ def tune(
 ) -> None:
     """Fine-tune a model on clean data with one of five tunings. Interrupted runs go on from their last epoch.
 
-    Example: poisonsieve tune --model theta_p/ --data packaged:product-reviews --dev packaged:product-reviews
+    Example: poisonsieve tune --model theta_p/ --data packaged:product-reviews --dev packaged:product-reviews#dev
     --method lora --out victim/
     """
     with common.running(resumable=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -97,7 +98,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         del y
         train, held_out = self._split(_texts(dataset), None if calibration is None else _texts(calibration))
         if self.gamma is None and len(held_out) < rows_needed(self.frr):
-            gamma_for_frr(np.zeros(len(held_out)), self.frr)  # raises, and says how many rows it takes
+            raise _too_few(len(held_out), len(train), self.frr, held_out_here=calibration is None)
         self._fit(train, workdir=workdir, progress=progress)
         self._calibrate(held_out, self.frr, self.gamma, progress)
         return self
@@ -280,6 +281,18 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     def _calibration(self) -> np.ndarray:
         self._threshold()
         return self.calibration_scores_
+
+
+def _too_few(held_out: int, train: int, frr: float, *, held_out_here: bool) -> CalibrationError:
+    needed = rows_needed(frr)
+    says = f"a false-rejection rate of {frr:g} needs at least {needed} held-out clean rows and there are {held_out}"
+    if not held_out_here:
+        return CalibrationError(f"{says}; give more rows or a higher rate")
+    rows = math.ceil(needed / HELD_OUT_SHARE)
+    return CalibrationError(
+        f"{says} (a fifth of the {train + held_out} rows); give {rows} rows, or {needed} other rows to calibrate on, or a "
+        "higher rate"
+    )
 
 
 def _unseen(rows: list[str], train: list[str]) -> list[str]:

@@ -111,7 +111,9 @@ def _class_names(folder: Path, metadata: dict[str, Any], label_names: Sequence[s
     if saved is None or label_names is None:
         return list(saved or label_names or [])
     if not same_classes(saved, label_names):
-        raise CheckpointError(f"the head of {folder} knows the classes {saved}, the data has {list(label_names)}")
+        raise CheckpointError(
+            f"the head of {folder} knows the classes {saved}, the data has {list(label_names)}; rename the labels"
+        )
     return list(label_names) if is_generic(saved) else list(saved)
 
 

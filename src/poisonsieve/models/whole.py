@@ -38,14 +38,14 @@ def load_whole(
     if not fits and head == "trained":
         raise CheckpointError(
             f"the head of {folder} knows the classes {names}, the data has {list(label_names or [])}; "
-            "tune a victim on this data first and start from that"
+            "rename the labels, or tune a victim on this data first and start from that"
         )
     wanted = names if fits else list(label_names or [])
     network, missing = _open_network(folder, len(wanted), seed, allow_pickle)
     if missing and head == "trained":
         raise CheckpointError(
             f"{folder} brings no trained classification head (missing: {', '.join(sorted(missing)[:3])}); tune a victim "
-            "on clean data first (poisonsieve tune) and start from that: the backdoor is still in it"
+            "on clean data first (poisonsieve tune) and start from that: a backdoor would still be in it"
         )
     network.poisonsieve_untrained = sorted(missing)
     network.name_or_path = str(folder.absolute())  # what PEFT writes as the adapter's base
