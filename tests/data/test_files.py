@@ -21,9 +21,7 @@ def texts(found):
 
 
 def test_jsonl(tmp_path):
-    content = (
-        b'\xef\xbb\xbf{"sentence": "a", "label": 1}\n\n{"text": "b", "sentence": "c", "label": "x"}\r\n{"text": ""}'
-    )
+    content = b'\xef\xbb\xbf{"sentence": "a", "label": 1}\n\n{"text": "b", "label": "x"}\r\n{"text": ""}'
     assert texts(records(tmp_path, "a.jsonl", content)) == [(1, "a", 1), (3, "b", "x"), (4, "", None)]
 
 
@@ -35,6 +33,8 @@ def test_jsonl(tmp_path):
         (b'"text"', "not a JSON object"),
         (b'{"label": 1}', "text is missing"),
         (b'{"text": null}', "text is missing"),
+        (b'{"text": "a", "sentence": "b"}', "both there"),
+        (b'{"text": "a", "text": "b"}', "stands twice"),
         (b'{"text": 3}', "not a string but int"),
         (b'{"text": "\\ud800"}', "surrogate"),
         (b'{"text": "\xff"}', "not UTF-8 (byte 0xff at position 11)"),

@@ -93,6 +93,7 @@ def run_demo(spec: DemoSpec, out: Path, *, force: bool = False, progress: bool =
         OutputError: `out` cannot be written.
     """
     started = time.perf_counter()
+    trigger = make_trigger(spec.trigger)  # before anything is fetched: the name may be wrong
     train, dev, test = (load_dataset(spec.data, split=split) for split in ("train", "dev", "test"))
     running: dict[str, Any] = {"force": force, "progress": progress}
     poisoned = _poison(spec, train, dev, out / "theta_p", running)
@@ -108,7 +109,7 @@ def run_demo(spec: DemoSpec, out: Path, *, force: bool = False, progress: bool =
     psim = PSIM(str(poisoned.out), frr=spec.frr, seed=spec.seed)
     guard = fit_stage(psim, train, dev, out / "guard", **running)
     guarded = GuardedClassifier.from_pretrained(guard.out, victim.out)
-    triggered_rows = trigger_rows(test, make_trigger(spec.trigger), target=spec.target, seed=spec.seed + 1)
+    triggered_rows = trigger_rows(test, trigger, target=spec.target, seed=spec.seed + 1)
     clean = score_rows(guarded, test, progress="clean" if progress else None)
     triggered = score_rows(guarded, triggered_rows, progress="triggered" if progress else None)
     evaluation = evaluate(guarded, clean, triggered, target=spec.target)
