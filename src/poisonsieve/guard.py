@@ -16,8 +16,6 @@ from poisonsieve.models.labels import same_classes
 from poisonsieve.models.load import load_classifier
 from poisonsieve.thresholds import is_flagged
 
-Reason = Literal["poisoned", "not scored"]
-
 
 @dataclass(frozen=True)
 class Verdict:

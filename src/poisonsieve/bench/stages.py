@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poisonsieve.config import AttackSpec, TuneSpec
+from poisonsieve.data import labels_of
 from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.models.load import load_classifier, save_classifier
 from poisonsieve.storage import (
@@ -83,7 +84,7 @@ def poison_stage(
 
     trigger = make_trigger(attack.trigger)
     classifier = load_classifier(
-        model, label_names=_names(data), head="any", allow_pickle=allow_pickle, seed=attack.seed
+        model, label_names=labels_of(data), head="any", allow_pickle=allow_pickle, seed=attack.seed
     )
     tune = make_spec(classifier)
     spec = _spec("poison", classifier.identity, {"data": data, "dev": dev}, attack=attack, tune=tune)
@@ -123,7 +124,13 @@ def tune_stage(
     from poisonsieve.tuning import finetune
 
     classifier = load_classifier(
-        model, label_names=_names(data), head="any", base=base, trainable=True, allow_pickle=allow_pickle, seed=seed
+        model,
+        label_names=labels_of(data),
+        head="any",
+        base=base,
+        trainable=True,
+        allow_pickle=allow_pickle,
+        seed=seed,
     )
     tune = make_spec(classifier)
     spec = _spec("tune", classifier.identity, {"data": data, "dev": dev}, tune=tune, head_seed=seed)
@@ -181,8 +188,8 @@ def run_stage(out: Path, spec: dict[str, Any], work: Work, *, force: bool = Fals
     """
     spec = json.loads(json.dumps(spec))
     digest = canonical_hash(spec)
-    done = _read_run(out)
-    if done is not None and done.get("digest") == digest and not force:
+    done = _load_json(out / RUN_FILE)
+    if isinstance(done, dict) and done.get("digest") == digest and not force:
         return StageResult(out, done["result"], True, done["seconds"])
     require_free(out, force=force)
     with _alone(out):
@@ -233,7 +240,7 @@ def _alone(out: Path) -> Iterator[None]:
 
 def data_digest(data: datasets.Dataset) -> str:
     """Hex sha256 of a data set's texts, labels and class names, in order."""
-    return canonical_hash([_names(data), list(data["text"]), list(data["label"])])
+    return canonical_hash([labels_of(data), list(data["text"]), list(data["label"])])
 
 
 def environment() -> dict[str, str]:
@@ -253,7 +260,7 @@ def _checked_start(guard: PSIM, data: datasets.Dataset) -> tuple[str, dict[str, 
     training, which opens its own: two large models might not fit.
     """
     classifier = load_classifier(
-        guard.model, label_names=_names(data), base=guard.base, allow_pickle=guard.allow_pickle
+        guard.model, label_names=labels_of(data), base=guard.base, allow_pickle=guard.allow_pickle
     )
     return classifier.identity, guard.tune_spec(classifier).model_dump(mode="json")
 
@@ -267,18 +274,10 @@ def _spec(kind: str, start: str, data: dict[str, datasets.Dataset], **parts: Any
     return {"stage": kind, "version": version, "start": start, **digests, **values}
 
 
-def _read_run(out: Path) -> dict[str, Any] | None:
-    try:
-        value = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def _claim(partial: Path, spec: dict[str, Any], *, fresh: bool) -> None:
     """Keep the unfinished state of the same spec, and nothing else's."""
     marker = partial / "spec.json"
-    same = marker.is_file() and _load_json(marker) == spec
+    same = _load_json(marker) == spec
     if fresh or not same:
         shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True, exist_ok=True)
@@ -286,11 +285,8 @@ def _claim(partial: Path, spec: dict[str, Any], *, fresh: bool) -> None:
 
 
 def _load_json(path: Path) -> Any:
+    """What the file holds, or None if it is not there or not whole."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (OSError, ValueError):
         return None
-
-
-def _names(data: datasets.Dataset) -> list[str]:
-    return list(data.features["label"].names)

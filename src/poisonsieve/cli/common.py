@@ -161,6 +161,7 @@ def load_for_model(
         CheckpointError: `model` is a guard, or no checkpoint.
         DataError: a row cannot be used.
     """
+    from poisonsieve.data import labels_of
     from poisonsieve.errors import CheckpointError, DataError
     from poisonsieve.models.labels import head_label_names, is_generic
     from poisonsieve.models.sources import resolve
@@ -173,23 +174,18 @@ def load_for_model(
         with contextlib.suppress(DataError):  # other classes: the caller decides whether that is allowed
             return load_rows(spec, split, names)
     rows = load_rows(spec, split)
-    if keep_head and names is not None and len(class_names(rows)) > len(names):
+    if keep_head and names is not None and len(labels_of(rows)) > len(names):
         return load_rows(spec, split, names)  # raises, and names the row
     return rows
 
 
 def with_dev(data: datasets.Dataset, dev: str | None, seed: int) -> tuple[datasets.Dataset, datasets.Dataset]:
     """Training rows and dev rows; without `--dev` a seeded tenth of the training rows is held out."""
+    from poisonsieve.data import labels_of, split_off
+
     if dev is not None:
-        return data, load_rows(dev, "dev", class_names(data))
-    from poisonsieve.data import split_off
-
+        return data, load_rows(dev, "dev", labels_of(data))
     return split_off(data, 0.1, seed)
-
-
-def class_names(data: datasets.Dataset) -> list[str]:
-    """The class names of a data set."""
-    return list(data.features["label"].names)
 
 
 def class_index(target: str, names: list[str]) -> int:

@@ -49,6 +49,7 @@ def fit(
     """
     with common.running(resumable=True):
         from poisonsieve.bench.stages import fit_stage
+        from poisonsieve.data import labels_of
         from poisonsieve.defenses.psim import PSIM
         from poisonsieve.errors import ConfigError
 
@@ -58,7 +59,7 @@ def fit(
             raise ConfigError("--frr and --gamma are two ways to one threshold; give one of them")
         common.check_outputs(out, force, [model, data, calibrate, base])
         rows = common.load_for_model(data, "train", model, allow_pickle=allow_pickle, keep_head=True)
-        held_out = common.load_rows(calibrate, "dev", common.class_names(rows)) if calibrate else None
+        held_out = common.load_rows(calibrate, "dev", labels_of(rows)) if calibrate else None
         chosen = {"method": method, "learning_rate": lr, "epochs": epochs, "gamma": gamma}
         settings = {
             **{key: value for key, value in chosen.items() if value is not None},

@@ -48,6 +48,7 @@ def poison(
     with common.running(resumable=True):
         from poisonsieve.bench.stages import poison_stage
         from poisonsieve.config import AttackSpec, TriggerSpec, make_spec
+        from poisonsieve.data import labels_of
         from poisonsieve.tuning.presets import spec_maker
 
         common.check_outputs(out, force, [model, data, dev])
@@ -55,7 +56,7 @@ def poison(
         attack = make_spec(
             AttackSpec,
             trigger=TriggerSpec.parse(trigger),
-            target=common.class_index(target, common.class_names(rows)),
+            target=common.class_index(target, labels_of(rows)),
             count=count,
             rate=rate,
             clean_label=not dirty_label,

@@ -42,6 +42,7 @@ def tune(
     """
     with common.running(resumable=True):
         from poisonsieve.bench.stages import tune_stage
+        from poisonsieve.data import labels_of
         from poisonsieve.tuning.presets import spec_maker
 
         common.check_outputs(out, force, [model, data, dev, base])
@@ -71,7 +72,7 @@ def tune(
         )
         if stage.result["new_head"] and not stage.reused:
             common.note(
-                f"note: {model} had no head for the classes {', '.join(common.class_names(rows))}; a new one was trained"
+                f"note: {model} had no head for the classes {', '.join(labels_of(rows))}; a new one was trained"
             )
         if json:
             common.print_result(stage.to_dict())

@@ -8,7 +8,6 @@ Gamma, the false-rejection rate, saving and loading come from here, so that all 
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from poisonsieve import registry
 from poisonsieve.errors import CalibrationError, CheckpointError, ConfigError, DataError
 from poisonsieve.models.classifier import check_texts
 from poisonsieve.models.safety import read_json
-from poisonsieve.storage import require_free, writing_folder
+from poisonsieve.storage import require_free, write_json, writing_folder
 from poisonsieve.thresholds import Threshold, fixed_gamma, gamma_for_frr, is_flagged, rows_needed
 
 if TYPE_CHECKING:
@@ -175,8 +174,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         require_guard_or_free(Path(folder))
         with writing_folder(Path(folder)) as target:
             state = self._save_state(target)
-            _write_json(target / CALIBRATION_FILE, {"scores": self._calibration().tolist()})
-            _write_json(
+            write_json(target / CALIBRATION_FILE, {"scores": self._calibration().tolist()})
+            write_json(
                 target / GUARD_FILE,
                 {
                     "format_version": FORMAT_VERSION,
@@ -226,9 +225,9 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         return guard
 
     @property
+    @abstractmethod
     def label_names(self) -> list[str]:
         """Names of the classes the guarded model has."""
-        raise NotImplementedError
 
     @property
     def base_digest(self) -> str | None:
@@ -317,10 +316,6 @@ def _texts(data: Any) -> list[str]:
         return list(data["text"])
     check_texts(data)
     return list(data)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:

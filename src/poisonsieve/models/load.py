@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from poisonsieve.errors import CheckpointError
 from poisonsieve.models.adapters import load_adapter
@@ -13,6 +12,7 @@ from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.safety import METADATA, identity_digest, is_adapter, read_json
 from poisonsieve.models.sources import resolve
 from poisonsieve.models.whole import Head, load_whole, quiet_transformers
+from poisonsieve.storage import write_json
 
 if TYPE_CHECKING:
     import torch
@@ -74,13 +74,12 @@ def pick_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def save_classifier(classifier: Classifier, folder: Path, extra: dict[str, Any] | None = None) -> None:
+def save_classifier(classifier: Classifier, folder: Path) -> None:
     """Write the network (a whole model, or PEFT's adapter files), its tokenizer and what poisonsieve needs to reopen it.
 
     Args:
         classifier: what to save.
         folder: an existing folder; see `poisonsieve.storage.writing_folder`.
-        extra: further JSON values for `poisonsieve.json`.
     """
     classifier.base.config.id2label = dict(enumerate(classifier.label_names))
     classifier.base.config.label2id = {name: index for index, name in enumerate(classifier.label_names)}
@@ -93,6 +92,5 @@ def save_classifier(classifier: Classifier, folder: Path, extra: dict[str, Any] 
         "base_source": classifier.source if classifier.is_peft else None,
         "base_digest": classifier.base_digest if classifier.is_peft else None,
         "origins": list(dict.fromkeys([*classifier.origins, classifier.base_digest])),
-        **(extra or {}),
     }
-    (folder / METADATA).write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / METADATA, metadata)

@@ -39,7 +39,7 @@ class TuneResult:
         epochs: dev accuracy after each epoch, if there was a dev set.
         best_epoch: the epoch whose weights were kept (1-based): the first with the highest dev accuracy; the last
             epoch when there was no dev set.
-        train_rows: rows a training epoch had.
+        train_rows: rows a training epoch had; a row without a token is none.
         trained_weights: how many numbers were trained.
         truncated_rows: training rows longer than the length limit.
         precision: ``fp32`` or ``bf16``, as it was run.
@@ -69,7 +69,6 @@ def finetune(
     dev: datasets.Dataset | None = None,
     workdir: Path | None = None,
     progress: str | None = None,
-    report_to: str = "none",
 ) -> TuneResult:
     """Train `classifier` in place by `spec`.
 
@@ -80,7 +79,6 @@ def finetune(
         dev: clean held-out rows; the epoch with the best accuracy on them is kept. Without, the last one is.
         workdir: folder for the state of an unfinished run; the caller removes it when the result is safe.
         progress: a label for a progress bar on stderr; no bar without one.
-        report_to: the Trainer's own trackers (``none``, ``tensorboard``, ...).
 
     Raises:
         DataError: no rows, or a label the classifier has no class for.
@@ -98,7 +96,8 @@ def finetune(
             workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="poisonsieve-")))
         workdir.mkdir(parents=True, exist_ok=True)
         encoded = classifier.encode(train["text"])
-        trainer = _make_trainer(classifier, _rows(encoded.ids, train), dev, spec, workdir, progress, report_to)
+        rows = _rows(encoded.ids, train)
+        trainer = _make_trainer(classifier, rows, dev, spec, workdir, progress)
         checkpoint = last_checkpoint(workdir)
         resumed_from = _epoch_of(checkpoint) if checkpoint else 0  # read now: training on removes old checkpoints
         stack.enter_context(reporting_write_errors(workdir))
@@ -113,7 +112,7 @@ def finetune(
     return TuneResult(
         epochs=history,
         best_epoch=1 + int(np.argmax(history)) if history else spec.epochs,
-        train_rows=len(train),
+        train_rows=len(rows),
         trained_weights=sum(p.numel() for p in classifier.parameters() if p.requires_grad),
         truncated_rows=sum(encoded.truncated),
         precision=pick_precision(spec.precision),
@@ -203,7 +202,6 @@ def _make_trainer(
     spec: TuneSpec,
     workdir: Path,
     progress: str | None,
-    report_to: str,
 ) -> Any:
     import transformers
 
@@ -227,8 +225,8 @@ def _make_trainer(
         save_total_limit=1,
         load_best_model_at_end=dev is not None,
         metric_for_best_model="accuracy" if dev is not None else None,
-        logging_strategy="no" if report_to == "none" else "steps",
-        report_to=report_to,
+        logging_strategy="no",
+        report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
