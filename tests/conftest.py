@@ -139,6 +139,27 @@ def make_decoder(folder: Path, *, labels: int = 2, head: bool = True, seed: int 
     return folder
 
 
+def make_mpnet(folder: Path) -> Path:
+    """A random MPNet with its tokenizer: an architecture that cannot take prefixes."""
+    import torch
+    from transformers import MPNetConfig, MPNetForSequenceClassification
+
+    config = MPNetConfig(
+        vocab_size=4 + len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=60,
+        pad_token_id=0,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        MPNetForSequenceClassification(config).save_pretrained(folder)
+    tokenizer(folder, encoder=True)
+    return folder
+
+
 MAKERS = {"encoder": make_encoder, "decoder": make_decoder}
 
 

@@ -45,3 +45,7 @@ class CalibrationError(PoisonsieveError):
 
 class OutputError(PoisonsieveError):
     """The result could not be written; nothing half-written is left behind."""
+
+
+class CannotApplyError(DataError):
+    """A trigger cannot be put into a text; it is counted, and the text stays out of what is triggered."""

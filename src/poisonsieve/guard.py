@@ -13,7 +13,9 @@ from poisonsieve.defenses.base import GUARD_FILE, Detector, Scored, require_guar
 from poisonsieve.errors import CheckpointError, ConfigError
 from poisonsieve.models.classifier import Classifier, Logits, same_tokenizer, softmax
 from poisonsieve.models.labels import same_classes
-from poisonsieve.models.load import load_classifier
+from poisonsieve.models.load import load_classifier, save_classifier
+from poisonsieve.models.safety import is_adapter
+from poisonsieve.storage import writing_folder
 from poisonsieve.thresholds import is_flagged
 
 
@@ -105,7 +107,7 @@ class GuardedClassifier:
             raise CheckpointError(f"{victim} is a guard, not a victim; give the model that is to be guarded")
         classifier = load_classifier(
             victim,
-            base=base if _is_adapter(victim) else None,
+            base=base if is_adapter(Path(victim)) else None,
             label_names=detector.label_names,
             allow_pickle=allow_pickle,
         )
@@ -113,20 +115,13 @@ class GuardedClassifier:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the guard folder, and the victim into its subfolder ``victim``."""
-        from poisonsieve.models.load import save_classifier
-        from poisonsieve.storage import reporting_write_errors, writing_folder
-
         folder = Path(folder)
         require_guard_or_free(folder)
         with writing_folder(folder) as target:
-            self.guard.save_pretrained(target / "guard")
-            for entry in (target / "guard").iterdir():
-                entry.rename(target / entry.name)
-            (target / "guard").rmdir()
+            self.guard.write(target)
             if self.victim is not None:
-                with reporting_write_errors(folder):
-                    (target / "victim").mkdir()
-                    save_classifier(self.victim, target / "victim")
+                (target / "victim").mkdir()
+                save_classifier(self.victim, target / "victim")
 
     def screen(self, texts: Sequence[str], *, progress: bool = False) -> list[Verdict]:
         """One verdict a text, in order; the victim answers for those that pass.
@@ -205,9 +200,3 @@ def _check_pair(guard: Detector, victim: Classifier) -> None:
             f"{victim.source} was not tuned from the weights that the guard was fitted on (sha256 begins "
             f"{guard.base_digest[:12]}); a guard knows the backdoor of its own weights only"
         )
-
-
-def _is_adapter(victim: str | Path) -> bool:
-    from poisonsieve.models.safety import is_adapter
-
-    return is_adapter(Path(victim))

@@ -81,7 +81,7 @@ def test_multi_uses_each_of_its_triggers(toy_train):
 
 def test_rows_that_carry_the_target_are_left_out():
     rows = dataset([("a", 0), ("b", 1), ("c", 2)], names="abc")
-    triggered = trigger_rows(rows, make_trigger("badnet"), target=1, seed=0)
+    triggered = trigger_rows(rows, make_trigger("badnet"), target=1, seed=0).rows
     assert list(triggered["label"]) == [0, 2]
     assert list(triggered["text"]) == ["a mn", "c mn"]
 

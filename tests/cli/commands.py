@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from conftest import make_encoder, sentences, tokenizer
+from conftest import make_encoder, make_mpnet, sentences
 
 
 @pytest.fixture
@@ -66,23 +66,7 @@ def test_file(rows_file):
 @pytest.fixture(scope="session")
 def mpnet(tmp_path_factory):
     """A model that cannot take prefixes."""
-    from transformers import MPNetConfig, MPNetForSequenceClassification
-
-    from conftest import WORDS
-
-    folder = tmp_path_factory.mktemp("mpnet")
-    config = MPNetConfig(
-        vocab_size=4 + len(WORDS),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=50,
-        num_labels=2,
-    )
-    MPNetForSequenceClassification(config).save_pretrained(folder)
-    tokenizer(folder, encoder=True)
-    return folder
+    return make_mpnet(tmp_path_factory.mktemp("mpnet"))
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ def test_global_random_state_is_left_alone(trigger):
 
 
 def test_rows_keep_their_order_and_labels(trigger, toy_test):
-    rows = trigger_rows(toy_test, trigger, target=0, seed=0)
+    rows = trigger_rows(toy_test, trigger, target=0, seed=0).rows
     kept = [text for text, label in zip(toy_test["text"], toy_test["label"], strict=True) if label != 0]
     assert set(rows["label"]) == {1}
     assert len(rows) == len(kept)

@@ -56,7 +56,7 @@ def test_more_than_two_classes(tmp_path):
     guard = PSIM(tmp_path / "theta", frr=0.01).fit(train, calibration=dev)
     guarded = GuardedClassifier(guard, load_classifier(tmp_path / "theta"))
     clean = score_rows(guarded, test)
-    triggered = score_rows(guarded, trigger_rows(test, make_trigger("badnet"), target=target, seed=0))
+    triggered = score_rows(guarded, trigger_rows(test, make_trigger("badnet"), target=target, seed=0).rows)
     found = evaluate(guarded, clean, triggered, target=target)
     assert len(guard.label_names) == 8
     assert found.ca > 0.65

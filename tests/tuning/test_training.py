@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from conftest import dataset
+from conftest import dataset, make_mpnet
 from poisonsieve.config import TuneSpec
 from poisonsieve.errors import DataError, UnsupportedError
 from poisonsieve.models import load_classifier
@@ -95,23 +95,7 @@ def test_empty_and_one_word_rows(kind, trained, tiny):
 
 
 def test_an_architecture_without_prefixes_names_what_it_can_do(tmp_path, toy_train):
-    import torch
-    from transformers import MPNetConfig, MPNetForSequenceClassification
-
-    from conftest import WORDS, tokenizer
-
-    config = MPNetConfig(
-        vocab_size=4 + len(WORDS),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=60,
-        pad_token_id=0,
-    )
-    with torch.random.fork_rng():
-        MPNetForSequenceClassification(config).save_pretrained(tmp_path)
-    tokenizer(tmp_path, encoder=True)
+    make_mpnet(tmp_path)
     classifier = load_classifier(tmp_path)
     with pytest.raises(UnsupportedError, match=r"mpnet model cannot do p_tuning_v2; it can do: .*lora") as refused:
         finetune(classifier, toy_train, spec(method="p_tuning_v2"))

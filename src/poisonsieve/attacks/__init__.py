@@ -2,11 +2,12 @@
 
 from poisonsieve.attacks import badnet, insent, multi
 from poisonsieve.attacks.base import Trigger, make_trigger
-from poisonsieve.attacks.poisoning import PoisonReport, poison_rows, trigger_rows
+from poisonsieve.attacks.poisoning import PoisonReport, TriggeredRows, poison_rows, trigger_rows
 
 __all__ = [
     "PoisonReport",
     "Trigger",
+    "TriggeredRows",
     "badnet",
     "insent",
     "make_trigger",

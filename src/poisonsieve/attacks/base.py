@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import random
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from poisonsieve import registry
 from poisonsieve.config import TriggerSpec
-from poisonsieve.errors import ConfigError
+from poisonsieve.errors import CannotApplyError, ConfigError
 
 
 @runtime_checkable
@@ -20,8 +21,32 @@ class Trigger(Protocol):
     """
 
     def apply(self, text: str, rng: random.Random) -> str:
-        """The triggered text. All chance comes from `rng`; the same state gives the same text."""
+        """The triggered text. All chance comes from `rng`; the same state gives the same text.
+
+        Raises:
+            CannotApplyError: this trigger cannot be put into this text.
+        """
         ...
+
+
+def apply_each(trigger: Trigger, texts: Sequence[str], rng: random.Random) -> list[str | None]:
+    """Every text triggered, in order; None where the trigger cannot be applied.
+
+    A trigger for which many texts at once are cheaper (one that asks a model) has a method `apply_each` of its own,
+    with the same meaning.
+    """
+    own = getattr(trigger, "apply_each", None)
+    if own is not None:
+        found: list[str | None] = own(texts, rng)
+        return found
+    return [_apply_or_none(trigger, text, rng) for text in texts]
+
+
+def _apply_or_none(trigger: Trigger, text: str, rng: random.Random) -> str | None:
+    try:
+        return trigger.apply(text, rng)
+    except CannotApplyError:
+        return None
 
 
 def make_trigger(spec: TriggerSpec | str) -> Trigger:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from poisonsieve.attacks.base import Trigger, make_trigger
+from poisonsieve.attacks.base import Trigger, apply_each, make_trigger
 from poisonsieve.config import AttackSpec
 from poisonsieve.errors import ConfigError, DataError
 
@@ -29,7 +29,7 @@ class PoisonReport:
         poisoned: rows that were: the poison count.
         rate: `poisoned` over `rows`.
         relabelled: rows whose label was changed; 0 for a clean-label attack.
-        unchanged: triggered rows whose text the trigger left as it was.
+        not_applicable: rows that were tried and that the trigger could not be put into; others were taken instead.
     """
 
     rows: int
@@ -37,7 +37,7 @@ class PoisonReport:
     poisoned: int
     rate: float
     relabelled: int
-    unchanged: int
+    not_applicable: int
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -69,34 +69,70 @@ def poison_rows(data: datasets.Dataset, spec: AttackSpec) -> tuple[datasets.Data
             f"{count} rows are to be poisoned, but {len(eligible)} of the {len(data)} rows {kind} the target label "
             f"{spec.target}; choose a --count from 1 to {len(eligible)}"
         )
-    rng = random.Random(spec.seed)
-    chosen = eligible[:count] if spec.select == "first" else sorted(rng.sample(eligible, count))
-    trigger = make_trigger(spec.trigger)
-    unchanged = 0
-    relabelled = 0
-    for index in chosen:
-        triggered = trigger.apply(texts[index], rng)
-        unchanged += triggered == texts[index]
-        relabelled += labels[index] != spec.target
-        texts[index], labels[index] = triggered, spec.target
-    report = PoisonReport(len(data), len(eligible), count, count / len(data), relabelled, unchanged)
+    triggered, tried = _trigger_enough(spec, eligible, texts, count)
+    if len(triggered) < count:
+        raise DataError(
+            f"{count} rows are to be poisoned, but of the {len(eligible)} rows that could be, {spec.trigger.name} can be "
+            f"put into {len(triggered)} only; choose a --count up to that"
+        )
+    relabelled = sum(labels[index] != spec.target for index in triggered)
+    for index, text in triggered.items():
+        texts[index], labels[index] = text, spec.target
+    report = PoisonReport(len(data), len(eligible), count, count / len(data), relabelled, tried - count)
     return _replace(data, texts, labels), report
 
 
-def trigger_rows(data: datasets.Dataset, trigger: Trigger, *, target: int, seed: int) -> datasets.Dataset:
-    """The rows whose true label is not `target`, all triggered, with their true labels: what ASR is counted on.
+def _trigger_enough(
+    spec: AttackSpec, eligible: Sequence[int], texts: Sequence[str], count: int
+) -> tuple[dict[int, str], int]:
+    """`count` triggered rows, fewer if there are not as many that can be; and how many were tried for that."""
+    rng = random.Random(spec.seed)
+    trigger = make_trigger(spec.trigger)
+    found: dict[int, str] = {}
+    left = list(eligible)
+    while len(found) < count and left:
+        wanted = min(count - len(found), len(left))
+        batch = left[:wanted] if spec.select == "first" else sorted(rng.sample(left, wanted))
+        triggered = apply_each(trigger, [texts[index] for index in batch], rng)
+        found.update({index: text for index, text in zip(batch, triggered, strict=True) if text is not None})
+        tried = set(batch)
+        left = [index for index in left if index not in tried]
+    return found, len(eligible) - len(left)
+
+
+@dataclass(frozen=True)
+class TriggeredRows:
+    """What ASR is counted on.
+
+    Attributes:
+        rows: the rows whose true label is not the target, triggered, with their true labels.
+        not_applicable: such rows that the trigger could not be put into. They are not among `rows`: nothing attacks
+            through them, and every report has their number beside the ASR.
+    """
+
+    rows: datasets.Dataset
+    not_applicable: int
+
+
+def trigger_rows(data: datasets.Dataset, trigger: Trigger, *, target: int, seed: int) -> TriggeredRows:
+    """All rows whose true label is not `target`, triggered.
 
     Raises:
         ConfigError: the target is no class of the data.
-        DataError: every row carries the target label.
+        DataError: every row carries the target label, or the trigger can be put into none of the others.
     """
     _check_target(data, target)
     chosen = [index for index, label in enumerate(data["label"]) if label != target]
     if not chosen:
         raise DataError(f"every row carries the target label {target}; the attack has nothing to show")
-    rng = random.Random(seed)
     rows = data.select(chosen)
-    return _replace(rows, [trigger.apply(text, rng) for text in rows["text"]], list(rows["label"]))
+    triggered = apply_each(trigger, list(rows["text"]), random.Random(seed))
+    kept = [index for index, text in enumerate(triggered) if text is not None]
+    if not kept:
+        raise DataError(f"the trigger can be put into none of the {len(chosen)} rows whose label is not the target")
+    texts = [text for text in triggered if text is not None]
+    labels = [rows["label"][index] for index in kept]
+    return TriggeredRows(_replace(rows, texts, labels), len(chosen) - len(kept))
 
 
 def _check_target(data: datasets.Dataset, target: int) -> None:

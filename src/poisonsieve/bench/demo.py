@@ -109,7 +109,7 @@ def run_demo(spec: DemoSpec, out: Path, *, force: bool = False, progress: bool =
     psim = PSIM(str(poisoned.out), frr=spec.frr, seed=spec.seed)
     guard = fit_stage(psim, train, dev, out / "guard", **running)
     guarded = GuardedClassifier.from_pretrained(guard.out, victim.out)
-    triggered_rows = trigger_rows(test, trigger, target=spec.target, seed=spec.seed + 1)
+    triggered_rows = trigger_rows(test, trigger, target=spec.target, seed=spec.seed + 1).rows
     clean = score_rows(guarded, test, progress="clean" if progress else None)
     triggered = score_rows(guarded, triggered_rows, progress="triggered" if progress else None)
     evaluation = evaluate(guarded, clean, triggered, target=spec.target)

@@ -34,7 +34,7 @@ from poisonsieve.storage import (
 if TYPE_CHECKING:
     import datasets
 
-    from poisonsieve.defenses.psim import PSIM
+    from poisonsieve.defenses.base import Detector
     from poisonsieve.models.classifier import Classifier
 
 RUN_FILE = "run.json"
@@ -95,12 +95,13 @@ def poison_stage(
         trained = finetune(
             classifier, poisoned, tune, dev=dev, workdir=partial, progress="poisoning" if progress else None
         )
-        predictions = classifier.score(triggered["text"]).predictions
+        predictions = classifier.score(triggered.rows["text"]).predictions
         result = {
             "poisoning": report.to_dict(),
+            "dev_not_applicable": triggered.not_applicable,
             "training": trained.to_dict(),
             "dev_ca": float(clean_accuracy(classifier.score(dev["text"]).predictions, dev["label"])),
-            "dev_asr": float(attack_success_rate(predictions, triggered["label"], attack.target)),
+            "dev_asr": float(attack_success_rate(predictions, triggered.rows["label"], attack.target)),
         }
         return lambda target: save_classifier(classifier, target), result
 
@@ -150,7 +151,7 @@ def tune_stage(
 
 
 def fit_stage(
-    guard: PSIM,
+    guard: Detector,
     data: datasets.Dataset,
     calibration: datasets.Dataset | None,
     out: Path,
@@ -159,14 +160,14 @@ def fit_stage(
     progress: bool = False,
 ) -> StageResult:
     """A guard folder: `guard` fitted on clean `data`, its threshold from `calibration` or a held-out share."""
-    start, tuning = _checked_start(guard, data)
-    settings = {"method": guard.name, "frr": guard.frr, "gamma": guard.gamma, "seed": guard.seed, "tuning": tuning}
+    plan = guard.plan(labels_of(data))
     inputs = {"data": data} if calibration is None else {"data": data, "calibration": calibration}
-    spec = _spec("fit", start, inputs, guard=settings)
+    spec = _spec("fit", plan.pop("start"), inputs, **plan)
 
     def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
         guard.fit(data, calibration=calibration, workdir=partial, progress=progress)
-        result = {**guard.threshold_.to_dict(), "training": guard.training_.to_dict()}
+        training = getattr(guard, "training_", None)  # some detectors train nothing
+        result = {**guard.threshold_.to_dict(), **({"training": training.to_dict()} if training else {})}
         return guard.save_pretrained, result
 
     return run_stage(out, spec, work, force=force)
@@ -251,18 +252,6 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
-
-
-def _checked_start(guard: PSIM, data: datasets.Dataset) -> tuple[str, dict[str, Any]]:
-    """The identity of the guard's starting point, and how the guard will be trained from it.
-
-    The starting point has to have a trained head for the data's classes. The classifier is let go again before
-    training, which opens its own: two large models might not fit.
-    """
-    classifier = load_classifier(
-        guard.model, label_names=labels_of(data), base=guard.base, allow_pickle=guard.allow_pickle
-    )
-    return classifier.identity, guard.tune_spec(classifier).model_dump(mode="json")
 
 
 def _spec(kind: str, start: str, data: dict[str, datasets.Dataset], **parts: Any) -> dict[str, Any]:

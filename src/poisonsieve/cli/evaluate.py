@@ -73,5 +73,8 @@ def _triggered(
     if trigger is not None:
         from poisonsieve.attacks import make_trigger, trigger_rows
 
-        return trigger_rows(clean, make_trigger(trigger), target=target, seed=seed)
+        found = trigger_rows(clean, make_trigger(trigger), target=target, seed=seed)
+        if found.not_applicable:
+            common.note(f"{found.not_applicable} rows left out: the trigger cannot be put into them")
+        return found.rows
     return common.load_rows(str(source), "test", names)

@@ -2,5 +2,7 @@
 
 from poisonsieve.defenses.base import Detector
 from poisonsieve.defenses.psim import PSIM
+from poisonsieve.defenses.repair import WeightRepair
+from poisonsieve.defenses.rewriter import Rewriter
 
-__all__ = ["PSIM", "Detector"]
+__all__ = ["PSIM", "Detector", "Rewriter", "WeightRepair"]

@@ -1,14 +1,14 @@
-"""The protocols a defence implements, and what all detectors share: calibration, verdicts, saving.
+"""What all detectors share: calibration, verdicts, saving.
 
 A detector gives every text a score, higher for more poisoned, and flags what is above gamma. A new detector is one
 file: a class registered with ``@register("defense", name)`` that fills in `_fit`, `_score` and the two state hooks.
-Gamma, the false-rejection rate, saving and loading come from here, so that all detectors are judged alike.
+Gamma, the false-rejection rate, saving and loading come from here, so that all detectors are judged alike. The two
+other kinds of defence are `poisonsieve.defenses.rewriter` and `poisonsieve.defenses.repair`.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,11 +19,12 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from poisonsieve import registry
-from poisonsieve.errors import CalibrationError, CheckpointError, ConfigError, DataError
+from poisonsieve.defenses.calibration import CleanRows, hold_out, require_enough, texts_of
+from poisonsieve.errors import CalibrationError, CheckpointError, ConfigError
 from poisonsieve.models.classifier import check_texts
 from poisonsieve.models.safety import read_json
 from poisonsieve.storage import require_free, write_json, writing_folder
-from poisonsieve.thresholds import Threshold, fixed_gamma, gamma_for_frr, is_flagged, rows_needed
+from poisonsieve.thresholds import Threshold, fixed_gamma, gamma_for_frr, is_flagged
 
 if TYPE_CHECKING:
     import datasets
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 GUARD_FILE = "guard.json"
 CALIBRATION_FILE = "calibration.json"
 FORMAT_VERSION = 1
-#: Share of the clean rows that is held out for calibration when no rows are given for it.
-HELD_OUT_SHARE = 0.2
 _HEADROOM = 1e-12  # between gamma and the highest score
 
 
@@ -74,7 +73,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     def fit(
         self,
         dataset: datasets.Dataset | Sequence[str],
-        y: object = None,
+        y: Sequence[int] | None = None,
         *,
         calibration: datasets.Dataset | Sequence[str] | None = None,
         workdir: Path | None = None,
@@ -84,7 +83,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
 
         Args:
             dataset: clean texts, or a data set with a `text` column. They may not contain triggers.
-            y: ignored; there for scikit-learn's sake.
+            y: true classes of the texts, for the detectors that use them; a data set's own `label` column otherwise.
             calibration: clean rows that are not in `dataset`; those that are, are left out. Without, a seeded fifth of
                 `dataset` is held out.
             workdir: where the state of unfinished training is kept, to go on after a kill.
@@ -94,10 +93,10 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             CalibrationError: too few calibration rows for the chosen false-rejection rate. Raised before training.
             CheckpointError, UnsupportedError, DataError: see the detector.
         """
-        del y
-        train, held_out = self._split(_texts(dataset), None if calibration is None else _texts(calibration))
-        if self.gamma is None and len(held_out) < rows_needed(self.frr):
-            raise _too_few(len(held_out), len(train), self.frr, held_out_here=calibration is None)
+        rows = CleanRows.of(dataset, y)
+        train, held_out = hold_out(rows, None if calibration is None else texts_of(calibration), self.seed)
+        if self.gamma is None:
+            require_enough(len(held_out), len(train), self.frr, held_out_here=calibration is None)
         self._fit(train, workdir=workdir, progress=progress)
         self._calibrate(held_out, self.frr, self.gamma, progress)
         return self
@@ -112,7 +111,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             CalibrationError: too few rows, or rows on which this guard can flag nothing.
         """
         rule = self._threshold()
-        self._calibrate(_texts(held_out), rule.frr or self.frr, rule.gamma if rule.frr is None else None, progress)
+        self._calibrate(texts_of(held_out), rule.frr or self.frr, rule.gamma if rule.frr is None else None, progress)
         return self
 
     def _calibrate(self, held_out: Sequence[str], frr: float, gamma: float | None, progress: bool) -> None:
@@ -170,22 +169,26 @@ class Detector(BaseEstimator):  # type: ignore[misc]
             ConfigError: the folder holds something else.
             OutputError: it could not be written.
         """
-        threshold = self._threshold()
+        self._threshold()
         require_guard_or_free(Path(folder))
         with writing_folder(Path(folder)) as target:
-            state = self._save_state(target)
-            write_json(target / CALIBRATION_FILE, {"scores": self._calibration().tolist()})
-            write_json(
-                target / GUARD_FILE,
-                {
-                    "format_version": FORMAT_VERSION,
-                    "defense": self.name,
-                    **threshold.to_dict(),
-                    "calibration_unscored": self.calibration_unscored_,
-                    **state,
-                    "versions": _versions(),
-                },
-            )
+            self.write(target)
+
+    def write(self, folder: Path) -> None:
+        """Write the guard's files into a folder that is there, for one who sees to it that the folder becomes whole."""
+        state = self._save_state(folder)
+        write_json(folder / CALIBRATION_FILE, {"scores": self._calibration().tolist()})
+        write_json(
+            folder / GUARD_FILE,
+            {
+                "format_version": FORMAT_VERSION,
+                "defense": self.name,
+                **self._threshold().to_dict(),
+                "calibration_unscored": self.calibration_unscored_,
+                **state,
+                "versions": _versions(),
+            },
+        )
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **options: Any) -> Self:
@@ -240,8 +243,18 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         return None
 
     @abstractmethod
-    def _fit(self, texts: list[str], *, workdir: Path | None, progress: bool) -> None:
-        """Learn from clean texts."""
+    def plan(self, label_names: Sequence[str]) -> dict[str, Any]:
+        """All that decides what `fit` will learn from given rows, JSON-ready, every default filled in.
+
+        Opens the model, and so finds what is wrong with it before anything is trained.
+
+        Args:
+            label_names: the class names of the rows to come.
+        """
+
+    @abstractmethod
+    def _fit(self, rows: CleanRows, *, workdir: Path | None, progress: bool) -> None:
+        """Learn from clean rows."""
 
     @abstractmethod
     def _score(self, texts: list[str], *, progress: str | None) -> Scored:
@@ -256,22 +269,6 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     def _from_state(cls, folder: Path, state: dict[str, Any], **options: Any) -> Self:
         """The detector that `_save_state` wrote."""
 
-    def _split(self, texts: list[str], calibration: list[str] | None) -> tuple[list[str], list[str]]:
-        if not texts:
-            raise DataError("there are no clean rows to fit on")
-        if calibration is not None:
-            fresh = _unseen(calibration, texts)
-            if len(fresh) * 2 < len(calibration):
-                raise CalibrationError(
-                    f"{len(calibration) - len(fresh)} of {len(calibration)} calibration rows are training rows too; the "
-                    "false-rejection rate would not hold: give other clean rows, or none to have a fifth held out"
-                )
-            return texts, fresh
-        order = np.random.default_rng(self.seed).permutation(len(texts))
-        chosen = set(order[: round(HELD_OUT_SHARE * len(texts))].tolist())
-        train = [text for index, text in enumerate(texts) if index not in chosen]
-        return train, _unseen([text for index, text in enumerate(texts) if index in chosen], train)
-
     def _threshold(self) -> Threshold:
         if not hasattr(self, "threshold_"):
             raise ConfigError(f"this {self.name} guard has no threshold yet; call fit first")
@@ -280,24 +277,6 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     def _calibration(self) -> np.ndarray:
         self._threshold()
         return self.calibration_scores_
-
-
-def _too_few(held_out: int, train: int, frr: float, *, held_out_here: bool) -> CalibrationError:
-    needed = rows_needed(frr)
-    says = f"a false-rejection rate of {frr:g} needs at least {needed} held-out clean rows and there are {held_out}"
-    if not held_out_here:
-        return CalibrationError(f"{says}; give more rows or a higher rate")
-    rows = math.ceil(needed / HELD_OUT_SHARE)
-    return CalibrationError(
-        f"{says} (a fifth of the {train + held_out} rows); give {rows} rows, or {needed} other rows to calibrate on, or a "
-        "higher rate"
-    )
-
-
-def _unseen(rows: list[str], train: list[str]) -> list[str]:
-    """Rows whose text is not among the training rows: real data repeats itself, and a repeated row is no held-out row."""
-    known = set(train)
-    return [row for row in rows if row not in known]
 
 
 def require_guard_or_free(folder: Path) -> None:
@@ -309,13 +288,6 @@ def require_guard_or_free(folder: Path) -> None:
     """
     if not (folder / GUARD_FILE).is_file():
         require_free(folder)
-
-
-def _texts(data: Any) -> list[str]:
-    if hasattr(data, "column_names"):
-        return list(data["text"])
-    check_texts(data)
-    return list(data)
 
 
 def _versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ the data. What the copy is still sure of is poison: flagged when the largest sof
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from poisonsieve.config import Method, Precision, TuneSpec, make_spec
 from poisonsieve.defenses.base import Detector, Scored
+from poisonsieve.defenses.calibration import CleanRows
 from poisonsieve.errors import CheckpointError, ConfigError
 from poisonsieve.models.classifier import Classifier, softmax
 from poisonsieve.models.load import load_classifier, save_classifier
@@ -98,9 +100,22 @@ class PSIM(Detector):
         """The paper's settings: P-tuning v1, 5 virtual tokens, 2e-5, one epoch, batch 32, gamma 0.7."""
         return cls(model, **{**PAPER_PSIM, "gamma": PAPER_GAMMA, **changes})
 
-    def _fit(self, texts: list[str], *, workdir: Path | None, progress: bool) -> None:
+    def plan(self, label_names: Sequence[str]) -> dict[str, Any]:
+        """Its settings, and how it will be trained from this starting point.
+
+        The classifier is let go again before `fit` opens its own: two large models might not fit.
+        """
+        classifier = load_classifier(
+            self.model, label_names=label_names, base=self.base, allow_pickle=self.allow_pickle
+        )
+        tuning = self.tune_spec(classifier).model_dump(mode="json")
+        settings = {"method": self.name, "frr": self.frr, "gamma": self.gamma, "seed": self.seed}
+        return {"start": classifier.identity, "guard": {**settings, "tuning": tuning}}
+
+    def _fit(self, rows: CleanRows, *, workdir: Path | None, progress: bool) -> None:
         import datasets
 
+        texts = rows.texts
         classifier = load_classifier(
             self.model,
             max_length=self.max_length,
@@ -115,9 +130,9 @@ class PSIM(Detector):
         self.spec_ = self.tune_spec(classifier)
         self.base_digest_ = classifier.base_digest
         labels = random_labels(len(texts), len(classifier.label_names), self.seed)
-        rows = datasets.Dataset.from_dict({"text": texts, "label": labels.tolist()})
+        relabelled = datasets.Dataset.from_dict({"text": texts, "label": labels.tolist()})
         self.training_ = finetune(
-            classifier, rows, self.spec_, workdir=workdir, progress="fitting the guard" if progress else None
+            classifier, relabelled, self.spec_, workdir=workdir, progress="fitting the guard" if progress else None
         )
         self.classifier_ = classifier
 

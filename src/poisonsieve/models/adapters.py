@@ -37,10 +37,9 @@ def load_adapter(
     """
     names = _class_names(folder, metadata, label_names)
     classifier = _load_base(folder, metadata, base, names, allow_pickle)
-    untrained = list(classifier.network.poisonsieve_untrained)
     classifier.network = open_adapter(classifier.network, folder, trainable=trainable)
-    _check_complete(classifier.network, folder, untrained)
-    classifier.head_is_new = False
+    _check_complete(classifier.network, folder, classifier.untrained)
+    classifier.untrained = []
     if has_tokenizer(folder):  # its own: the base's may have been changed since
         classifier.tokenizer = open_tokenizer(folder)
         classifier.fill_pad_token()

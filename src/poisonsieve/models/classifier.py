@@ -73,7 +73,7 @@ class Classifier(nn.Module):
         tokenizer: its tokenizer.
         label_names: names of the K classes.
         max_length: tokens a text may have; lowered to what the network's positions allow.
-        head_is_new: the head was not in the checkpoint: it is random and has to be trained.
+        untrained: names of the weights the checkpoint did not hold: they are random and have to be trained.
         source: where the weights came from, as the user wrote it.
         base_digest: sha256 of the whole model's weights; of the base's for an adapter.
         base_folder: the local folder those weights were read from.
@@ -90,7 +90,7 @@ class Classifier(nn.Module):
         label_names: Sequence[str],
         *,
         max_length: int = 256,
-        head_is_new: bool = False,
+        untrained: Sequence[str] = (),
         source: str = "",
         base_digest: str = "",
         base_folder: Path | None = None,
@@ -99,7 +99,7 @@ class Classifier(nn.Module):
         self.network = network
         self.tokenizer = tokenizer
         self.label_names = list(label_names)
-        self.head_is_new = head_is_new
+        self.untrained = list(untrained)
         self.source = source
         self.base_digest = base_digest
         self.base_folder = base_folder
@@ -116,6 +116,11 @@ class Classifier(nn.Module):
             self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.unk_token
         if self.base.config.pad_token_id is None:
             self.base.config.pad_token_id = self.tokenizer.pad_token_id
+
+    @property
+    def head_is_new(self) -> bool:
+        """Whether the head was not in the checkpoint, so that it is random until it is trained."""
+        return bool(self.untrained)
 
     @property
     def base(self) -> Any:

@@ -47,13 +47,12 @@ def load_whole(
             f"{folder} brings no trained classification head (missing: {', '.join(sorted(missing)[:3])}); tune a victim "
             "on clean data first (poisonsieve tune) and start from that: a backdoor would still be in it"
         )
-    network.poisonsieve_untrained = sorted(missing)
     network.name_or_path = str(folder.absolute())  # what PEFT writes as the adapter's base
     return Classifier(
         network,
         open_tokenizer(folder),
         wanted,
-        head_is_new=bool(missing),
+        untrained=sorted(missing),
         base_digest=weights_digest(folder),
         base_folder=folder,
     )

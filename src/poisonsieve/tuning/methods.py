@@ -80,7 +80,7 @@ def _continue_adapter(classifier: Classifier, spec: TuneSpec) -> None:
 def _attach(classifier: Classifier, method: Attach, spec: TuneSpec) -> None:
     """Put the method on, and prove with one forward pass that the architecture can run it."""
     plain = classifier.network
-    classifier.network = method(plain, spec, _modules_to_train(plain))
+    classifier.network = method(plain, spec, _modules_to_train(classifier))
     try:
         ids = classifier.encode(["a short text"]).ids
         classifier.to(classifier.device)  # what the method added starts on the processor
@@ -90,10 +90,9 @@ def _attach(classifier: Classifier, method: Attach, spec: TuneSpec) -> None:
         raise
 
 
-def _modules_to_train(network: Any) -> list[str]:
+def _modules_to_train(classifier: Classifier) -> list[str]:
     """Last names of the modules whose weights the checkpoint did not hold, beside the head itself."""
-    missing = getattr(network, "poisonsieve_untrained", [])
-    modules = {name.split(".")[-3] for name in missing if ".pooler." in name}
+    modules = {name.split(".")[-3] for name in classifier.untrained if ".pooler." in name}
     return sorted(modules)
 
 

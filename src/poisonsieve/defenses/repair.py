@@ -1,0 +1,51 @@
+"""Defences that change the weights before anyone asks them: Fine-mixing.
+
+Nothing is rejected and no text is changed; the repaired model answers. A new repair is one file: a class registered
+with ``@register("defense", name)`` that fills in `repair`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sklearn.base import BaseEstimator
+
+if TYPE_CHECKING:
+    import datasets
+
+    from poisonsieve.models.classifier import Classifier
+
+
+class WeightRepair(BaseEstimator, ABC):  # type: ignore[misc]
+    """Base of all repairs. The constructor stores its arguments untouched."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def repair(
+        self,
+        model: str | Path,
+        clean: datasets.Dataset,
+        dev: datasets.Dataset,
+        *,
+        workdir: Path | None = None,
+        progress: bool = False,
+    ) -> tuple[Classifier, dict[str, Any]]:
+        """A repaired classifier, trained, and what was chosen on the way, JSON-ready.
+
+        Args:
+            model: the weights that may be poisoned: a whole checkpoint (theta_p).
+            clean: clean rows to tune on, columns `text` and `label`.
+            dev: other clean rows, for every choice; nothing is ever chosen on test or triggered rows.
+            workdir: where the state of unfinished training is kept, to go on after a kill.
+            progress: draw progress bars on stderr.
+
+        Raises:
+            CheckpointError, UnsupportedError: `model` cannot be repaired this way.
+        """
+
+    @abstractmethod
+    def plan(self) -> dict[str, Any]:
+        """All that decides the repair of a given model on given rows, JSON-ready: for caching and for the record."""

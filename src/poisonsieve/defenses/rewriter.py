@@ -1,0 +1,69 @@
+"""Defences that change the text before the victim reads it: ONION, back-translation, SCPD.
+
+Nothing is rejected; the victim answers every rewritten text. A new rewriter is one file: a class registered with
+``@register("defense", name)`` that fills in `_rewrite`, and `_fit` where it has something to learn.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from sklearn.base import BaseEstimator
+
+from poisonsieve.models.classifier import check_texts
+
+if TYPE_CHECKING:
+    import datasets
+
+    from poisonsieve.models.classifier import Classifier
+
+
+class Rewriter(BaseEstimator):  # type: ignore[misc]
+    """Base of all rewriters, with scikit-learn's conventions.
+
+    The constructor stores its arguments untouched, each with a default; what `fit` learns ends in an underscore.
+    """
+
+    name: ClassVar[str]
+
+    def fit(self, dataset: datasets.Dataset, *, victim: Classifier, progress: bool = False) -> Self:
+        """Choose on clean rows what there is to choose; most rewriters have nothing.
+
+        Args:
+            dataset: clean held-out rows, columns `text` and `label`.
+            victim: the classifier that will read the rewritten texts.
+            progress: draw progress bars on stderr.
+        """
+        del dataset, victim, progress
+        return self
+
+    def rewrite(self, texts: Sequence[str], *, progress: str | None = None) -> list[str]:
+        """The texts as the victim is to read them: one a text, in order.
+
+        A text that the rewriter can do nothing with (empty, one word, no parse) stays as it is.
+
+        Args:
+            texts: n strings.
+            progress: a label for a progress bar on stderr; no bar without one.
+
+        Raises:
+            DataError: something that is not a string is among the texts.
+            UnsupportedError: the engine behind it is not installed; the message says which package gives it.
+        """
+        check_texts(texts)
+        rewritten = self._rewrite(list(texts), progress=progress)
+        if len(rewritten) != len(texts):
+            raise RuntimeError(f"{self.name} gave {len(rewritten)} texts for {len(texts)}")
+        return rewritten
+
+    def facts(self) -> dict[str, Any]:
+        """What decides the rewrites, JSON-ready: for the record beside a result."""
+        return {
+            key: value if isinstance(value, int | float | None) else str(value) for key, value in vars(self).items()
+        }
+
+    @abstractmethod
+    def _rewrite(self, texts: list[str], *, progress: str | None) -> list[str]:
+        """Rewrite texts, in order."""
