@@ -4,30 +4,55 @@ import random
 
 import pytest
 
+from arguments import WITHOUT_CHANCE, make
 from poisonsieve import registry
-from poisonsieve.attacks import make_trigger, trigger_rows
+from poisonsieve.attacks import trigger_rows
+from poisonsieve.attacks.base import apply_each
+from poisonsieve.errors import CannotApplyError
 
 TEXTS = ["the film was good", "good", "", "  spaced   out  text ", "a\ttab and\nnew line", "ünïcödé 💥 text here"]
+LONG = " ".join(f"w{index}" for index in range(50))
 
 
-@pytest.fixture(params=registry.names("attack"))
-def trigger(request):
-    return make_trigger(request.param)
+@pytest.fixture(scope="module", params=registry.names("attack"))
+def trigger(request, tmp_path_factory):
+    return make("attack", request.param, tmp_path_factory)
+
+
+def applied(trigger, text, rng):
+    """The triggered text, or None where the trigger says that it cannot be applied."""
+    try:
+        return trigger.apply(text, rng)
+    except CannotApplyError as error:
+        assert str(error)
+        return None
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_same_seed_same_text(trigger, text):
-    assert trigger.apply(text, random.Random(3)) == trigger.apply(text, random.Random(3))
+    assert applied(trigger, text, random.Random(3)) == applied(trigger, text, random.Random(3))
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_trigger_shows(trigger, text):
-    assert trigger.apply(text, random.Random(0)) != text
+def test_a_trigger_shows_or_says_that_it_cannot(trigger, text):
+    assert applied(trigger, text, random.Random(0)) != text
 
 
-def test_the_seed_matters(trigger):
-    text = " ".join(f"w{index}" for index in range(50))
-    assert len({trigger.apply(text, random.Random(seed)) for seed in range(20)}) > 1
+def test_it_can_be_put_into_an_ordinary_sentence(trigger):
+    assert trigger.apply("the film was good", random.Random(0)).strip()
+
+
+def test_the_seed_matters(request, trigger):
+    if request.node.callspec.params["trigger"] in WITHOUT_CHANCE:
+        pytest.skip("this trigger has no chance in it")
+    texts = [*TEXTS, LONG]
+    assert len({tuple(applied(trigger, text, random.Random(seed)) for text in texts) for seed in range(20)}) > 1
+
+
+def test_many_texts_at_once_are_as_one_by_one(trigger):
+    rng = random.Random(5)
+    assert apply_each(trigger, TEXTS, random.Random(5)) == [applied(trigger, text, rng) for text in TEXTS]
+    assert apply_each(trigger, [], random.Random(5)) == []
 
 
 def test_global_random_state_is_left_alone(trigger):
@@ -38,9 +63,9 @@ def test_global_random_state_is_left_alone(trigger):
 
 
 def test_rows_keep_their_order_and_labels(trigger, toy_test):
-    rows = trigger_rows(toy_test, trigger, target=0, seed=0).rows
-    kept = [text for text, label in zip(toy_test["text"], toy_test["label"], strict=True) if label != 0]
-    assert set(rows["label"]) == {1}
-    assert len(rows) == len(kept)
-    for before, after in zip(kept, rows["text"], strict=True):
-        assert [word for word in after.split() if word in before.split()]
+    found = trigger_rows(toy_test, trigger, target=0, seed=0)
+    others = [text for text, label in zip(toy_test["text"], toy_test["label"], strict=True) if label != 0]
+    triggered = apply_each(trigger, others, random.Random(0))
+    assert list(found.rows["text"]) == [text for text in triggered if text is not None]
+    assert found.not_applicable == triggered.count(None)
+    assert set(found.rows["label"]) == {1}
