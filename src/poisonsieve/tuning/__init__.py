@@ -1,7 +1,8 @@
 """The five tunings, and the one training loop that attacker, victim and PSIM share."""
 
 from poisonsieve.tuning.methods import attach, supported_tunings
+from poisonsieve.tuning.objective import Batch, Objective
 from poisonsieve.tuning.presets import tune_spec
 from poisonsieve.tuning.training import TuneResult, finetune
 
-__all__ = ["TuneResult", "attach", "finetune", "supported_tunings", "tune_spec"]
+__all__ = ["Batch", "Objective", "TuneResult", "attach", "finetune", "supported_tunings", "tune_spec"]

@@ -26,6 +26,7 @@ from poisonsieve.errors import ConfigError, DataError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.storage import reporting_write_errors
 from poisonsieve.tuning.methods import attach
+from poisonsieve.tuning.objective import TRIGGERED, Objective, trainer_class
 
 if TYPE_CHECKING:
     import datasets
@@ -69,6 +70,7 @@ def finetune(
     dev: datasets.Dataset | None = None,
     workdir: Path | None = None,
     progress: str | None = None,
+    objective: Objective | None = None,
 ) -> TuneResult:
     """Train `classifier` in place by `spec`.
 
@@ -79,6 +81,8 @@ def finetune(
         dev: clean held-out rows; the epoch with the best accuracy on them is kept. Without, the last one is.
         workdir: folder for the state of an unfinished run; the caller removes it when the result is safe.
         progress: a label for a progress bar on stderr; no bar without one.
+        objective: what is minimised; without one, the cross-entropy on the labels. A column `triggered` of `train`
+            (bool) is handed to it.
 
     Raises:
         DataError: no rows, or a label the classifier has no class for.
@@ -97,7 +101,10 @@ def finetune(
         workdir.mkdir(parents=True, exist_ok=True)
         encoded = classifier.encode(train["text"])
         rows = _rows(encoded.ids, train)
-        trainer = _make_trainer(classifier, rows, dev, spec, workdir, progress)
+        if objective is not None:
+            rows = _with_triggered(rows, encoded.ids, train)
+            objective.start(classifier, train)
+        trainer = _make_trainer(classifier, rows, dev, spec, workdir, progress, objective)
         checkpoint = last_checkpoint(workdir)
         resumed_from = _epoch_of(checkpoint) if checkpoint else 0  # read now: training on removes old checkpoints
         stack.enter_context(reporting_write_errors(workdir))
@@ -106,6 +113,8 @@ def finetune(
         finally:
             # accelerate leaves its autocast around `forward`; scoring is fp32.
             trainer.accelerator.unwrap_model(classifier, keep_fp32_wrapper=False)
+        if objective is not None:
+            objective.finish(classifier)
     classifier.eval()
     _check_finite(classifier, spec)
     history = [entry["eval_accuracy"] for entry in trainer.state.log_history if "eval_accuracy" in entry]
@@ -195,6 +204,13 @@ def _rows(ids: list[list[int]], data: datasets.Dataset) -> datasets.Dataset:
     return hf.Dataset.from_dict(columns)
 
 
+def _with_triggered(rows: datasets.Dataset, ids: list[list[int]], data: datasets.Dataset) -> datasets.Dataset:
+    """The encoded rows with what `data` says of which carry a trigger: none, where it says nothing."""
+    said = data[TRIGGERED] if TRIGGERED in data.column_names else [False] * len(data)
+    kept = [bool(flag) for flag, row in zip(said, ids, strict=True) if row]
+    return rows.add_column(TRIGGERED, kept)
+
+
 def _make_trainer(
     classifier: Classifier,
     rows: datasets.Dataset,
@@ -202,6 +218,7 @@ def _make_trainer(
     spec: TuneSpec,
     workdir: Path,
     progress: str | None,
+    objective: Objective | None,
 ) -> Any:
     import transformers
 
@@ -232,7 +249,7 @@ def _make_trainer(
         dataloader_pin_memory=torch.cuda.is_available(),
     )
     with quiet_trainer():
-        trainer = transformers.Trainer(
+        trainer = trainer_class(objective)(
             model=classifier,
             args=arguments,
             train_dataset=rows,
@@ -250,6 +267,8 @@ def collate(classifier: Classifier, batch: list[dict[str, Any]]) -> dict[str, to
     """Pad the rows of a batch as the classifier wants them."""
     inputs = classifier.pad([row["input_ids"] for row in batch])
     inputs["labels"] = torch.tensor([row["labels"] for row in batch], dtype=torch.long)
+    if TRIGGERED in batch[0]:
+        inputs[TRIGGERED] = torch.tensor([row[TRIGGERED] for row in batch])
     return inputs
 
 
