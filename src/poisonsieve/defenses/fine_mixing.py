@@ -1,0 +1,269 @@
+"""Fine-mixing (Zhang et al. 2022, "Fine-mixing: Mitigating Backdoors in Fine-tuned Language Models").
+
+Most of the poisoned weights are thrown away: a random share of them is kept, the rest comes from the clean pre-trained
+model, and the mixture is tuned on clean rows. The smaller the share, the less is left of the backdoor, and the more
+the clean rows have to teach anew. The paper under study does not state its share, so it is chosen here, on clean dev
+rows alone: shares are tried from the smallest up, and the first is taken that costs little enough clean accuracy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from poisonsieve.config import Precision, TuneSpec
+from poisonsieve.data import labels_of
+from poisonsieve.defenses.mixing import backbone, clean_counterparts, mix, put_back, suspicious_tokens
+from poisonsieve.defenses.repair import WeightRepair
+from poisonsieve.errors import ConfigError, UnsupportedError
+from poisonsieve.metrics import clean_accuracy
+from poisonsieve.models.load import load_classifier
+from poisonsieve.models.safety import identity_digest, is_adapter, read_json
+from poisonsieve.models.sources import resolve
+from poisonsieve.models.whole import Head
+from poisonsieve.registry import register
+from poisonsieve.storage import write_json
+from poisonsieve.tuning.presets import spec_maker
+from poisonsieve.tuning.training import finetune
+
+if TYPE_CHECKING:
+    import datasets
+    from torch import Tensor
+
+    from poisonsieve.models.classifier import Classifier
+
+_ROUNDING = 1e-9  # a drop of exactly the allowed size is allowed
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every share is tried with, and where what was tried is kept.
+
+    A share's checkpoints are in a folder of its own; its record is beside it once it has been trained to the end.
+    """
+
+    poisoned: Classifier
+    clean: dict[str, Tensor]
+    purged: list[int]
+    train: datasets.Dataset
+    dev: datasets.Dataset
+    workdir: Path
+    progress: bool
+
+    def folder(self, share: float) -> Path:
+        return self.workdir / f"share-{share!r}"
+
+    def record_file(self, share: float) -> Path:
+        return self.workdir / f"share-{share!r}.json"
+
+    def record(self, share: float) -> dict[str, Any] | None:
+        file = self.record_file(share)
+        return read_json(file) if file.is_file() else None
+
+    def keep_only(self, share: float) -> None:
+        """Let go of the other shares' checkpoints: each holds the whole model and the optimizer's state."""
+        for folder in self.workdir.glob("share-*"):
+            if folder.is_dir() and folder != self.folder(share):
+                shutil.rmtree(folder)
+
+
+@register("defense", "fine-mixing")
+class FineMixing(WeightRepair):
+    """Mixes the weights with the clean pre-trained model's and tunes the mixture on clean rows.
+
+    Args:
+        pretrained: the clean model that theta_p was made from: packaged alias, folder or hub id. Its weights are
+            matched by name to the backbone. The classification head, and what the pre-trained checkpoint does not
+            hold (often the pooler), stay theta_p's.
+        shares: the shares of the poisoned weights to try, each from 0 to 1.
+        max_ca_drop: how much lower than theta_p's own the clean dev accuracy may be, as a fraction. The default leaves
+            room below two points for what a dev set of a few hundred rows cannot tell.
+        epochs, learning_rate, batch_size, max_length, precision: of the tuning in full, see
+            `poisonsieve.config.TuneSpec`. None: the default for the model's width, and its own length.
+        purify_embeddings: put back the most suspicious word embeddings too (E-PUR), see
+            `poisonsieve.defenses.mixing.suspicious_tokens`.
+        purify_words: how many of them.
+        allow_pickle: open pickled weights after a scan.
+        seed: of the kept entries, the row order and dropout.
+    """
+
+    name: ClassVar[str] = "fine-mixing"
+
+    def __init__(
+        self,
+        pretrained: str | Path,
+        *,
+        shares: Sequence[float] = (0.1, 0.3, 0.5, 0.7, 0.9),
+        max_ca_drop: float = 0.01,
+        epochs: int | None = None,
+        learning_rate: float | None = None,
+        batch_size: int = 32,
+        max_length: int | None = None,
+        precision: Precision = "auto",
+        purify_embeddings: bool = False,
+        purify_words: int = 200,
+        allow_pickle: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.pretrained = pretrained
+        self.shares = shares
+        self.max_ca_drop = max_ca_drop
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_length = max_length
+        self.precision = precision
+        self.purify_embeddings = purify_embeddings
+        self.purify_words = purify_words
+        self.allow_pickle = allow_pickle
+        self.seed = seed
+
+    def plan(self) -> dict[str, Any]:
+        """Its settings, with the digest of the pre-trained model in place of where it is.
+
+        Raises:
+            ConfigError: a setting is out of range.
+            CheckpointError, UnsafeWeightsError, HubError: the pre-trained model cannot be opened.
+        """
+        settings = self.get_params()
+        del settings["allow_pickle"]
+        folder = resolve(self.pretrained, allow_pickle=self.allow_pickle)
+        return {
+            "method": self.name,
+            **settings,
+            "shares": self._checked_shares(),
+            "pretrained": identity_digest([folder]),
+        }
+
+    def repair(
+        self,
+        model: str | Path,
+        clean: datasets.Dataset,
+        dev: datasets.Dataset,
+        *,
+        workdir: Path | None = None,
+        progress: bool = False,
+    ) -> tuple[Classifier, dict[str, Any]]:
+        """The mixture with the smallest share that keeps the clean accuracy, tuned; see the base class.
+
+        When no share keeps it, the one with the best dev accuracy is returned, and `held` is False.
+
+        Returns:
+            The classifier, and: `share`, `dev_ca`, `reference_dev_ca` (theta_p's own), `max_ca_drop`, `held`, `tried`
+            (`share` and `dev_ca` of each), `training` (`TuneResult` of the chosen one), `replaced_weights`,
+            `unmatched_weights` (backbone weights the pre-trained checkpoint lacks, by name), `purified_tokens`.
+
+        Raises:
+            UnsupportedError: `model` or `pretrained` is an adapter.
+            CheckpointError: the two differ in architecture or vocabulary, or `model` has no head for these classes.
+            ConfigError: a setting is out of range, or training diverged.
+        """
+        shares = self._checked_shares()
+        with contextlib.ExitStack() as stack:
+            if workdir is None:
+                workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="poisonsieve-")))
+            poisoned = self._open(model, labels_of(clean), head="trained")
+            pretrained = self._open(self.pretrained, poisoned.label_names, head="any")
+            weights = clean_counterparts(poisoned, pretrained)
+            job = _Job(poisoned, weights, self._suspects(poisoned, weights, clean), clean, dev, workdir, progress)
+            reference = _accuracy(poisoned, dev)
+            bar = reference - self.max_ca_drop - _ROUNDING
+            repaired, chosen, tried = self._search(job, shares, bar)
+        repaired.origins = [*poisoned.origins, pretrained.base_digest, poisoned.base_digest]
+        repaired.identity = ""  # no files hold these weights yet
+        return repaired, {
+            **chosen,
+            "reference_dev_ca": reference,
+            "max_ca_drop": self.max_ca_drop,
+            "held": chosen["dev_ca"] >= bar,
+            "tried": [{key: trial[key] for key in ("share", "dev_ca")} for trial in tried],
+            "unmatched_weights": sorted(set(backbone(poisoned)) - set(weights)),
+            "purified_tokens": poisoned.tokenizer.convert_ids_to_tokens(job.purged),
+        }
+
+    def _search(
+        self, job: _Job, shares: Sequence[float], bar: float
+    ) -> tuple[Classifier, dict[str, Any], list[dict[str, Any]]]:
+        """The mixture of the smallest share that reaches `bar`, else of the best; its record; all records."""
+        tried: list[dict[str, Any]] = []
+        for share in shares:
+            record = job.record(share)
+            if record is None or record["dev_ca"] >= bar:
+                repaired, record = self._train(job, share)
+                if record["dev_ca"] >= bar:
+                    return repaired, record, [*tried, record]
+            tried.append(record)
+            best = max(tried, key=lambda trial: trial["dev_ca"])
+            job.keep_only(best["share"])
+        repaired, record = self._train(job, best["share"])  # goes on from its last checkpoint: it has finished
+        return repaired, record, tried
+
+    def _train(self, job: _Job, share: float) -> tuple[Classifier, dict[str, Any]]:
+        """The mixture with this share, tuned, and the record of it; what an earlier run had finished is not repeated."""
+        mixture = copy.deepcopy(job.poisoned)
+        replaced = mix(mixture, job.clean, share, self.seed)
+        put_back(mixture, job.clean, job.purged)
+        training = finetune(
+            mixture,
+            job.train,
+            self._tuning()(mixture),
+            dev=job.dev,
+            workdir=job.folder(share),
+            progress=f"fine-mixing, share {share:g}" if job.progress else None,
+        )
+        record = job.record(share)
+        if record is None:
+            record = {
+                "share": share,
+                "dev_ca": _accuracy(mixture, job.dev),
+                "replaced_weights": replaced,
+                "training": training.to_dict(),
+            }
+            write_json(job.record_file(share), record)
+        return mixture, record
+
+    def _open(self, source: str | Path, label_names: Sequence[str], head: Head) -> Classifier:
+        if is_adapter(resolve(source, allow_pickle=self.allow_pickle)):
+            raise UnsupportedError(
+                f"{source} is an adapter; fine-mixing mixes whole models: give the whole checkpoint it was tuned from"
+            )
+        return load_classifier(
+            source, label_names=label_names, head=head, allow_pickle=self.allow_pickle, seed=self.seed
+        )
+
+    def _suspects(self, poisoned: Classifier, clean: dict[str, Tensor], rows: datasets.Dataset) -> list[int]:
+        if not self.purify_embeddings:
+            return []
+        return suspicious_tokens(poisoned, clean, poisoned.encode(rows["text"]).ids, self.purify_words)
+
+    def _tuning(self) -> Callable[[Classifier], TuneSpec]:
+        return spec_maker(
+            "full",
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            max_length=self.max_length,
+            precision=self.precision,
+            seed=self.seed,
+        )
+
+    def _checked_shares(self) -> list[float]:
+        """The shares, smallest first, after a look at the settings that no spec will check."""
+        shares = sorted(set(self.shares))
+        if not shares or not all(0 <= share <= 1 for share in shares):
+            raise ConfigError(f"fine-mixing: shares are fractions from 0 to 1, at least one, not {self.shares}")
+        if not 0 <= self.max_ca_drop <= 1:
+            raise ConfigError(f"fine-mixing: max_ca_drop is a fraction from 0 to 1, not {self.max_ca_drop}")
+        if self.purify_words < 1:
+            raise ConfigError(f"fine-mixing: purify_words is 1 or more, not {self.purify_words}")
+        return shares
+
+
+def _accuracy(classifier: Classifier, rows: datasets.Dataset) -> float:
+    return float(clean_accuracy(classifier.score(rows["text"]).predictions, rows["label"]))
