@@ -17,8 +17,8 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,14 @@ class Record:
         text: None exactly when `error` is set.
         label: as it stands in the file; None if absent.
         error: what is wrong, without file and line.
+        extra: values of the other columns that were asked for, as they stand in the file; absent ones are not in it.
     """
 
     line: int
     text: str | None = None
     label: object = None
     error: str | None = None
+    extra: Mapping[str, object] = field(default_factory=dict)
 
 
 def format_of(path: Path) -> str | None:
@@ -51,18 +53,24 @@ def format_of(path: Path) -> str | None:
     return FORMATS.get(path.suffix.lower())
 
 
-def read_records(path: Path, kind: str, *, need_label: bool = False) -> Iterator[Record]:
+def read_records(path: Path, kind: str, *, need_label: bool = False, extra: Sequence[str] = ()) -> Iterator[Record]:
     """Stream the rows of a file.
+
+    Args:
+        path: the file.
+        kind: what `format_of` says of it.
+        need_label: insist on a column `label`, where the format names its columns.
+        extra: other columns to keep, in `Record.extra`.
 
     Raises:
         DataError: the file is absent or unreadable, is no Parquet file, or lacks a column. Never for a single row.
     """
     try:
         if kind == "parquet":
-            yield from _parquet_records(path, need_label)
+            yield from _parquet_records(path, need_label, extra)
             return
         with path.open("rb") as stream:
-            yield from _line_records(stream, kind, str(path), need_label)
+            yield from _line_records(stream, kind, str(path), need_label, extra)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -86,7 +94,7 @@ def decode_line(line: bytes, number: int) -> str:
     return line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
 
 
-def json_record(line: bytes, number: int) -> Record:
+def json_record(line: bytes, number: int, extra: Sequence[str] = ()) -> Record:
     """The record in one line of JSONL."""
     try:
         value = json.loads(decode_line(line, number), object_pairs_hook=_without_repeats)
@@ -96,7 +104,7 @@ def json_record(line: bytes, number: int) -> Record:
         return Record(number, error=f"not JSON ({error})")
     if not isinstance(value, dict):
         return Record(number, error="not a JSON object")
-    return _record(number, value)
+    return _record(number, value, extra)
 
 
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -112,11 +120,13 @@ def not_utf8(error: UnicodeDecodeError) -> str:
     return f"not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start + 1})"
 
 
-def _line_records(stream: Iterable[bytes], kind: str, source: str, need_label: bool) -> Iterator[Record]:
+def _line_records(
+    stream: Iterable[bytes], kind: str, source: str, need_label: bool, extra: Sequence[str]
+) -> Iterator[Record]:
     if kind == "jsonl":
         for number, line in enumerate(stream, 1):
             if line.strip():
-                yield json_record(line, number)
+                yield json_record(line, number, extra)
         return
     rows = _csv_rows(stream) if kind == "csv" else _tsv_rows(stream)
     header = next(rows, None)
@@ -130,7 +140,7 @@ def _line_records(stream: Iterable[bytes], kind: str, source: str, need_label: b
     for number, fields, error in rows:
         if not error and len(fields) != len(names):
             error = f"{len(fields)} fields, but the header has {len(names)}"
-        yield Record(number, error=error) if error else _record(number, dict(zip(names, fields, strict=True)))
+        yield Record(number, error=error) if error else _record(number, dict(zip(names, fields, strict=True)), extra)
 
 
 def _tsv_rows(stream: Iterable[bytes]) -> Iterator[tuple[int, list[str], str | None]]:
@@ -175,7 +185,7 @@ def _next_row(reader: Any) -> list[str]:
         csv.field_size_limit(limit)
 
 
-def _parquet_records(path: Path, need_label: bool) -> Iterator[Record]:
+def _parquet_records(path: Path, need_label: bool, extra: Sequence[str]) -> Iterator[Record]:
     import pyarrow
     from pyarrow import parquet
 
@@ -183,13 +193,13 @@ def _parquet_records(path: Path, need_label: bool) -> Iterator[Record]:
         with parquet.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)
             _require_columns(names, str(path), need_label)
-            wanted = [name for name in (*TEXT_COLUMNS, LABEL_COLUMN) if name in names]
+            wanted = [name for name in (*TEXT_COLUMNS, LABEL_COLUMN, *extra) if name in names]
             row = 0
             for batch in file.iter_batches(batch_size=1024, columns=wanted):
                 columns = {name: _values(batch.column(name)) for name in wanted}
                 for index in range(batch.num_rows):
                     row += 1
-                    yield _record(row, {name: values[index] for name, values in columns.items()})
+                    yield _record(row, {name: values[index] for name, values in columns.items()}, extra)
     except pyarrow.ArrowException as error:
         raise DataError(f"cannot read {path} as Parquet: {str(error).splitlines()[0]}") from error
 
@@ -209,7 +219,7 @@ def _value(item: Any) -> Any:
         return item.as_buffer().to_pybytes()
 
 
-def _record(number: int, fields: Mapping[str, object]) -> Record:
+def _record(number: int, fields: Mapping[str, object], extra: Sequence[str]) -> Record:
     named = [name for name in TEXT_COLUMNS if name in fields]
     if len(named) > 1:
         return Record(number, error="`text` and `sentence` are both there; one would go unread")
@@ -223,7 +233,9 @@ def _record(number: int, fields: Mapping[str, object]) -> Record:
         return Record(number, error=f"text is not a string but {type(text).__name__}")
     if not is_encodable(text):
         return Record(number, error="text holds half of a surrogate pair, which is no character")
-    return Record(number, text, fields.get(LABEL_COLUMN))
+    return Record(
+        number, text, fields.get(LABEL_COLUMN), None, {name: fields[name] for name in extra if name in fields}
+    )
 
 
 def is_encodable(text: str) -> bool:
