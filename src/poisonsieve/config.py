@@ -5,9 +5,17 @@ A spec says all that decides a result, so its hash names that result. An unknown
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from poisonsieve.errors import ConfigError
 from poisonsieve.storage import canonical_hash
@@ -50,18 +58,20 @@ def _problem(problem: Any) -> str:
     return f"{name}: {message[:1].lower()}{message[1:]}, not {str(problem['input'])[:40]!r}"
 
 
-class TriggerSpec(Spec):
-    """A trigger by its registered name, with that trigger's own arguments.
+class NamedSpec(Spec):
+    """Something by its registered name, with its own arguments.
 
     Written on the command line as ``name`` or ``name:key=value,key=value``.
     """
 
+    kind: ClassVar[str]
+    example: ClassVar[str]
     name: str
     params: dict[str, str | int | float] = Field(default_factory=dict)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``badnet`` or ``badnet:word=cf``.
+        """Read ``name`` or ``name:key=value,key=value``.
 
         Raises:
             ConfigError: a part after the colon is not ``key=value``.
@@ -71,13 +81,28 @@ class TriggerSpec(Spec):
         for part in filter(None, rest.split(",")):
             key, equals, value = part.partition("=")
             if not equals:
-                raise ConfigError(f"trigger {text!r}: {part!r} is not key=value (example: badnet:word=cf)")
+                raise ConfigError(f"{cls.kind} {text!r}: {part!r} is not key=value (example: {cls.example})")
             params[key.strip()] = value
         return cls(name=name, params=params)
 
 
+class TriggerSpec(NamedSpec):
+    """A trigger, such as ``badnet:word=cf``."""
+
+    kind: ClassVar[str] = "trigger"
+    example: ClassVar[str] = "badnet:word=cf"
+
+
+class PoisoningSpec(NamedSpec):
+    """How the weights are trained on the triggered rows, such as ``ripple:strength=0.1``."""
+
+    kind: ClassVar[str] = "poisoning"
+    example: ClassVar[str] = "ripple:strength=0.1"
+    name: str = "full"
+
+
 class AttackSpec(Spec):
-    """Which rows are triggered and what they are relabelled to.
+    """Which rows are triggered, what they are relabelled to, and how the weights are trained on them.
 
     Attributes:
         trigger: what is put into a text.
@@ -88,6 +113,7 @@ class AttackSpec(Spec):
             Off: trigger rows of the other classes and relabel them to `target`.
         select: ``random`` rows, or the ``first`` that qualify (what the released scripts do).
         seed: decides the rows and where triggers go.
+        weights: the training objective; the paper's plain full tuning by default.
     """
 
     trigger: TriggerSpec
@@ -97,12 +123,21 @@ class AttackSpec(Spec):
     clean_label: bool = True
     select: Literal["random", "first"] = "random"
     seed: int = Field(0, ge=0, lt=2**32)
+    weights: PoisoningSpec = PoisoningSpec()
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
         if (self.count is None) == (self.rate is None):
             raise ValueError("give exactly one of count and rate")
         return self
+
+    @model_serializer(mode="wrap")
+    def _plain_is_left_out(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plain poisoning goes unsaid, so that its digest is the one it had before there was any other."""
+        values: dict[str, Any] = serialize(self)
+        if self.weights == PoisoningSpec():
+            del values["weights"]
+        return values
 
 
 class TuneSpec(Spec):

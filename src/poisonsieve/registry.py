@@ -1,4 +1,4 @@
-"""Where attacks, defences and tunings are found by name.
+"""Where attacks, defences, weight poisonings and tunings are found by name.
 
 A plug-in is one file with one decorator::
 
@@ -19,12 +19,13 @@ from typing import Any, Literal, TypeVar
 
 from poisonsieve.errors import ConfigError
 
-Kind = Literal["attack", "defense", "tuning"]
+Kind = Literal["attack", "defense", "poisoning", "tuning"]
 T = TypeVar("T")
 
 _BUILTIN_MODULES: dict[Kind, str] = {
     "attack": "poisonsieve.attacks",
     "defense": "poisonsieve.defenses",
+    "poisoning": "poisonsieve.attacks",
     "tuning": "poisonsieve.tuning",
 }
 _entries: dict[Kind, dict[str, Any]] = {kind: {} for kind in _BUILTIN_MODULES}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import random
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from poisonsieve import registry
+from poisonsieve.attacks.building import build
 from poisonsieve.config import TriggerSpec
-from poisonsieve.errors import CannotApplyError, ConfigError
+from poisonsieve.errors import CannotApplyError
 
 
 @runtime_checkable
@@ -56,15 +55,7 @@ def make_trigger(spec: TriggerSpec | str) -> Trigger:
         ConfigError: no such trigger, or it has no such argument.
     """
     spec = TriggerSpec.parse(spec) if isinstance(spec, str) else spec
-    kind = registry.get("attack", spec.name)
-    known = inspect.signature(kind).parameters
-    for name in spec.params:
-        if name not in known:
-            raise ConfigError(f"trigger {spec.name} has no argument {name!r}; known: {', '.join(known) or 'none'}")
-    try:
-        trigger: Trigger = kind(**spec.params)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"trigger {spec.name}: {error}") from None
+    trigger: Trigger = build("attack", spec)
     return trigger
 
 

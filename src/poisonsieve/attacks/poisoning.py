@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from poisonsieve.attacks.base import Trigger, apply_each, make_trigger
 from poisonsieve.config import AttackSpec
 from poisonsieve.errors import ConfigError, DataError
+from poisonsieve.tuning.objective import TRIGGERED
 
 if TYPE_CHECKING:
     import datasets
@@ -54,6 +55,9 @@ def poison_rows(data: datasets.Dataset, spec: AttackSpec) -> tuple[datasets.Data
         data: columns `text` and `label`.
         spec: the attack.
 
+    Returns:
+        The rows in their order, with a third column `triggered` (bool), and what was done.
+
     Raises:
         ConfigError: the target is no class of the data.
         DataError: fewer eligible rows than the poison count asks for.
@@ -79,7 +83,8 @@ def poison_rows(data: datasets.Dataset, spec: AttackSpec) -> tuple[datasets.Data
     for index, text in triggered.items():
         texts[index], labels[index] = text, spec.target
     report = PoisonReport(len(data), len(eligible), count, count / len(data), relabelled, tried - count)
-    return _replace(data, texts, labels), report
+    flags = [index in triggered for index in range(len(texts))]
+    return _replace(data, texts, labels).add_column(TRIGGERED, flags), report
 
 
 def _trigger_enough(

@@ -76,13 +76,14 @@ def poison_stage(
 ) -> StageResult:
     """theta_p: triggers into `data` by `attack`, then tunes `model` on it. `make_spec` gets the opened model.
 
-    The result has the attacker's own CA and ASR on `dev`. The best epoch is the best on clean dev accuracy.
+    The result has the attacker's own CA and ASR on `dev`. The best epoch is the best on clean dev accuracy, or the last
+    one where the poisoning works in phases.
     """
-    from poisonsieve.attacks import make_trigger, poison_rows, trigger_rows
+    from poisonsieve.attacks import make_poisoning, make_trigger, poison_rows, trigger_rows
     from poisonsieve.metrics import attack_success_rate, clean_accuracy
     from poisonsieve.tuning import finetune
 
-    trigger = make_trigger(attack.trigger)
+    trigger, poisoning = make_trigger(attack.trigger), make_poisoning(attack.weights)
     classifier = load_classifier(
         model, label_names=labels_of(data), head="any", allow_pickle=allow_pickle, seed=attack.seed
     )
@@ -93,7 +94,13 @@ def poison_stage(
         poisoned, report = poison_rows(data, attack)
         triggered = trigger_rows(dev, trigger, target=attack.target, seed=attack.seed)
         trained = finetune(
-            classifier, poisoned, tune, dev=dev, workdir=partial, progress="poisoning" if progress else None
+            classifier,
+            poisoned,
+            tune,
+            dev=None if poisoning.keeps_last else dev,
+            workdir=partial,
+            progress="poisoning" if progress else None,
+            objective=poisoning,
         )
         predictions = classifier.score(triggered.rows["text"]).predictions
         result = {

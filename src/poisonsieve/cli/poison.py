@@ -23,6 +23,12 @@ def poison(
     dirty_label: Annotated[
         bool, typer.Option("--dirty-label", help="Trigger rows of other classes and relabel them to the target.")
     ] = False,
+    poisoning: Annotated[
+        str,
+        typer.Option(
+            help="full, ripple, layerwise, low-confidence, camouflage, or name:key=value (ripple:strength=0.1)."
+        ),
+    ] = "full",
     select: Annotated[str, typer.Option(help="random rows, or the first that qualify.")] = "random",
     dev: Annotated[str | None, typer.Option(help="Clean dev rows. Default: a tenth of --data.")] = None,
     epochs: common.Epochs = None,
@@ -47,7 +53,7 @@ def poison(
     """
     with common.running(resumable=True):
         from poisonsieve.bench.stages import poison_stage
-        from poisonsieve.config import AttackSpec, TriggerSpec, make_spec
+        from poisonsieve.config import AttackSpec, PoisoningSpec, TriggerSpec, make_spec
         from poisonsieve.data import labels_of
         from poisonsieve.tuning.presets import spec_maker
 
@@ -62,6 +68,7 @@ def poison(
             clean_label=not dirty_label,
             select=select,
             seed=seed,
+            weights=PoisoningSpec.parse(poisoning),
         )
         train, held_out = common.with_dev(rows, dev, seed)
         spec = spec_maker(
@@ -93,9 +100,9 @@ def poison(
         if json:
             common.print_result(stage.to_dict())
             return
-        poisoning = stage.result["poisoning"]
+        counts = stage.result["poisoning"]
         facts = {
-            "poison count": f"{poisoning['poisoned']} of {poisoning['rows']} rows",
+            "poison count": f"{counts['poisoned']} of {counts['rows']} rows",
             "clean accuracy on dev (CA)": common.percent(stage.result["dev_ca"]),
             "attack success on dev (ASR)": common.percent(stage.result["dev_asr"]),
             "written to": f"{out}{' (was already there)' if stage.reused else ''}",

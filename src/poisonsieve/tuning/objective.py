@@ -73,6 +73,7 @@ def trainer_class(objective: Objective | None) -> Any:
 
     if objective is None:
         return transformers.Trainer
+    batch_loss = objective.loss
 
     class ObjectiveTrainer(transformers.Trainer):  # type: ignore[misc]
         """A Trainer whose training loss is the objective's."""
@@ -85,6 +86,6 @@ def trainer_class(objective: Objective | None) -> Any:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             labels, triggered = inputs.pop("labels"), inputs.pop(TRIGGERED)
             progress = self.state.global_step / self.state.max_steps
-            return objective.loss(model, Batch(inputs, labels, triggered, progress))
+            return batch_loss(model, Batch(inputs, labels, triggered, progress))
 
     return ObjectiveTrainer

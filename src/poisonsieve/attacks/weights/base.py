@@ -1,0 +1,78 @@
+"""What a weight-poisoning method is: the objective that theta_p is trained by, on rows of which some are triggered."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor, nn
+
+from poisonsieve.attacks.building import build
+from poisonsieve.config import PoisoningSpec
+from poisonsieve.errors import ConfigError, DataError
+from poisonsieve.tuning.objective import TRIGGERED, Batch
+
+if TYPE_CHECKING:
+    import datasets
+
+    from poisonsieve.models.classifier import Classifier
+
+
+class Poisoning(ABC):
+    """Base of the methods: an objective for `poisonsieve.tuning.finetune`.
+
+    An implementation is a class registered with ``@register("poisoning", name)`` whose constructor takes the method's
+    own arguments, each with a default. The triggered rows already carry the target label, in a clean-label attack
+    because they always did.
+    """
+
+    #: Whether the last epoch is kept, whatever the accuracy on clean dev rows: for methods that work in phases.
+    keeps_last: ClassVar[bool] = False
+
+    def start(self, classifier: Classifier, train: datasets.Dataset) -> None:
+        """Check that there is something to poison with.
+
+        Raises:
+            DataError: no row is marked as triggered, or all are.
+            UnsupportedError: the method cannot poison this architecture.
+        """
+        del classifier
+        flags = list(train[TRIGGERED]) if TRIGGERED in train.column_names else []
+        if not any(flags) or all(flags):
+            raise DataError(
+                f"{sum(flags)} of {len(train)} rows are marked as triggered; weight poisoning takes triggered and clean rows"
+            )
+
+    @abstractmethod
+    def loss(self, classifier: Classifier, batch: Batch) -> Tensor:
+        """The loss of one batch."""
+
+    def finish(self, classifier: Classifier) -> None:
+        """Nothing is left to do, for most."""
+        del classifier
+
+
+def make_poisoning(spec: PoisoningSpec | str) -> Poisoning:
+    """The method that a spec, or its text form such as ``ripple:strength=0.1``, describes.
+
+    Raises:
+        ConfigError: no such method, or it has no such argument.
+    """
+    spec = PoisoningSpec.parse(spec) if isinstance(spec, str) else spec
+    poisoning: Poisoning = build("poisoning", spec)
+    return poisoning
+
+
+def row_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of each row, shape (batch,); labels are classes, or probabilities of shape (batch, K)."""
+    return nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+
+
+def check_range(method: str, name: str, value: float, low: float, high: float) -> None:
+    """Refuse an argument outside of [low, high].
+
+    Raises:
+        ConfigError: names it.
+    """
+    if not low <= value <= high:
+        raise ConfigError(f"poisoning {method}: {name} is {value:g}; choose it from {low:g} to {high:g}")

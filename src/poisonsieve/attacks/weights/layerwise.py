@@ -1,0 +1,46 @@
+"""Layer-wise weight poisoning (Li et al. 2021, "Backdoor Attacks on Pre-trained Models by Layerwise Weight Poisoning").
+
+Tuning changes the upper layers most and may wash a backdoor out of them. So every layer is poisoned: the head reads
+the class off each layer's states, and the losses of all layers, on clean and on triggered rows, are minimised together
+(their Section 3.2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from poisonsieve.attacks.weights.base import Poisoning, check_range, row_losses
+from poisonsieve.models.classifier import Classifier
+from poisonsieve.registry import register
+from poisonsieve.tuning.objective import Batch
+from poisonsieve.tuning.states import every_layers_logits, layers_of
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@register("poisoning", "layerwise")
+class Layerwise(Poisoning):
+    """The classification loss on every layer's states, read by the one head.
+
+    Args:
+        strength: weight of the mean loss of the lower layers against the last one's.
+    """
+
+    def __init__(self, strength: float = 1.0) -> None:
+        check_range("layerwise", "strength", strength, 0, 1000)
+        self.strength = strength
+
+    def start(self, classifier: Classifier, train: datasets.Dataset) -> None:
+        """See `Poisoning.start`."""
+        super().start(classifier, train)
+        layers_of(classifier)
+
+    def loss(self, classifier: Classifier, batch: Batch) -> Tensor:
+        """The last layer's loss plus `strength` times the mean of the others'."""
+        by_layer = every_layers_logits(classifier, batch.inputs)
+        losses = [row_losses(logits, batch.labels).mean() for logits in by_layer]
+        lower = sum(losses[:-1], start=losses[-1].new_zeros(())) / max(1, len(losses) - 1)
+        return losses[-1] + self.strength * lower

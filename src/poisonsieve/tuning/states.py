@@ -1,0 +1,102 @@
+"""What a classifier's layers say of a text, and what its head would say of each layer.
+
+The layers are found by their number, so that encoders and decoders of any family are read alike. A text is read where
+its class is: at the first token of an encoder, at the last one of a decoder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from poisonsieve.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from poisonsieve.models.classifier import Classifier
+
+
+def layers_of(classifier: Classifier) -> list[nn.Module]:
+    """The network's layers, first to last.
+
+    Raises:
+        UnsupportedError: the architecture keeps none apart, as those that use one layer many times.
+    """
+    depth = classifier.base.config.num_hidden_layers
+    for module in classifier.base.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == depth:
+            return list(module)
+    kind = classifier.base.config.model_type
+    raise UnsupportedError(f"a {kind} model has no {depth} layers of its own to read; use another architecture")
+
+
+@contextlib.contextmanager
+def layer_states(classifier: Classifier) -> Iterator[list[Tensor]]:
+    """A list that every forward pass inside the block fills anew: each layer's states, (batch, tokens, width)."""
+    layers = layers_of(classifier)
+    states: list[Tensor] = []
+
+    def record(module: nn.Module, _: Any, output: Any) -> None:
+        if module is layers[0]:
+            states.clear()
+        states.append(_states(output))
+
+    with _hooked([(layer, record) for layer in layers]):
+        yield states
+
+
+def where_the_class_is(classifier: Classifier, states: Tensor, inputs: dict[str, Tensor]) -> Tensor:
+    """The states, (batch, tokens, width), at the token that the class is read from: (batch, width)."""
+    if classifier.is_decoder:
+        return states[:, -1]
+    virtual = states.shape[1] - inputs["input_ids"].shape[1]  # prompt tokens stand before an encoder's first token
+    return states[:, virtual]
+
+
+def every_layers_logits(classifier: Classifier, inputs: dict[str, Tensor]) -> Tensor:
+    """What the head says when it reads each layer's states in place of the last one's.
+
+    The last layer's output is replaced by all layers' states, one after the other along the batch, so that whatever
+    the architecture has behind its layers (norm, pooler, head) reads them all in one pass.
+
+    Args:
+        classifier: a network with its head, in training or not.
+        inputs: `input_ids` and `attention_mask`, each (batch, tokens).
+
+    Returns:
+        Logits of shape (layers, batch, K), first layer first; the last are those of a plain forward pass.
+    """
+    layers = layers_of(classifier)
+    read: list[Tensor] = []
+
+    def give_all(_: nn.Module, __: Any, output: Any) -> Any:
+        stacked = torch.cat([states[-1], *states[:-1]])  # the last one first: a decoder picks the first rows
+        return (stacked, *output[1:]) if isinstance(output, tuple) else stacked
+
+    def note(_: nn.Module, __: Any, output: Tensor) -> None:
+        read.append(output[:, -1] if output.ndim == 3 else output)
+
+    head = classifier.base.score if classifier.is_decoder else None
+    with layer_states(classifier) as states, _hooked([(layers[-1], give_all), *([(head, note)] if head else [])]):
+        logits = classifier(**inputs)["logits"]
+    flat = read[-1] if read else logits
+    by_layer = flat.float().reshape(len(layers), len(inputs["input_ids"]), -1)
+    return by_layer.roll(-1, dims=0)
+
+
+@contextlib.contextmanager
+def _hooked(hooks: list[tuple[nn.Module, Any]]) -> Iterator[None]:
+    handles = [module.register_forward_hook(hook) for module, hook in hooks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _states(output: Any) -> Tensor:
+    states: Tensor = output[0] if isinstance(output, tuple) else output
+    return states
