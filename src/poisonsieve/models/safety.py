@@ -17,7 +17,7 @@ from poisonsieve.storage import sha256_file
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 MODEL_CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
-_SETTINGS = frozenset({".json", ".txt", ".model"})
+_SETTINGS = frozenset({".json", ".txt", ".model", ".spm"})
 _REDIRECTS = ("transformers_weights", "configuration_files")
 _ADAPTERS = ("LORA", "PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
 METADATA = "poisonsieve.json"  # what poisonsieve adds to a checkpoint it writes

@@ -8,7 +8,7 @@ from poisonsieve.errors import CheckpointError, HubError
 from poisonsieve.models import packaged
 from poisonsieve.models.safety import check_folder
 
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.jinja"]
 
 
 def resolve(source: str | Path, *, allow_pickle: bool = False) -> Path:

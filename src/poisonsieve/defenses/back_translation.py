@@ -1,0 +1,168 @@
+"""Back-translation (Qi et al. 2021, "Hidden Killer"): into another language and back, before the victim reads it.
+
+A rare word often does not survive the way; a syntax or a fluent sentence mostly does. Three engines: translation
+models, Apertium's rules, and translations that were made elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from poisonsieve.defenses.rewriter import Rewriter
+from poisonsieve.errors import DataError
+from poisonsieve.registry import register
+from poisonsieve.rewriting.apertium import Apertium
+from poisonsieve.rewriting.files import Rewrites, load_rewrites
+from poisonsieve.rewriting.seq2seq import Seq2Seq
+
+_OFFLINE = "back-translation-apertium, or back-translation-file with translations made elsewhere"
+
+
+@register("defense", "back-translation")
+class BackTranslation(Rewriter):
+    """By two translation models, with beam search.
+
+    Any pair from the hub serves. A text that comes back empty stays as it is. Past the models' limit of tokens a text
+    is not read; `facts` says how many texts of the last call lost words so.
+
+    Args:
+        forward, backward: the two models: folders or hub ids.
+        beams: width of the beam search; 1 is greedy.
+        max_new_tokens: tokens a translation may have; None: twice those of the text and 16 more.
+        batch_size: texts a step.
+        allow_pickle: open pickled weights after a scan; pickles can run code when they are loaded.
+    """
+
+    name: ClassVar[str] = "back-translation"
+    _cut: int | None = None
+
+    def __init__(
+        self,
+        forward: str | Path = "Helsinki-NLP/opus-mt-en-de",
+        backward: str | Path = "Helsinki-NLP/opus-mt-de-en",
+        *,
+        beams: int = 4,
+        max_new_tokens: int | None = None,
+        batch_size: int = 32,
+        allow_pickle: bool = False,
+    ) -> None:
+        self.forward = forward
+        self.backward = backward
+        self.beams = beams
+        self.max_new_tokens = max_new_tokens
+        self.batch_size = batch_size
+        self.allow_pickle = allow_pickle
+
+    def facts(self) -> dict[str, Any]:
+        """Its arguments, the sha256 of both models, and how many texts of the last call were cut."""
+        found = {**arguments(self), "models": [self._there.identity, self._back.identity]}
+        return found if self._cut is None else {**found, "cut": self._cut}
+
+    def _rewrite(self, texts: list[str], *, progress: str | None) -> list[str]:
+        forward, backward = self._there, self._back  # both are opened before one of them is put to work
+        there = forward.generate(texts, progress=progress and f"{progress}: there")
+        back = backward.generate(there.texts, progress=progress and f"{progress}: back")
+        self._cut = sum(first or second for first, second in zip(there.cut, back.cut, strict=True))
+        return where_blank_the_text(back.texts, texts)
+
+    @cached_property
+    def _there(self) -> Seq2Seq:
+        return self._open(self.forward)
+
+    @cached_property
+    def _back(self) -> Seq2Seq:
+        return self._open(self.backward)
+
+    def _open(self, model: str | Path) -> Seq2Seq:
+        return Seq2Seq(
+            model,
+            beams=self.beams,
+            max_new_tokens=self.max_new_tokens,
+            batch_size=self.batch_size,
+            allow_pickle=self.allow_pickle,
+            offline=_OFFLINE,
+        )
+
+
+@register("defense", "back-translation-apertium")
+class ApertiumBackTranslation(Rewriter):
+    """By Apertium, a program of rules: no weights, no network, and a weak defence, since it keeps unknown words.
+
+    Args:
+        source: the language of the texts, as Apertium names it.
+        pivot: the other language; both directions have to be installed.
+    """
+
+    name: ClassVar[str] = "back-translation-apertium"
+
+    def __init__(self, source: str = "eng", pivot: str = "spa") -> None:
+        self.source = source
+        self.pivot = pivot
+
+    def facts(self) -> dict[str, Any]:
+        """Its arguments."""
+        return arguments(self)
+
+    def _rewrite(self, texts: list[str], *, progress: str | None) -> list[str]:
+        there, back = Apertium(f"{self.source}-{self.pivot}"), Apertium(f"{self.pivot}-{self.source}")
+        found = there.translate(texts, progress=progress and f"{progress}: there")
+        found = back.translate(found, progress=progress and f"{progress}: back")
+        return where_blank_the_text(found, texts)
+
+
+class FileRewriter(Rewriter):
+    """A rewriter that looks every text up in a file of rewrites.
+
+    A text that the file does not have is an error: the victim would read it as it came, and the figures would be of a
+    defence that was not there.
+
+    Args:
+        file: the rewritten texts; with a column `original`, the originals too.
+        original: the data file that `file` follows row by row, when the originals are not in it.
+    """
+
+    def __init__(self, file: str | Path, original: str | Path | None = None) -> None:
+        self.file = file
+        self.original = original
+
+    def facts(self) -> dict[str, Any]:
+        """Its arguments, and the sha256 of what was read."""
+        return {**arguments(self), "rewrites": self._rewrites.digest, "conflicting": self._rewrites.conflicting}
+
+    def _rewrite(self, texts: list[str], *, progress: str | None) -> list[str]:
+        del progress
+        known = self._rewrites.by_text
+        missing = [index for index, text in enumerate(texts) if text not in known]
+        if missing:
+            raise DataError(
+                f"{self.file} has no rewrite of {len(missing)} of the {len(texts)} texts (first: text {missing[0]}); "
+                "rewrite the same rows, triggered ones too, or use another rewriter"
+            )
+        return [known[text] for text in texts]
+
+    @cached_property
+    def _rewrites(self) -> Rewrites:
+        return load_rewrites(self.file, self.original, unchanged=True)
+
+
+@register("defense", "back-translation-file")
+class FileBackTranslation(FileRewriter):
+    """By translations that were made elsewhere; arguments as for all file rewriters."""
+
+    name: ClassVar[str] = "back-translation-file"
+
+
+def where_blank_the_text(rewritten: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """The rewrites, and the text itself where an engine left nothing of it."""
+    return [new if new.strip() else text for new, text in zip(rewritten, texts, strict=True)]
+
+
+def arguments(rewriter: Rewriter) -> dict[str, Any]:
+    """A rewriter's constructor arguments, JSON-ready."""
+    return {
+        key: value if isinstance(value, int | float | None) else str(value)
+        for key, value in rewriter.get_params(deep=False).items()
+    }

@@ -1,0 +1,83 @@
+"""SCPD (Qi et al. 2021, "Hidden Killer"): the text is paraphrased into a plain sentence before the victim reads it.
+
+Theirs is SCPN with the template of a declarative sentence. Its weights are hard to come by, so there are two engines:
+paraphrases that were made elsewhere, and any sequence-to-sequence paraphraser. The second has no template of syntax and
+is not the published defence; say which model it was when a figure is reported.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from poisonsieve.defenses.back_translation import FileRewriter, arguments, where_blank_the_text
+from poisonsieve.defenses.rewriter import Rewriter
+from poisonsieve.registry import register
+from poisonsieve.rewriting.seq2seq import Seq2Seq
+
+
+@register("defense", "scpd-file")
+class FileSCPD(FileRewriter):
+    """By paraphrases that were made elsewhere; arguments as for all file rewriters."""
+
+    name: ClassVar[str] = "scpd-file"
+
+
+@register("defense", "scpd-seq2seq")
+class Seq2SeqSCPD(Rewriter):
+    """By a paraphrase model, with beam search.
+
+    A text that comes back empty stays as it is. Past the model's limit of tokens a text is not read; `facts` says how
+    many texts of the last call lost words so.
+
+    Args:
+        model: folder or hub id of a sequence-to-sequence model.
+        prefix: put before every text, such as ``paraphrase: ``.
+        beams: width of the beam search; 1 is greedy.
+        max_new_tokens: tokens a paraphrase may have; None: twice those of the text and 16 more.
+        batch_size: texts a step.
+        allow_pickle: open pickled weights after a scan; pickles can run code when they are loaded.
+    """
+
+    name: ClassVar[str] = "scpd-seq2seq"
+    _cut: int | None = None
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        prefix: str = "",
+        beams: int = 4,
+        max_new_tokens: int | None = None,
+        batch_size: int = 32,
+        allow_pickle: bool = False,
+    ) -> None:
+        self.model = model
+        self.prefix = prefix
+        self.beams = beams
+        self.max_new_tokens = max_new_tokens
+        self.batch_size = batch_size
+        self.allow_pickle = allow_pickle
+
+    def facts(self) -> dict[str, Any]:
+        """Its arguments, the sha256 of the model, and how many texts of the last call were cut."""
+        found = {**arguments(self), "models": [self._engine.identity]}
+        return found if self._cut is None else {**found, "cut": self._cut}
+
+    def _rewrite(self, texts: list[str], *, progress: str | None) -> list[str]:
+        written = self._engine.generate(texts, progress=progress)
+        self._cut = sum(written.cut)
+        return where_blank_the_text(written.texts, texts)
+
+    @cached_property
+    def _engine(self) -> Seq2Seq:
+        return Seq2Seq(
+            self.model,
+            prefix=self.prefix,
+            beams=self.beams,
+            max_new_tokens=self.max_new_tokens,
+            batch_size=self.batch_size,
+            allow_pickle=self.allow_pickle,
+            offline="scpd-file, with paraphrases made elsewhere",
+        )
