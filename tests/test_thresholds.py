@@ -45,6 +45,13 @@ def test_fixed_gamma_must_be_a_probability_below_one(gamma):
         fixed_gamma(gamma)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, float("nan"), float("inf"), -float("inf")])
+def test_fixed_gamma_keeps_to_the_range_of_other_scores(gamma):
+    with pytest.raises(ConfigError, match="between -inf and 0"):
+        fixed_gamma(gamma, -float("inf"), 0.0)
+    assert fixed_gamma(-3.5, -float("inf"), 0.0).gamma == -3.5
+
+
 def test_fixed_gamma_keeps_the_number():
     assert fixed_gamma(0.7).gamma == 0.7
     assert fixed_gamma(0.7).rule == "fixed"

@@ -105,14 +105,23 @@ def is_flagged(scores: npt.ArrayLike, gamma: float | npt.ArrayLike) -> npt.NDArr
     return flagged
 
 
-def fixed_gamma(gamma: float) -> Threshold:
+def fixed_gamma(gamma: float, lowest: float = 0.0, highest: float = 1.0) -> Threshold:
     """A bar given by hand; the paper's is 0.7, for some models 0.75.
 
+    Args:
+        gamma: the bar.
+        lowest, highest: the range of the scores it is compared with; that of a softmax probability if not given.
+
     Raises:
-        ConfigError: gamma is not in [0, 1), the range of a softmax probability that can be exceeded.
+        ConfigError: gamma is not a finite number in [lowest, highest): at the highest score nothing exceeds it.
     """
-    if not 0 <= gamma < 1:
-        raise ConfigError(f"gamma is {gamma}; a fixed gamma must be at least 0 and below 1 (the paper's is 0.7)")
+    if not (math.isfinite(gamma) and lowest <= gamma < highest):
+        if (lowest, highest) == (0.0, 1.0):
+            raise ConfigError(f"gamma is {gamma}; a fixed gamma must be at least 0 and below 1 (the paper's is 0.7)")
+        raise ConfigError(
+            f"gamma is {gamma}; these scores lie between {lowest:g} and {highest:g}, and a fixed gamma must be a "
+            f"finite number of that range below {highest:g}"
+        )
     return Threshold(float(gamma), "fixed")
 
 

@@ -15,12 +15,14 @@ from poisonsieve.errors import CalibrationError, CheckpointError, ConfigError, D
 ODD_TEXTS = ["", "good", "   ", "💥", "a\x00b", "good film " * 400, "mn"]
 
 
-@pytest.fixture(scope="module", params=registry.names("defense"))
+def is_detector(name):
+    found = registry.get("defense", name)
+    return inspect.isclass(found) and issubclass(found, Detector)
+
+
+@pytest.fixture(scope="module", params=[name for name in registry.names("defense") if is_detector(name)])
 def kind(request):
-    found = registry.get("defense", request.param)
-    if not (inspect.isclass(found) and issubclass(found, Detector)):
-        pytest.skip("not a detector")
-    return found
+    return registry.get("defense", request.param)
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +78,19 @@ def test_odd_texts_get_a_score_or_a_reason(fitted, text):
     assert np.isfinite(scored.scores[1])
 
 
-def test_what_cannot_be_scored_is_poisoned(fitted, monkeypatch):
-    network = fitted.classifier
-    if network is None:
+def test_what_cannot_be_scored_is_poisoned(fitted):
+    if fitted.classifier is None:
         pytest.skip("no network to break")
-    monkeypatch.setattr(network, "_logits", lambda rows: np.full((len(rows), 2), np.nan))
-    assert fitted.predict(["a good film"]).tolist() == [1]
+    weights = fitted.classifier.base.get_input_embeddings().weight.data
+    kept = weights.clone()
+    try:
+        weights.fill_(float("nan"))
+        scored = fitted.score(["a good film"])
+        assert scored.errors[0]
+        assert np.isnan(scored.scores).all()
+        assert fitted.predict(["a good film"]).tolist() == [1]
+    finally:
+        weights.copy_(kept)
 
 
 def test_no_texts_no_scores(fitted):
@@ -124,12 +133,26 @@ def test_another_threshold_needs_no_training(fitted):
     try:
         guard.set_threshold(frr=0.2)
         assert guard.threshold_.gamma <= before.gamma
-        guard.set_threshold(gamma=0.7)
-        assert guard.threshold_.gamma == 0.7
+        middle = float(np.median(guard.calibration_scores_))
+        guard.set_threshold(gamma=middle)
+        assert guard.threshold_.gamma == middle
         with pytest.raises(ConfigError, match="exactly one"):
             guard.set_threshold()
     finally:
         guard.threshold_ = before
+
+
+def test_a_fixed_gamma_that_no_score_exceeds_is_refused(fitted):
+    for gamma in (fitted.score_range[1], float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="gamma is"):
+            fitted.set_threshold(gamma=gamma)
+
+
+def test_scores_keep_to_the_range_they_are_said_to_have(fitted, toy_test):
+    lowest, highest = fitted.score_range
+    scores = fitted.decision_function(toy_test["text"])
+    assert (scores >= lowest).all()
+    assert (scores <= highest).all()
 
 
 def test_calibrating_again_keeps_the_rule_in_force(fitted, toy_dev, toy_test):
@@ -137,8 +160,9 @@ def test_calibrating_again_keeps_the_rule_in_force(fitted, toy_dev, toy_test):
     try:
         fitted.set_threshold(frr=0.2)
         assert fitted.calibrate(toy_test).threshold_.frr == 0.2
-        fitted.set_threshold(gamma=0.6)
-        assert fitted.calibrate(list(toy_dev["text"])).threshold_.gamma == 0.6
+        middle = float(np.median(fitted.calibration_scores_))
+        fitted.set_threshold(gamma=middle)
+        assert fitted.calibrate(list(toy_dev["text"])).threshold_.gamma == middle
     finally:
         fitted.threshold_, fitted.calibration_scores_, fitted.calibration_unscored_ = before
 

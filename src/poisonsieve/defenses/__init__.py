@@ -2,14 +2,23 @@
 
 from poisonsieve.defenses.back_translation import ApertiumBackTranslation, BackTranslation, FileBackTranslation
 from poisonsieve.defenses.base import Detector
+from poisonsieve.defenses.dan import DAN
 from poisonsieve.defenses.fine_mixing import FineMixing
+from poisonsieve.defenses.msp import MSP
 from poisonsieve.defenses.psim import PSIM
+from poisonsieve.defenses.rap import RAP
 from poisonsieve.defenses.repair import WeightRepair
 from poisonsieve.defenses.rewriter import Rewriter
 from poisonsieve.defenses.scpd import FileSCPD, Seq2SeqSCPD
+from poisonsieve.defenses.scpd_rules import RuleSCPD
+from poisonsieve.defenses.strip import STRIP
 
 __all__ = [
+    "DAN",
+    "MSP",
     "PSIM",
+    "RAP",
+    "STRIP",
     "ApertiumBackTranslation",
     "BackTranslation",
     "Detector",
@@ -17,6 +26,7 @@ __all__ = [
     "FileSCPD",
     "FineMixing",
     "Rewriter",
+    "RuleSCPD",
     "Seq2SeqSCPD",
     "WeightRepair",
 ]

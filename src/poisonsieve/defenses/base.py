@@ -64,8 +64,10 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     """
 
     name: ClassVar[str]
-    #: The largest score there can be; a gamma at it would flag nothing.
-    highest_score: ClassVar[float] = np.inf
+    #: The lowest and the highest score there can be. A gamma at the highest would flag nothing.
+    score_range: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
+    #: What to do about a model on which clean texts score as high as texts can.
+    advice: ClassVar[str] = "clean texts score as high as texts can; distrust the model, and try another detector"
     frr: float
     gamma: float | None
     seed: int
@@ -119,15 +121,18 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         self.calibration_scores_ = np.sort(scored.scores[np.isfinite(scored.scores)])
         self.calibration_unscored_ = int(np.sum(~np.isfinite(scored.scores)))
         self.threshold_ = self._checked(
-            fixed_gamma(gamma) if gamma is not None else gamma_for_frr(self.calibration_scores_, frr)
+            self._fixed(gamma) if gamma is not None else gamma_for_frr(self.calibration_scores_, frr)
         )
+
+    def _fixed(self, gamma: float) -> Threshold:
+        return fixed_gamma(gamma, *self.score_range)
 
     def _checked(self, threshold: Threshold) -> Threshold:
         """Refuse a gamma that no score can exceed: such a guard passes everything."""
-        if not threshold.gamma < self.highest_score - _HEADROOM:
+        if not threshold.gamma < self.score_range[1] - _HEADROOM:
             raise CalibrationError(
-                f"gamma would be {threshold.gamma:.17g}, which no score can exceed, so nothing would ever be flagged: the "
-                "guard is as sure of clean text as it can be; train it longer or at a higher --lr, and distrust the model"
+                f"gamma would be {threshold.gamma:.17g}, which no score can exceed, so nothing would ever be flagged: "
+                f"{self.advice}"
             )
         return threshold
 
@@ -140,7 +145,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         """
         if (frr is None) == (gamma is None):
             raise ConfigError("give exactly one of frr and gamma")
-        found = fixed_gamma(gamma) if gamma is not None else gamma_for_frr(self._calibration(), frr or 0.0)
+        found = self._fixed(gamma) if gamma is not None else gamma_for_frr(self._calibration(), frr or 0.0)
         self.threshold_ = self._checked(found)
         return self
 

@@ -14,10 +14,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from poisonsieve.config import Method, Precision, TuneSpec, make_spec
-from poisonsieve.defenses.base import Detector, Scored
+from poisonsieve.defenses.base import Scored
 from poisonsieve.defenses.calibration import CleanRows
+from poisonsieve.defenses.model import NetworkDetector, confidence, reopening_options, require_classes, rule_of
 from poisonsieve.errors import CheckpointError, ConfigError
-from poisonsieve.models.classifier import Classifier, softmax
+from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.load import load_classifier, save_classifier
 from poisonsieve.registry import register
 from poisonsieve.tuning.methods import method_of
@@ -35,7 +36,7 @@ _LEARNING_RATES: dict[str, float] = {
 
 
 @register("defense", "psim")
-class PSIM(Detector):
+class PSIM(NetworkDetector):
     """The paper's guard.
 
     Args:
@@ -60,7 +61,10 @@ class PSIM(Detector):
     """
 
     name: ClassVar[str] = "psim"
-    highest_score: ClassVar[float] = 1.0
+    score_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    advice: ClassVar[str] = (
+        "the guard is as sure of clean text as it can be; train it longer or at a higher --lr, and distrust the model"
+    )
 
     def __init__(
         self,
@@ -125,8 +129,7 @@ class PSIM(Detector):
             seed=self.seed,
         )
         # `load_classifier` accepts only a trained head by default: a random head would know nothing of the trigger.
-        if len(classifier.label_names) < 2:
-            raise CheckpointError(f"{self.model} has one output; PSIM needs a head with two classes or more")
+        require_classes(classifier, self.name)
         self.spec_ = self.tune_spec(classifier)
         self.base_digest_ = classifier.base_digest
         labels = random_labels(len(texts), len(classifier.label_names), self.seed)
@@ -161,8 +164,7 @@ class PSIM(Detector):
         )
 
     def _score(self, texts: list[str], *, progress: str | None) -> Scored:
-        logits = self._fitted().score(texts, progress=progress)
-        return Scored(softmax(logits.values).max(axis=1, initial=-np.inf), logits.truncated, logits.errors)
+        return confidence(self._fitted().score(texts, progress=progress))
 
     def _save_state(self, folder: Path) -> dict[str, Any]:
         classifier = self._fitted()
@@ -176,14 +178,12 @@ class PSIM(Detector):
 
     @classmethod
     def _from_state(cls, folder: Path, state: dict[str, Any], **options: Any) -> Self:
-        base = options.pop("base", None)
-        allow_pickle = bool(options.pop("allow_pickle", False))
-        if options:
-            raise ConfigError(f"unknown option for a psim guard: {', '.join(options)}; known: base, allow_pickle")
+        base, allow_pickle = reopening_options(cls.name, options)
         try:
             spec = make_spec(TuneSpec, **state["tuning"])
             training = TuneResult(**state["training"])
             source = state["base"]["source"]
+            rule = rule_of(state)
         except (KeyError, TypeError, ConfigError) as error:
             raise CheckpointError(f"{folder} is damaged: {error}; fit the guard again") from None
         guard = cls(
@@ -196,8 +196,7 @@ class PSIM(Detector):
             encoder_hidden=spec.encoder_hidden,
             max_length=spec.max_length,
             precision=spec.precision,
-            frr=state["frr"] if state.get("frr") is not None else 0.01,
-            gamma=state["gamma"] if state.get("rule") == "fixed" else None,
+            **rule,
             seed=spec.seed,
         )
         guard.spec_, guard.training_ = spec, training
@@ -209,27 +208,6 @@ class PSIM(Detector):
                 f"{guard.base_digest_[:12]}); give the right one (--base)"
             )
         return guard
-
-    @property
-    def base_digest(self) -> str:
-        """sha256 of the weights the guard was fitted on; of the base's for an adapter."""
-        self._fitted()
-        return self.base_digest_
-
-    @property
-    def label_names(self) -> list[str]:
-        """Names of the classes the guarded model has."""
-        return self._fitted().label_names
-
-    @property
-    def classifier(self) -> Classifier:
-        """The trained guard network."""
-        return self._fitted()
-
-    def _fitted(self) -> Classifier:
-        if not hasattr(self, "classifier_"):
-            raise ConfigError("this psim guard is not fitted yet; call fit first")
-        return self.classifier_
 
 
 def random_labels(rows: int, classes: int, seed: int) -> np.ndarray:

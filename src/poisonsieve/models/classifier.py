@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from poisonsieve.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: Which of a text's own tokens stands for the text.
+Pooling = Literal["first", "mean", "last"]
 _CHARACTERS_PER_TOKEN = 64  # far more than the tokens of any real text hold
 _FALLBACK_LIMIT = 512  # for a tokenizer and a config that both state none
 
@@ -45,18 +47,23 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Logits:
-    """What a classifier said of n texts with K classes.
+class PerText:
+    """Numbers that were computed of n texts.
 
     Attributes:
-        values: float64, shape (n, K); a row of NaN where the text could not be scored.
-        truncated: bool, shape (n,).
-        errors: why a text could not be scored, or None; length n.
+        values: float, shape (n, ...); NaN throughout where a text could not be read.
+        truncated: bool, shape (n,): the text was longer than the limit and lost its end.
+        errors: why a text could not be read, or None; length n.
     """
 
     values: np.ndarray
     truncated: np.ndarray
     errors: list[str | None]
+
+
+@dataclass(frozen=True)
+class Logits(PerText):
+    """What a classifier said of n texts with K classes: `values` is float64 of shape (n, K)."""
 
     @property
     def predictions(self) -> np.ndarray:
@@ -142,8 +149,13 @@ class Classifier(nn.Module):
     @property
     def max_length(self) -> int:
         """Tokens a text may have, special tokens included, virtual tokens left room for."""
+        return min(self.wanted_max_length, self.positions)
+
+    @property
+    def positions(self) -> int:
+        """Tokens there are positions for, beside the virtual ones."""
         virtual = self.prompt_config.num_virtual_tokens if self.prompt_config is not None else 0
-        return min(self.wanted_max_length, position_limit(self.base.config, self.tokenizer) - virtual)
+        return position_limit(self.base.config, self.tokenizer) - virtual
 
     @property
     def device(self) -> torch.device:
@@ -168,23 +180,41 @@ class Classifier(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         """Logits of shape (batch, K), and the cross-entropy when labels of shape (batch,) are given."""
-        logits = (
-            self._decode(input_ids, attention_mask) if self.is_decoder else self._encode(input_ids, attention_mask)
-        )
+        logits = self.run(attention_mask, input_ids=input_ids).logits
         if labels is None:
             return {"logits": logits}
         return {"loss": nn.functional.cross_entropy(logits.float(), labels), "logits": logits}
 
-    def _encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        logits: Tensor = self.network(input_ids=input_ids, attention_mask=attention_mask).logits
-        return logits
+    def run(
+        self,
+        attention_mask: Tensor,
+        *,
+        input_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_hidden_states: bool = False,
+    ) -> Any:
+        """One forward pass over rows as `pad` lays them out; what transformers returns.
 
-    def _decode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        embeds = self.base.get_input_embeddings()(input_ids)
-        mask, extra = attention_mask, {}
+        Args:
+            attention_mask: (batch, width).
+            input_ids: (batch, width).
+            inputs_embeds: (batch, width, hidden), instead of `input_ids`: what the embedding layer gives for them.
+            output_hidden_states: return `hidden_states` too. Virtual tokens may stand before the text in them; the
+                last `width` positions are the row as it was given.
+        """
+        extra = {"output_hidden_states": True} if output_hidden_states else {}
+        if not self.is_decoder:
+            given = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
+            return self.network(attention_mask=attention_mask, **given, **extra)
+        if inputs_embeds is None:
+            inputs_embeds = self.base.get_input_embeddings()(input_ids)
+        return self._decode(inputs_embeds, attention_mask, extra)
+
+    def _decode(self, embeds: Tensor, attention_mask: Tensor, extra: dict[str, Any]) -> Any:
+        mask = attention_mask
         if self.prompt_config is not None:
             mask = torch.cat([mask.new_ones(len(mask), self.prompt_config.num_virtual_tokens), mask], dim=1)
-            prompt = self.network.get_prompt(batch_size=len(input_ids))
+            prompt = self.network.get_prompt(batch_size=len(embeds))
             if str(self.prompt_config.peft_type.value) == "PREFIX_TUNING":
                 extra["past_key_values"] = prompt
             else:
@@ -196,8 +226,7 @@ class Classifier(nn.Module):
             positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
             extra["position_ids"] = positions[:, -embeds.shape[1] :]
         caller = self.network if self.is_peft and self.prompt_config is None else self.base
-        logits: Tensor = caller(inputs_embeds=embeds, attention_mask=mask, **extra).logits
-        return logits
+        return caller(inputs_embeds=embeds, attention_mask=mask, **extra)
 
     def encode(self, texts: Sequence[str], max_length: int | None = None) -> Encoded:
         """Tokenize, cutting each text to `max_length` tokens; never to more than the classifier's own limit.
@@ -252,8 +281,77 @@ class Classifier(nn.Module):
         Raises:
             DataError: something that is not a string is among the texts.
         """
+        shape = (len(self.label_names),)
+        found = self.each(texts, self._logits, shape, batch_size=batch_size, max_length=max_length, progress=progress)
+        return Logits(found.values, found.truncated, found.errors)
+
+    def features(
+        self,
+        texts: Sequence[str],
+        *,
+        pooling: Pooling | None = None,
+        batch_size: int = 32,
+        progress: str | None = None,
+    ) -> PerText:
+        """One vector a text and layer: `values` has shape (n, layers, hidden), and the precision of the network.
+
+        The embedding layer's output is not among the layers. The last layer's is what the head reads, after the
+        final norm where there is one. Virtual tokens are never pooled. Texts that cannot be read: as in `score`.
+
+        Args:
+            texts: n strings.
+            pooling: the ``first`` of the text's tokens, the ``last``, or the ``mean`` over all. None: `pooling`.
+            batch_size: texts a forward pass.
+            progress: a label for a progress bar on stderr; no bar without one.
+
+        Raises:
+            DataError: something that is not a string is among the texts.
+        """
+        chosen = pooling or self.pooling
+        config = self.base.config
+        return self.each(
+            texts,
+            lambda rows: self._features(rows, chosen),
+            (config.num_hidden_layers, config.hidden_size),
+            batch_size=batch_size,
+            dtype=np.float64 if self.base.dtype == torch.float64 else np.float32,
+            progress=progress,
+        )
+
+    @property
+    def pooling(self) -> Pooling:
+        """Where the head reads the class: a decoder's last token, an encoder's first, unless its config says mean."""
+        if self.is_decoder:
+            return "last"
+        return "mean" if getattr(self.base.config, "classifier_pooling", None) == "mean" else "first"
+
+    def each(
+        self,
+        texts: Sequence[str],
+        compute: Callable[[list[list[int]]], np.ndarray],
+        shape: tuple[int, ...],
+        *,
+        batch_size: int = 32,
+        max_length: int | None = None,
+        dtype: type[np.floating[Any]] = np.float64,
+        progress: str | None = None,
+    ) -> PerText:
+        """`compute` over all texts, batched by length, with `score`'s treatment of texts that cannot be read.
+
+        Args:
+            texts: n strings.
+            compute: token ids of some texts -> array of shape (number of those texts, *shape).
+            shape: of what is computed of one text.
+            batch_size: texts a forward pass.
+            max_length: see `score`.
+            dtype: of the values.
+            progress: a label for a progress bar on stderr; no bar without one.
+
+        Raises:
+            DataError: something that is not a string is among the texts.
+        """
         check_texts(texts)
-        values = np.full((len(texts), len(self.label_names)), np.nan)
+        values = np.full((len(texts), *shape), np.nan, dtype=dtype)
         errors: list[str | None] = [None] * len(texts)
         encoded = self._encode_each(texts, errors, max_length)
         order = [index for index in range(len(texts)) if encoded.ids[index]]
@@ -261,8 +359,8 @@ class Classifier(nn.Module):
         if self.training:  # not back afterwards: another thread may be scoring
             self.eval()
         for batch in _progress(_chunks(order, batch_size), progress, len(order), batch_size):
-            self._score_batch(batch, encoded, values, errors)
-        return Logits(values, np.array(encoded.truncated, dtype=bool), errors)
+            _compute_batch(batch, encoded, compute, values, errors)
+        return PerText(values, np.array(encoded.truncated, dtype=bool), errors)
 
     def _encode_each(self, texts: Sequence[str], errors: list[str | None], max_length: int | None) -> Encoded:
         """Encode all texts; one that cannot be has no ids and a reason in `errors`."""
@@ -283,27 +381,61 @@ class Classifier(nn.Module):
             errors[index] = f"tokenizer failed: {type(error).__name__}"
             return Encoded([[]], [False])
 
-    def _score_batch(self, batch: list[int], encoded: Encoded, values: np.ndarray, errors: list[str | None]) -> None:
-        try:
-            values[batch] = self._logits([encoded.ids[index] for index in batch])
-        except Exception as error:
-            if len(batch) > 1:
-                for index in batch:
-                    self._score_batch([index], encoded, values, errors)
-                return
-            # The reason names the error's type alone: its message could quote the text, and reasons are logged.
-            errors[batch[0]] = f"model failed: {type(error).__name__}"
-            return
-        for index in batch:
-            if not np.isfinite(values[index]).all():
-                values[index] = np.nan
-                errors[index] = "model gave a result that is not a finite number"
-
     @torch.inference_mode()
     def _logits(self, rows: list[list[int]]) -> np.ndarray:
         inputs = self.inputs(rows)
         logits: np.ndarray = self(**inputs)["logits"].double().cpu().numpy()
         return logits
+
+    @torch.inference_mode()
+    def _features(self, rows: list[list[int]], pooling: Pooling) -> np.ndarray:
+        inputs = self.inputs(rows)
+        mask = inputs["attention_mask"]
+        layers = self.run(**inputs, output_hidden_states=True).hidden_states[1:]
+        pooled = [pool(layer[:, -mask.shape[1] :], mask, pooling) for layer in layers]
+        together = torch.stack(pooled, dim=1)
+        together = together if together.dtype == torch.float64 else together.float()  # numpy has no bf16
+        features: np.ndarray = together.cpu().numpy()
+        return features
+
+
+def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
+    """One vector a row, of shape (batch, hidden), from those positions alone where `mask` is 1.
+
+    Args:
+        states: (batch, width, hidden).
+        mask: (batch, width), 1 where there is text, on either side of the padding.
+        pooling: see `Classifier.features`.
+    """
+    if pooling == "mean":
+        weights = mask.unsqueeze(-1).to(states.dtype)
+        return (states * weights).sum(dim=1) / weights.sum(dim=1)
+    place = mask.argmax(dim=1) if pooling == "first" else mask.shape[1] - 1 - mask.flip(1).argmax(dim=1)
+    return states[torch.arange(len(states), device=states.device), place]
+
+
+def _compute_batch(
+    batch: list[int],
+    encoded: Encoded,
+    compute: Callable[[list[list[int]]], np.ndarray],
+    values: np.ndarray,
+    errors: list[str | None],
+) -> None:
+    """Fill in the values of one batch; when it fails, text by text, so that only the one at fault has none."""
+    try:
+        values[batch] = compute([encoded.ids[index] for index in batch])
+    except Exception as error:
+        if len(batch) > 1:
+            for index in batch:
+                _compute_batch([index], encoded, compute, values, errors)
+            return
+        # The reason names the error's type alone: its message could quote the text, and reasons are logged.
+        errors[batch[0]] = f"model failed: {type(error).__name__}"
+        return
+    for index in batch:
+        if not np.isfinite(values[index]).all():
+            values[index] = np.nan
+            errors[index] = "model gave a result that is not a finite number"
 
 
 def check_texts(texts: Sequence[str]) -> None:

@@ -1,0 +1,176 @@
+"""DAN, the distance-based anomaly score (Chen et al. 2022, "Expose Backdoors on the Way").
+
+Triggered text lies away from all classes of clean text in the hidden layers, whatever the output says of it. The score
+is its distance from the nearest class in each layer, put on one scale and averaged over the layers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from poisonsieve.defenses.base import Scored
+from poisonsieve.defenses.calibration import CleanRows, hold_out
+from poisonsieve.defenses.model import ModelDetector, read_tensors, write_tensors
+from poisonsieve.errors import CheckpointError, ConfigError, DataError
+from poisonsieve.models.classifier import Classifier, Pooling
+from poisonsieve.registry import register
+
+TENSORS_FILE = "distances.safetensors"
+#: Rows to put the layers on one scale by. A mean and a deviation of fewer are noise.
+_FEWEST_ROWS = 10
+
+
+@register("defense", "dan")
+class DAN(ModelDetector):
+    """Mahalanobis distance to the nearest class, z-normalised per layer and averaged over the layers.
+
+    Each layer has the mean of each class and one covariance that all classes share, shrunk by Ledoit and Wolf's rule:
+    there may be fewer rows than dimensions. Distances are squared. Their mean and deviation come from a seeded fifth of
+    the clean rows, on which neither means nor covariance were estimated: distances of the rows they were estimated on
+    are too small. Classes are the true labels where there are any, else the model's own predictions.
+
+    The network runs in float64, which cost a quarter of the speed of a MiniLM on one core. In float32 the company of a text
+    in its batch would move its score by 1e-5.
+
+    The guard folder grows with layers x hidden size squared x 8 bytes: 7 MB for a MiniLM, 57 MB for a base model.
+
+    Args:
+        pooling: which of a text's tokens stands for it in each layer. The paper takes [CLS], the ``first``. That is the
+            default of an encoder, because its head reads the class there; of one whose config has the head read the
+            ``mean``, that is; and of a decoder the ``last`` token, the only one that has seen the whole text. Virtual
+            tokens of a prompt are left out.
+        model, max_length, frr, gamma, base, allow_pickle, seed: see `ModelDetector`.
+
+    Attributes:
+        means_: float64, shape (layers, classes seen, hidden).
+        precisions_: inverse of the shared covariance, float64, shape (layers, hidden, hidden).
+        center_, scale_: mean and standard deviation of clean distances, float64, shape (layers,).
+    """
+
+    name: ClassVar[str] = "dan"
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        pooling: Pooling | None = None,
+        max_length: int | None = None,
+        frr: float = 0.01,
+        gamma: float | None = None,
+        base: str | Path | None = None,
+        allow_pickle: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            model, max_length=max_length, frr=frr, gamma=gamma, base=base, allow_pickle=allow_pickle, seed=seed
+        )
+        self.pooling = pooling
+
+    def _check_settings(self) -> None:
+        if self.pooling not in (None, "first", "mean", "last"):
+            raise ConfigError(f"unknown pooling {self.pooling!r}; known: first, mean, last")
+
+    def _prepare(self, classifier: Classifier) -> None:
+        """Compute in float64: the inverse covariance enlarges what padding changes in the last digits of float32."""
+        self.pooling_ = self.pooling or classifier.pooling
+        if classifier.is_decoder and self.pooling_ == "first":
+            raise ConfigError("a decoder's first token has seen no other; take pooling last or mean")
+        classifier.double()
+
+    def _learn(self, rows: CleanRows, progress: bool) -> None:
+        fitted, held_out = hold_out(self._classed(rows, progress), None, self.seed)
+        features, classes = self._features_of_rows(fitted, "reading clean rows" if progress else None)
+        known = sorted(set(classes.tolist()))
+        layers = [features[:, layer] for layer in range(features.shape[1])]
+        means = [np.stack([layer[classes == label].mean(axis=0) for label in known]) for layer in layers]
+        own = np.searchsorted(known, classes)
+        self.means_ = np.stack(means)
+        self.precisions_ = np.stack([precision(x - mean[own]) for x, mean in zip(layers, means, strict=True)])
+        self._normalise(held_out, progress)
+
+    def _classed(self, rows: CleanRows, progress: bool) -> CleanRows:
+        """The rows with a class each. A data set without labels may carry -1 for all."""
+        if rows.labels is not None and min(rows.labels) >= 0:
+            return rows
+        logits = self._fitted().score(rows.texts, progress="predicting" if progress else None)
+        return CleanRows(rows.texts, logits.predictions.tolist())
+
+    def _features_of_rows(self, rows: CleanRows, progress: str | None) -> tuple[np.ndarray, np.ndarray]:
+        """Features and classes of those rows that can be read."""
+        found = self._fitted().features(rows.texts, pooling=self.pooling_, progress=progress)
+        read = np.array([error is None for error in found.errors], dtype=bool)
+        if not read.any():
+            raise DataError(f"the model can read none of the {len(rows)} clean rows")
+        return found.values[read], np.array(rows.labels)[read]
+
+    def _normalise(self, held_out: list[str], progress: bool) -> None:
+        distances, _, _ = self._distances(held_out, "reading held-out rows" if progress else None)
+        distances = distances[np.isfinite(distances).all(axis=1)]
+        if len(distances) < _FEWEST_ROWS:
+            raise DataError(
+                f"a fifth of the clean rows, without repeats and unreadable ones, is {len(distances)}, and dan needs "
+                f"{_FEWEST_ROWS} to put the layers on one scale; give more rows"
+            )
+        self.center_, self.scale_ = distances.mean(axis=0), distances.std(axis=0, ddof=1)
+        if not (self.scale_ > 0).all():
+            raise CheckpointError(
+                f"layer {1 + int(np.argmin(self.scale_))} of {self.model} gives every text the same features; try "
+                "another pooling, or another model"
+            )
+
+    def _distances(self, texts: list[str], progress: str | None) -> tuple[np.ndarray, np.ndarray, list[str | None]]:
+        """Squared distance to the nearest class in each layer, float64 (n, layers); truncated; errors."""
+        found = self._fitted().features(texts, pooling=self.pooling_, progress=progress)
+        layers = [
+            nearest(found.values[:, layer], self.means_[layer], self.precisions_[layer])
+            for layer in range(len(self.means_))
+        ]
+        return np.stack(layers, axis=1), found.truncated, found.errors
+
+    def layer_scores(self, texts: list[str]) -> np.ndarray:
+        """The z-normalised distance in each layer, float64, (n, layers): the score is their mean. NaN: not readable."""
+        distances, _, _ = self._distances(list(texts), None)
+        result: np.ndarray = (distances - self.center_) / self.scale_
+        return result
+
+    def _score(self, texts: list[str], *, progress: str | None) -> Scored:
+        distances, truncated, errors = self._distances(texts, progress)
+        return Scored(((distances - self.center_) / self.scale_).mean(axis=1), truncated, errors)
+
+    def _save_own(self, folder: Path) -> dict[str, Any]:
+        write_tensors(
+            folder / TENSORS_FILE,
+            {"means": self.means_, "precisions": self.precisions_, "center": self.center_, "scale": self.scale_},
+        )
+        return {"pooling": self.pooling_}
+
+    def _restore(self, folder: Path, state: dict[str, Any]) -> None:
+        config = self._fitted().base.config
+        layers, hidden = config.num_hidden_layers, config.hidden_size
+        shapes = {
+            "means": (layers, None, hidden),
+            "precisions": (layers, hidden, hidden),
+            "center": (layers,),
+            "scale": (layers,),
+        }
+        tensors = read_tensors(folder / TENSORS_FILE, shapes)
+        self.means_, self.precisions_ = tensors["means"], tensors["precisions"]
+        self.center_, self.scale_ = tensors["center"], tensors["scale"]
+
+
+def precision(centered: np.ndarray) -> np.ndarray:
+    """Inverse of the shrunk covariance of rows whose class mean is already taken off: (n, d) -> (d, d), float64."""
+    from sklearn.covariance import LedoitWolf
+
+    inverse: np.ndarray = LedoitWolf(assume_centered=True).fit(centered).precision_
+    return inverse
+
+
+def nearest(features: np.ndarray, means: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    """Squared Mahalanobis distance to the nearest of the means: (n, d), (classes, d), (d, d) -> (n,)."""
+    distances = [np.einsum("nd,nd->n", (features - mean) @ inverse, features - mean) for mean in means]
+    result: np.ndarray = np.min(distances, axis=0)
+    return result

@@ -1,0 +1,143 @@
+"""STRIP for text (Gao et al. 2019 for images; 2021, Section 4, for text).
+
+Part of a text's words are replaced by words of clean texts, many times over. What the model says of clean text then
+changes from copy to copy; a trigger that is still there forces the same class on every copy. So poisoned text shows as
+low entropy of the predictions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from poisonsieve.defenses.base import Scored
+from poisonsieve.defenses.calibration import CleanRows
+from poisonsieve.defenses.model import ModelDetector
+from poisonsieve.errors import CheckpointError, ConfigError, DataError
+from poisonsieve.models.classifier import softmax
+from poisonsieve.registry import register
+from poisonsieve.storage import write_json
+
+POOL_FILE = "pool.json"
+
+
+@register("defense", "strip")
+class STRIP(ModelDetector):
+    """Minus the mean entropy, in nats, of the predictions on copies of a text with some of its words replaced.
+
+    Each copy takes its new words from one clean text, drawn for that copy; which words go, and what comes in their
+    place, is drawn uniformly. The copies of a text depend on the seed and that text alone. The lowest score of K classes
+    is -log(K), the highest 0. Scoring a text costs `copies` forward passes.
+
+    The guard folder holds the clean texts that the words are drawn from: share it as you would share them.
+
+    Args:
+        copies: copies of each text.
+        share: of a text's words that are replaced, above 0 and below 1. Where that is no whole number of words, it is
+            rounded up or down by chance, so that it holds on average: of a one-word text, that share of the copies.
+        pool_size: clean texts to keep for their words; drawn by `seed` from the rows it is fitted on.
+        model, max_length, frr, gamma, base, allow_pickle, seed: see `ModelDetector`.
+
+    Attributes:
+        pool_: the words of each clean text that is kept.
+    """
+
+    name: ClassVar[str] = "strip"
+    score_range: ClassVar[tuple[float, float]] = (-np.inf, 0.0)
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        copies: int = 10,
+        share: float = 0.5,
+        pool_size: int = 1000,
+        max_length: int | None = None,
+        frr: float = 0.01,
+        gamma: float | None = None,
+        base: str | Path | None = None,
+        allow_pickle: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            model, max_length=max_length, frr=frr, gamma=gamma, base=base, allow_pickle=allow_pickle, seed=seed
+        )
+        self.copies = copies
+        self.share = share
+        self.pool_size = pool_size
+
+    def _check_settings(self) -> None:
+        if self.copies < 1:
+            raise ConfigError(f"copies is {self.copies}; give at least 1")
+        if not 0 < self.share < 1:
+            raise ConfigError(f"share is {self.share}; it must be above 0 and below 1, some words of a text stay")
+        if self.pool_size < 1:
+            raise ConfigError(f"pool_size is {self.pool_size}; give at least 1")
+
+    def _learn(self, rows: CleanRows, progress: bool) -> None:
+        del progress
+        texts = [words for text in rows.texts if (words := text.split())]
+        if not texts:
+            raise DataError("the clean rows hold no words to replace others by")
+        order = np.random.default_rng(self.seed).permutation(len(texts))[: self.pool_size]
+        self.pool_ = [texts[index] for index in sorted(order)]
+
+    def _score(self, texts: list[str], *, progress: str | None) -> Scored:
+        logits = self._fitted().score([copy for text in texts for copy in self.perturb(text)], progress=progress)
+        # Copies lie side by side, so each row here is one text: never a mean across texts.
+        entropies = entropy(softmax(logits.values)).reshape(len(texts), self.copies)
+        return Scored(
+            -entropies.mean(axis=1),
+            np.any(logits.truncated.reshape(len(texts), self.copies), axis=1),
+            [_first_error(logits.errors[start : start + self.copies]) for start in self._starts(texts)],
+        )
+
+    def _starts(self, texts: list[str]) -> range:
+        return range(0, len(texts) * self.copies, self.copies)
+
+    def perturb(self, text: str) -> list[str]:
+        """`copies` copies of a text, each with about `share` of its words replaced; the same ones at every call."""
+        rng = np.random.default_rng(_seed(self.seed, text))
+        return [self._copy(text.split(), rng) for _ in range(self.copies)]
+
+    def _copy(self, words: list[str], rng: np.random.Generator) -> str:
+        replaced = int(self.share * len(words) + rng.random())
+        source = self.pool_[rng.integers(len(self.pool_))]
+        for place in rng.choice(len(words), replaced, replace=False) if words else ():
+            words[place] = source[rng.integers(len(source))]
+        return " ".join(words)
+
+    def _save_own(self, folder: Path) -> dict[str, Any]:
+        write_json(folder / POOL_FILE, [" ".join(words) for words in self.pool_])
+        return {}
+
+    def _restore(self, folder: Path, state: dict[str, Any]) -> None:
+        try:
+            pool = json.loads((folder / POOL_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{folder / POOL_FILE} cannot be read: {error}; fit the guard again") from None
+        texts = pool if isinstance(pool, list) else []
+        self.pool_ = [text.split() for text in texts if isinstance(text, str)]
+        if not self.pool_ or len(self.pool_) < len(texts) or not all(self.pool_):
+            raise CheckpointError(f"{folder / POOL_FILE} is damaged: not a list of texts; fit the guard again")
+
+
+def entropy(probabilities: np.ndarray) -> np.ndarray:
+    """Shannon entropy of each row, in nats: (n, K) -> (n,). A probability of 0 adds nothing; NaN stays NaN."""
+    with np.errstate(divide="ignore"):
+        logs = np.where(probabilities > 0, np.log(probabilities), np.where(np.isnan(probabilities), np.nan, 0.0))
+    result: np.ndarray = -(probabilities * logs).sum(axis=1)
+    return result
+
+
+def _seed(seed: int, text: str) -> int:
+    # Surrogates cannot be encoded, and are the tokenizer's to complain of.
+    return int.from_bytes(hashlib.sha256(f"{seed}:{text}".encode("utf-8", "surrogatepass")).digest()[:16])
+
+
+def _first_error(errors: list[str | None]) -> str | None:
+    return next((error for error in errors if error is not None), None)
