@@ -10,7 +10,7 @@ import pytest
 
 pytest_plugins = ["commands"]
 
-COMMANDS = ["poison", "tune", "fit", "screen", "evaluate", "list", "demo"]
+COMMANDS = ["poison", "tune", "fit", "screen", "rewrite", "repair", "evaluate", "list", "demo"]
 
 
 @pytest.fixture
@@ -23,6 +23,11 @@ def start(tiny, guard_folder, train_file, test_file, tmp_path):
         "fit": ["fit", "--model", model, "--data", train_file, "--out", out, "--frr", "0.1", "--quiet"],
         "screen": ["screen", guard_folder, test_file, "--quiet"],
         "evaluate": ["evaluate", guard_folder, "--victim", model, "--clean", test_file, "--quiet"],
+        "rewrite": ["rewrite", "--defense", "scpd-rules", "--input", test_file, "--out", out, "--quiet"],
+        "repair": [
+            *("repair", "--defense", f"fine-mixing:pretrained={model}", "--model", model, "--data", train_file),
+            *("--out", out, "--quiet"),
+        ],
         "list": ["list"],
         "demo": ["demo"],
     }
@@ -46,7 +51,7 @@ def start(tiny, guard_folder, train_file, test_file, tmp_path):
         ("poison --count 3 --target -1", "--target -1"),
         ("poison --count 3 --target ²", "--target ²"),
         ("poison --count 3 --target good", "--target good"),
-        ("poison --count 3 --trigger none", "unknown attack 'none'; known: badnet, insent, multi"),
+        ("poison --count 3 --trigger none", "unknown attack 'none'; known: badnet"),
         ("poison --count 3 --trigger badnet:wrod=cf", "'wrod'; known: word"),
         ("poison --count 3 --trigger badnet:word", "badnet:word=cf"),
         ("poison --count 3 --trigger badnet:word=", "word is empty"),
@@ -140,7 +145,8 @@ def test_list_as_json(cli):
     code, out, err = cli("list", "--json")
     assert (code, err) == (0, "")
     said = json.loads(out)
-    assert set(said) == {"attacks", "defenses", "tunings", "datasets", "models"}
+    kinds = {"attacks", "poisonings", "defenses", "detectors", "rewriters", "repairs", "tunings"}
+    assert set(said) == {*kinds, "datasets", "models", "descriptions"}
     assert {"badnet", "insent", "multi"} <= set(said["attacks"])
     assert {"full", "lora", "prompt_tuning", "p_tuning_v1", "p_tuning_v2"} <= set(said["tunings"])
     assert "psim" in said["defenses"]

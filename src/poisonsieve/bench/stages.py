@@ -22,6 +22,8 @@ from poisonsieve.config import AttackSpec, TuneSpec
 from poisonsieve.data import labels_of
 from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.models.load import load_classifier, save_classifier
+from poisonsieve.models.safety import identity_digest
+from poisonsieve.models.sources import resolve
 from poisonsieve.storage import (
     beside,
     canonical_hash,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     import datasets
 
     from poisonsieve.defenses.base import Detector
+    from poisonsieve.defenses.repair import WeightRepair
     from poisonsieve.models.classifier import Classifier
 
 RUN_FILE = "run.json"
@@ -180,6 +183,28 @@ def fit_stage(
     return run_stage(out, spec, work, force=force)
 
 
+def repair_stage(
+    repair: WeightRepair,
+    model: str,
+    data: datasets.Dataset,
+    dev: datasets.Dataset,
+    out: Path,
+    *,
+    allow_pickle: bool = False,
+    force: bool = False,
+    progress: bool = False,
+) -> StageResult:
+    """A repaired model: `model` as `repair` makes it with clean `data`, every choice made on clean `dev`."""
+    start = identity_digest([resolve(model, allow_pickle=allow_pickle)])
+    spec = _spec("repair", start, {"data": data, "dev": dev}, repair=repair.plan())
+
+    def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
+        repaired, facts = repair.repair(model, data, dev, workdir=partial, progress=progress)
+        return lambda target: save_classifier(repaired, target), facts
+
+    return run_stage(out, spec, work, force=force)
+
+
 def run_stage(out: Path, spec: dict[str, Any], work: Work, *, force: bool = False) -> StageResult:
     """Run `work` unless `out` already holds its result.
 
@@ -212,7 +237,7 @@ def _run(out: Path, spec: dict[str, Any], digest: str, work: Work, force: bool) 
     try:
         write, result = work(partial)
     except PoisonsieveError:
-        if not any(partial.glob("checkpoint-*")):  # nothing to go on from
+        if not any(partial.rglob("checkpoint-*")):  # nothing to go on from
             shutil.rmtree(partial, ignore_errors=True)
         raise
     seconds = time.perf_counter() - started

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import TYPE_CHECKING
+
 from poisonsieve.cli import common
+
+if TYPE_CHECKING:
+    from poisonsieve.registry import Kind
 
 
 def list_(seed: common.Seed = 0, json: common.Json = False) -> None:
@@ -14,16 +20,27 @@ def list_(seed: common.Seed = 0, json: common.Json = False) -> None:
     with common.running():
         from poisonsieve import registry
         from poisonsieve.data import dataset_names
+        from poisonsieve.defenses.specs import DEFENSE_KINDS, names_of
         from poisonsieve.models.packaged import packaged_names
 
-        found = {
-            "attacks": registry.names("attack"),
-            "defenses": registry.names("defense"),
-            "tunings": registry.names("tuning"),
-            "datasets": dataset_names(),
-            "models": packaged_names(),
-        }
+        plugins = {f"{kind}s": _described(kind, registry.names(kind)) for kind in ("attack", "poisoning")}
+        plugins |= {f"{kind}s": _described("defense", names_of(kind)) for kind in DEFENSE_KINDS}
+        plugins |= {"tunings": _described("tuning", registry.names("tuning"))}
+        packaged = {"datasets": dataset_names(), "models": packaged_names()}
         if json:
-            common.print_result(found)
+            names = {heading: list(entries) for heading, entries in plugins.items()}
+            every = {"defenses": registry.names("defense")}
+            common.print_result({**names, **every, **packaged, "descriptions": plugins})
             return
-        common.print_facts("poisonsieve knows", {kind: ", ".join(names) for kind, names in found.items()})
+        for heading, entries in plugins.items():
+            if entries:
+                common.print_facts(heading, entries)
+        common.print_facts("packaged", {heading: ", ".join(entries) for heading, entries in packaged.items()})
+
+
+def _described(kind: Kind, names: list[str]) -> dict[str, str]:
+    """What each says of itself in the first line of its docstring; nothing without one."""
+    from poisonsieve import registry
+
+    texts = {name: inspect.getdoc(registry.get(kind, name)) or "" for name in names}
+    return {name: text.partition("\n")[0] for name, text in texts.items()}

@@ -15,6 +15,8 @@ from poisonsieve.cli.evaluate import evaluate
 from poisonsieve.cli.fit import fit
 from poisonsieve.cli.listing import list_
 from poisonsieve.cli.poison import poison
+from poisonsieve.cli.repair import repair
+from poisonsieve.cli.rewrite import rewrite
 from poisonsieve.cli.screen import screen
 from poisonsieve.cli.tune import tune
 
@@ -50,7 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (fit, screen, evaluate, poison, tune, demo):
+for command in (fit, screen, rewrite, repair, evaluate, poison, tune, demo):
     app.command()(command)
 app.command("list")(list_)
 

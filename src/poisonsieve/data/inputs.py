@@ -29,12 +29,14 @@ class InputRow:
         line: line in the source the row starts on, from 1; in Parquet the row.
         text: None exactly when `error` is set.
         error: what is wrong, with source and line, such as ``input.jsonl:7: not JSON (...)``.
+        label: as it stands in the source; None if there is none.
     """
 
     index: int
     line: int
     text: str | None
     error: str | None = None
+    label: object = None
 
 
 def read_inputs(source: str) -> Iterator[InputRow]:
@@ -60,7 +62,7 @@ def read_inputs(source: str) -> Iterator[InputRow]:
 def _numbered(records: Iterable[Record], source: str) -> Iterator[InputRow]:
     for index, record in enumerate(records):
         error = None if record.error is None else f"{source}:{record.line}: {record.error}"
-        yield InputRow(index, record.line, record.text, error)
+        yield InputRow(index, record.line, record.text, error, record.label)
 
 
 def _plain_file(path: Path) -> Iterator[Record]:

@@ -1,0 +1,68 @@
+"""`poisonsieve repair`: take a backdoor out of a model's weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from poisonsieve.cli import common
+
+
+def repair(
+    model: Annotated[str, typer.Option(help="The whole checkpoint with its head that may be poisoned: theta_p.")],
+    data: Annotated[str, typer.Option(help=f"Clean rows to tune on. {common.DATA_HELP}")],
+    out: Annotated[Path, typer.Option(help="Folder for the repaired model.")],
+    defense: Annotated[
+        str, typer.Option(help="name:key=value,... of a repair, such as fine-mixing:pretrained=minilm.")
+    ],
+    dev: Annotated[
+        str | None, typer.Option(help="Clean dev rows, for every choice. Default: a tenth of --data.")
+    ] = None,
+    seed: common.Seed = 0,
+    allow_pickle: common.AllowPickle = False,
+    force: common.Force = False,
+    json: common.Json = False,
+    quiet: common.Quiet = False,
+) -> None:
+    """Repair a model's weights with clean data. Nothing is rejected: the repaired model answers every text.
+
+    Interrupted runs go on. `poisonsieve list` names the repairs.
+
+    Example: poisonsieve repair --model theta_p/ --data packaged:product-reviews --defense fine-mixing:pretrained=minilm
+    --out repaired/
+    """
+    with common.running(resumable=True):
+        from poisonsieve.bench.stages import repair_stage
+        from poisonsieve.defenses.repair import WeightRepair
+        from poisonsieve.defenses.specs import arguments_of, make_defense, parse_defense, require_kind
+
+        spec = parse_defense(defense)
+        require_kind(spec, "repair")
+        made = make_defense(spec, seed=seed, allow_pickle=allow_pickle)
+        assert isinstance(made, WeightRepair)  # noqa: S101 - what require_kind has seen to
+        read = [str(value) for value in arguments_of(spec).values() if isinstance(value, str | Path)]
+        common.check_outputs(out, force, [model, data, dev, *read])
+        rows = common.load_for_model(data, "train", model, allow_pickle=allow_pickle, keep_head=True)
+        train, held_out = common.with_dev(rows, dev, seed)
+        stage = repair_stage(
+            made, model, train, held_out, out, allow_pickle=allow_pickle, force=force, progress=not quiet
+        )
+        found = stage.result
+        if found.get("held") is False:
+            common.note(
+                f"warning: no setting kept the clean dev accuracy; the best has {common.percent(found['dev_ca'])} where "
+                f"the model had {common.percent(found['reference_dev_ca'])}: give more clean rows, or allow a larger drop"
+            )
+        if json:
+            common.print_result(stage.to_dict())
+            return
+        facts = {
+            "defence": spec.name,
+            **({"share of the weights that was kept": f"{found['share']:g}"} if "share" in found else {}),
+            "clean accuracy on dev (CA)": common.percent(found["dev_ca"]),
+            "seconds": f"{stage.seconds:.0f}",
+            "written to": f"{out}{' (was already there)' if stage.reused else ''}",
+        }
+        common.print_facts("repaired model", facts)

@@ -1,0 +1,106 @@
+"""`poisonsieve rewrite`: the texts of a file as a rewriting defence would have a victim read them."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from poisonsieve.cli import common
+
+if TYPE_CHECKING:
+    from poisonsieve.data.inputs import InputRow
+    from poisonsieve.defenses.rewriter import Rewriter
+
+
+def rewrite(
+    defense: Annotated[str, typer.Option(help="name or name:key=value,... of a rewriter, such as onion.")],
+    source: Annotated[
+        str, typer.Option("--input", help="JSONL, CSV, TSV, Parquet, a file of plain lines, or - for stdin.")
+    ],
+    out: Annotated[Path, typer.Option(help="JSONL file for the rewritten texts.")],
+    fit: Annotated[
+        str | None,
+        typer.Option("--fit", help=f"Clean dev rows to choose on what there is to choose. {common.DATA_HELP}"),
+    ] = None,
+    victim: Annotated[str | None, typer.Option(help="The model that will read the texts; --fit asks it.")] = None,
+    base: common.Base = None,
+    seed: common.Seed = 0,
+    allow_pickle: common.AllowPickle = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file --out.")] = False,
+    json: common.Json = False,
+    quiet: common.Quiet = False,
+) -> None:
+    """Rewrite texts: one JSON object for each, in order, with `text` rewritten and `original` as it was.
+
+    A row's `label` is kept. A row that cannot be read is an error, and then nothing is written. `poisonsieve list` names
+    the rewriters.
+
+    Example: poisonsieve rewrite --defense onion --input inbox.jsonl --fit dev.jsonl --victim victim/ --out read.jsonl
+    """
+    with common.running():
+        from poisonsieve.defenses.rewriter import Rewriter
+        from poisonsieve.defenses.specs import make_defense, parse_defense, require_kind
+        from poisonsieve.errors import ConfigError
+        from poisonsieve.storage import writing_file
+
+        spec = parse_defense(defense)
+        require_kind(spec, "rewriter")
+        if (fit is None) != (victim is None):
+            raise ConfigError("--fit and --victim go together: the rows to choose on, and the model that is asked")
+        common.check_output_file("--out", out, [source, fit])
+        _refuse_existing(out, force)
+        rows = _read(source)
+        rewriter = make_defense(spec, seed=seed, allow_pickle=allow_pickle)
+        assert isinstance(rewriter, Rewriter)  # noqa: S101 - what require_kind has seen to
+        if fit is not None and victim is not None:
+            _fit(rewriter, fit, victim, base, allow_pickle, progress=not quiet)
+        started = time.perf_counter()
+        texts = rewriter.rewrite([str(row.text) for row in rows], progress=None if quiet else "rewriting")
+        seconds = time.perf_counter() - started
+        with writing_file(out) as stream:
+            for row, text in zip(rows, texts, strict=True):
+                print(jsonlib.dumps(_record(row, text), ensure_ascii=False), file=stream)
+        changed = sum(text != row.text for row, text in zip(rows, texts, strict=True))
+        if json:
+            facts = {"defense": spec.name, **rewriter.facts()}
+            common.print_result(
+                {"out": str(out), "n": len(rows), "changed": changed, "seconds": seconds, "facts": facts}
+            )
+        else:
+            common.note(f"{len(rows)} texts, {changed} changed by {spec.name}, written to {out}; {seconds:.1f} s")
+
+
+def _refuse_existing(out: Path, force: bool) -> None:
+    from poisonsieve.errors import ConfigError
+
+    if out.is_file() and not force:  # a pipe or a terminal is written to, not replaced
+        raise ConfigError(f"{out} already exists; choose another --out, or --force to replace it")
+
+
+def _read(source: str) -> list[InputRow]:
+    """All rows, read before any is rewritten: a bad one is not found out hours later."""
+    from poisonsieve.data.inputs import read_inputs
+    from poisonsieve.errors import DataError
+
+    rows = list(read_inputs(source))
+    for row in rows:
+        if row.text is None:
+            raise DataError(str(row.error))
+    return rows
+
+
+def _fit(rewriter: Rewriter, rows: str, victim: str, base: str | None, allow_pickle: bool, *, progress: bool) -> None:
+    from poisonsieve.data import labels_of
+    from poisonsieve.models.load import load_classifier
+
+    dev = common.load_for_model(rows, "dev", victim, allow_pickle=allow_pickle, keep_head=True)
+    classifier = load_classifier(victim, label_names=labels_of(dev), base=base, allow_pickle=allow_pickle)
+    rewriter.fit(dev, victim=classifier, progress=progress)
+
+
+def _record(row: InputRow, text: str) -> dict[str, Any]:
+    return {"text": text, "original": row.text, **({"label": row.label} if isinstance(row.label, str | int) else {})}

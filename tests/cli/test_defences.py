@@ -1,0 +1,281 @@
+"""Defences by name: `fit --defense`, `rewrite`, `repair` and what `list` says of them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from conftest import make_decoder, make_encoder, sentences
+from poisonsieve import registry
+from poisonsieve.defenses import Detector, Rewriter
+from poisonsieve.defenses.base import Scored
+from poisonsieve.errors import ConfigError
+from poisonsieve.models.load import load_classifier
+
+pytest_plugins = ["commands"]
+
+
+class LongTexts(Detector):
+    """The length of a text."""
+
+    name = "long-texts"
+
+    def __init__(self, model, *, unit: int = 1, max_length=None, frr=0.01, gamma=None, base=None, seed=0):
+        self.model, self.unit, self.max_length = model, unit, max_length
+        self.frr, self.gamma, self.base, self.seed = frr, gamma, base, seed
+
+    @property
+    def label_names(self):
+        return ["0", "1"]
+
+    def plan(self, label_names):
+        return {"start": "none", "guard": {"unit": self.unit, "frr": self.frr, "gamma": self.gamma}}
+
+    def _fit(self, rows, *, workdir, progress):
+        pass
+
+    def _score(self, texts, *, progress):
+        scores = np.array([len(text) / self.unit for text in texts], dtype=np.float64)
+        return Scored(scores, np.zeros(len(texts), dtype=bool), [None] * len(texts))
+
+    def _save_state(self, folder):
+        return {"unit": self.unit}
+
+    @classmethod
+    def _from_state(cls, folder, state, **options):
+        return cls("", unit=state["unit"])
+
+
+class WithoutWord(Rewriter):
+    """Leaves one word out; fit finds out which."""
+
+    name = "without-word"
+
+    def __init__(self, word: str = "very", seed: int = 0):
+        self.word, self.seed = word, seed
+
+    def fit(self, dataset, *, victim, progress=False):
+        assert victim.label_names == ["0", "1"]
+        self.word_ = dataset["text"][0].split()[0]
+        return self
+
+    def _rewrite(self, texts, *, progress):
+        gone = getattr(self, "word_", self.word)
+        return [" ".join(word for word in text.split() if word != gone) for text in texts]
+
+
+class Unfitted(WithoutWord):
+    """Has to be fitted."""
+
+    def _rewrite(self, texts, *, progress):
+        raise ConfigError("fit it first (--fit and --victim)")
+
+
+@pytest.fixture(autouse=True)
+def _plugins(monkeypatch):
+    registry.names("defense")
+    for name, kind in (("long-texts", LongTexts), ("without-word", WithoutWord), ("unfitted", Unfitted)):
+        monkeypatch.setitem(registry._entries["defense"], name, kind)
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    return make_encoder(tmp_path_factory.mktemp("pretrained") / "model", head=False, seed=5)
+
+
+@pytest.fixture
+def fit(tiny, train_file, tmp_path):
+    return [*("fit", "--model", tiny("encoder"), "--data", train_file, "--out", tmp_path / "guard", "--quiet")]
+
+
+@pytest.fixture
+def repair(tiny, train_file, pretrained, tmp_path):
+    """A call of `repair`, less the value of --defense, and that value."""
+    call = ["repair", "--model", tiny("encoder"), "--data", train_file, "--out", tmp_path / "repaired", "--quiet"]
+    return [*call, "--defense"], f"fine-mixing:pretrained={pretrained},shares=0.5,epochs=1"
+
+
+class TestFit:
+    def test_another_detector_with_its_own_arguments(self, fit, cli, test_file, tmp_path):
+        code, out, err = cli(*fit, "--defense", "long-texts:unit=10", "--frr", "0.1", "--json")
+        assert code == 0, err
+        said = json.loads((tmp_path / "guard" / "guard.json").read_text())
+        assert (said["defense"], said["unit"], said["frr"]) == ("long-texts", 10, 0.1)
+        assert json.loads(out)["gamma"] == said["gamma"]
+        code, out, err = cli("screen", tmp_path / "guard", test_file, "--json", "--quiet")
+        assert code == 0, err
+        assert json.loads(out)["n"] == 30
+
+    def test_a_fixed_gamma(self, fit, cli, tmp_path):
+        code, _, err = cli(*fit, "--defense", "long-texts", "--gamma", "25")
+        assert code == 0, err
+        assert json.loads((tmp_path / "guard" / "guard.json").read_text())["gamma"] == 25
+
+    def test_psims_arguments_in_either_place(self, fit, cli, tmp_path):
+        code, _, err = cli(*fit, "--defense", "psim:method=lora,batch_size=16", "--epochs", "2", "--frr", "0.1")
+        assert code == 0, err
+        tuning = json.loads((tmp_path / "guard" / "guard.json").read_text())["tuning"]
+        assert (tuning["method"], tuning["batch_size"], tuning["epochs"]) == ("lora", 16, 2)
+
+    def test_the_papers_preset_with_an_argument(self, fit, cli, tmp_path):
+        code, _, err = cli(*fit, "--defense", "psim:frr=0.1,encoder_hidden=16", "--preset", "paper")
+        assert code == 0, err
+        said = json.loads((tmp_path / "guard" / "guard.json").read_text())
+        assert (said["frr"], said["tuning"]["encoder_hidden"], said["tuning"]["learning_rate"]) == (0.1, 16, 2e-5)
+
+    @pytest.mark.parametrize(
+        ("more", "says"),
+        [
+            ("--defense long-texts --method lora", "--method is an option of psim"),
+            ("--defense long-texts --epochs 2", "--epochs is an option of psim"),
+            ("--defense long-texts --lr 1e-3", "--lr is an option of psim"),
+            ("--defense long-texts --batch-size 32", "--batch-size is an option of psim"),
+            ("--defense long-texts --precision fp32", "--precision is an option of psim"),
+            ("--defense long-texts --preset paper", "--preset is an option of psim"),
+            ("--defense long-texts:unit=1 --gamma 3 --frr 0.1", "two ways"),
+            ("--defense long-texts:gamma=3 --frr 0.1", "two ways"),
+            ("--defense psim:epochs=2 --epochs 2", "epochs is given twice: in --defense and by --epochs"),
+            ("--defense psim:learning_rate=2 --lr 2", "given twice: in --defense and by --lr"),
+            ("--defense long-texts:length=3", "no argument 'length'; known: unit, max_length"),
+            ("--defense long-texts:unit=x", "unit"),
+            ("--defense none", "unknown defense 'none'"),
+            ("--defense without-word", "a rewriter, not a detector; use poisonsieve rewrite"),
+            ("--defense fine-mixing:pretrained=minilm", "a repair, not a detector; use poisonsieve repair"),
+        ],
+    )
+    def test_wrong_options(self, fit, refused, tmp_path, more, says):
+        refused(*fit, *more.split(), says=says)
+        assert not (tmp_path / "guard").exists()
+
+
+class TestRewrite:
+    def call(self, source, out, *more):
+        return ("rewrite", "--defense", "without-word", "--input", source, "--out", out, "--quiet", *more)
+
+    def test_one_record_a_text_in_order(self, cli, rows_file, tmp_path):
+        source = rows_file("in.jsonl", [("a very good film", 1), {"sentence": "bad"}, ("very very ünïcödé", "x")])
+        code, out, err = cli(*self.call(source, tmp_path / "out.jsonl"))
+        assert (code, out) == (0, ""), err
+        assert "3 texts, 2 changed by without-word" in err
+        records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert records == [
+            {"text": "a good film", "original": "a very good film", "label": 1},
+            {"text": "bad", "original": "bad"},
+            {"text": "ünïcödé", "original": "very very ünïcödé", "label": "x"},
+        ]
+
+    def test_json(self, cli, test_file, tmp_path):
+        code, out, err = cli(*self.call(test_file, tmp_path / "out.jsonl", "--json"))
+        assert code == 0, err
+        said = json.loads(out)
+        assert (said["n"], said["out"]) == (30, str(tmp_path / "out.jsonl"))
+        assert said["facts"]["defense"] == "without-word"
+        assert said["facts"]["word"] == "very"
+
+    def test_the_result_can_be_read_as_data(self, cli, test_file, tmp_path):
+        from poisonsieve.data import load_dataset
+
+        assert cli(*self.call(test_file, tmp_path / "out.jsonl"))[0] == 0
+        assert list(load_dataset(str(tmp_path / "out.jsonl"))["label"]) == [
+            label for _, label in sentences(30, seed=3)
+        ]
+
+    def test_it_is_fitted_on_dev_rows(self, cli, tiny, rows_file, tmp_path):
+        source = rows_file("in.jsonl", [("a good film", 1)])
+        dev = rows_file("dev.jsonl", [("good film", 1), ("bad film", 0)])
+        fit = ("--fit", dev, "--victim", tiny("encoder"))
+        code, _, err = cli(*self.call(source, tmp_path / "out.jsonl", *fit))
+        assert code == 0, err
+        assert json.loads((tmp_path / "out.jsonl").read_text())["text"] == "a film"
+
+    def test_what_is_there_is_kept(self, cli, refused, test_file, tmp_path):
+        out = tmp_path / "out.jsonl"
+        out.write_text("mine")
+        refused(*self.call(test_file, out), says="already exists")
+        assert out.read_text() == "mine"
+        assert cli(*self.call(test_file, out, "--force"))[0] == 0
+        assert len(out.read_text().splitlines()) == 30
+
+    def test_a_bad_row_is_named_and_nothing_written(self, refused, rows_file, tmp_path):
+        source = rows_file("in.jsonl", [("a film", 1), "{oops"])
+        refused(*self.call(source, tmp_path / "out.jsonl"), says=(f"{source}:2: ", "not JSON"))
+        assert not (tmp_path / "out.jsonl").exists()
+
+    def test_wrong_options(self, refused, test_file, tmp_path, tiny):
+        out = tmp_path / "out.jsonl"
+        refused(*self.call(test_file, out, "--fit", test_file), says="--fit and --victim go together")
+        refused(*self.call(test_file, out, "--victim", tiny("encoder")), says="--fit and --victim go together")
+        refused(*self.call(test_file, test_file, "--force"), says="would replace")
+        refused(*self.call(tmp_path / "none.jsonl", out), says="no such file")
+        refused(*self.call(test_file, out, "--defense", "psim"), says="psim is a detector, not a rewriter")
+        refused(*self.call(test_file, out, "--defense", "unfitted"), says="--fit and --victim")
+        assert not out.exists()
+
+
+class TestRepair:
+    def test_a_repaired_model_once(self, repair, cli, tmp_path, tiny):
+        call, defense = repair
+        code, out, err = cli(*call, defense, "--json")
+        assert code == 0, err
+        said = json.loads(out)
+        assert (said["share"], said["reused"]) == (0.5, False)
+        assert load_classifier(tmp_path / "repaired").label_names == ["0", "1"]
+        again = json.loads(cli(*call, defense, "--json")[1])
+        assert (again["reused"], again["dev_ca"]) == (True, said["dev_ca"])
+        code, out, _ = cli(*call, defense)
+        assert "was already there" in out
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["repaired", "train.jsonl"]
+
+    def test_lost_accuracy_is_said(self, repair, cli, monkeypatch):
+        from poisonsieve.defenses import fine_mixing
+
+        accuracies = iter([0.9, 0.6])
+        monkeypatch.setattr(fine_mixing, "_accuracy", lambda classifier, rows: next(accuracies))
+        call, defense = repair
+        code, _, err = cli(*call, defense)
+        assert code == 0
+        assert "warning: " in err
+        assert "60.0%" in err
+        assert "90.0%" in err
+
+    def test_an_adapter(self, repair, cli, refused, tiny, train_file, tmp_path):
+        call, defense = repair
+        tune = (
+            "tune",
+            "--model",
+            tiny("encoder"),
+            "--data",
+            train_file,
+            "--epochs",
+            "1",
+            "--out",
+            tmp_path / "victim",
+        )
+        assert cli(*tune, "--quiet")[0] == 0
+        refused(*call, defense, "--model", tmp_path / "victim", says=("is an adapter", "whole"))
+
+    def test_another_architecture(self, repair, refused, tmp_path):
+        make_decoder(tmp_path / "other")
+        refused(*repair[0], f"fine-mixing:pretrained={tmp_path / 'other'}", says="vocabulary")
+        assert not (tmp_path / "repaired").exists()
+
+    def test_wrong_options(self, repair, refused, tmp_path, pretrained):
+        call, defense = repair
+        refused(*call, "fine-mixing", says="fine-mixing needs pretrained")
+        refused(*call, f"{defense},shares=2", says="shares")
+        refused(*call, "psim", says="psim is a detector, not a repair; use poisonsieve fit")
+        refused(*call, defense, "--out", pretrained.parent, "--force", says="would replace")
+
+
+def test_list_shows_defences_by_what_they_do(cli):
+    code, out, _ = cli("list", "--json")
+    assert code == 0
+    said = json.loads(out)
+    assert {"psim", "long-texts"} <= set(said["detectors"])
+    assert "without-word" in said["rewriters"]
+    assert "fine-mixing" in said["repairs"]
+    assert {*said["detectors"], *said["rewriters"], *said["repairs"]} == set(said["defenses"])
+    assert said["descriptions"]["detectors"]["long-texts"] == "The length of a text."
+    code, out, _ = cli("list")
+    assert code == 0
+    assert "Leaves one word out" in out
