@@ -36,6 +36,7 @@ from poisonsieve.storage import (
 if TYPE_CHECKING:
     import datasets
 
+    from poisonsieve.attacks import Trigger
     from poisonsieve.defenses.base import Detector
     from poisonsieve.defenses.repair import WeightRepair
     from poisonsieve.models.classifier import Classifier
@@ -53,12 +54,14 @@ class StageResult:
         result: what it measured of itself, JSON-ready.
         reused: the folder was already there, made by the same spec.
         seconds: what the stage took when it was run.
+        digest: of the spec: equal for equal inputs and settings, wherever the folder is.
     """
 
     out: Path
     result: dict[str, Any]
     reused: bool
     seconds: float
+    digest: str
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -91,7 +94,9 @@ def poison_stage(
         model, label_names=labels_of(data), head="any", allow_pickle=allow_pickle, seed=attack.seed
     )
     tune = make_spec(classifier)
-    spec = _spec("poison", classifier.identity, {"data": data, "dev": dev}, attack=attack, tune=tune)
+    spec = _spec(
+        "poison", classifier.identity, {"data": data, "dev": dev}, attack=attack, tune=tune, **_read_by(trigger)
+    )
 
     def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
         poisoned, report = poison_rows(data, attack)
@@ -223,7 +228,7 @@ def run_stage(out: Path, spec: dict[str, Any], work: Work, *, force: bool = Fals
     digest = canonical_hash(spec)
     done = _load_json(out / RUN_FILE)
     if isinstance(done, dict) and done.get("digest") == digest and not force:
-        return StageResult(out, done["result"], True, done["seconds"])
+        return StageResult(out, done["result"], True, done["seconds"], digest)
     require_free(out, force=force)
     with _alone(out):
         return _run(out, spec, digest, work, force)
@@ -248,7 +253,7 @@ def _run(out: Path, spec: dict[str, Any], digest: str, work: Work, force: bool) 
             {"digest": digest, "spec": spec, "result": result, "seconds": seconds, "environment": environment()},
         )
     shutil.rmtree(partial, ignore_errors=True)
-    return StageResult(out, result, False, seconds)
+    return StageResult(out, result, False, seconds, digest)
 
 
 @contextlib.contextmanager
@@ -278,12 +283,25 @@ def data_digest(data: datasets.Dataset) -> str:
 
 def environment() -> dict[str, str]:
     """Versions and machine, for the record."""
+    import torch
+
     packages = ("poisonsieve", "torch", "transformers", "peft", "datasets", "numpy")
     return {
         **{name: importlib.metadata.version(name) for name in packages},
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "processor": _processor(),
+        "threads": str(torch.get_num_threads()),
     }
+
+
+def _processor() -> str:
+    """The processor's name; Linux says it in a file only."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
 
 
 def _spec(kind: str, start: str, data: dict[str, datasets.Dataset], **parts: Any) -> dict[str, Any]:
@@ -293,6 +311,12 @@ def _spec(kind: str, start: str, data: dict[str, datasets.Dataset], **parts: Any
     version = importlib.metadata.version("poisonsieve")
     digests = {key: data_digest(rows) for key, rows in data.items()}
     return {"stage": kind, "version": version, "start": start, **digests, **values}
+
+
+def _read_by(trigger: Trigger) -> dict[str, str]:
+    """The digest of the files or weights that decide a trigger; its spec has nothing but their names."""
+    digest = getattr(trigger, "digest", None)
+    return {} if digest is None else {"trigger_reads": digest()}
 
 
 def _claim(partial: Path, spec: dict[str, Any], *, fresh: bool) -> None:

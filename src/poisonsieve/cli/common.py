@@ -194,13 +194,9 @@ def class_index(target: str, names: list[str]) -> int:
     Raises:
         ConfigError: there is no such class.
     """
-    if target in names:
-        return names.index(target)
-    if target.isdecimal() and int(target) < len(names):
-        return int(target)
-    raise ConfigError(
-        f"--target {target} is no class; classes: " + ", ".join(f"{i} = {n}" for i, n in enumerate(names))
-    )
+    from poisonsieve.data import class_number
+
+    return class_number(target, names, "--target")
 
 
 def check_outputs(out: Path, force: bool, inputs: Sequence[str | Path | None] = ()) -> None:

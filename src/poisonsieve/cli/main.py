@@ -10,6 +10,7 @@ import typer
 import typer.core
 
 from poisonsieve.cli.common import EXIT_USAGE, one_line
+from poisonsieve.cli.compare import compare
 from poisonsieve.cli.demo import demo
 from poisonsieve.cli.evaluate import evaluate
 from poisonsieve.cli.fit import fit
@@ -52,7 +53,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (fit, screen, rewrite, repair, evaluate, poison, tune, demo):
+for command in (fit, screen, rewrite, repair, evaluate, poison, tune, compare, demo):
     app.command()(command)
 app.command("list")(list_)
 

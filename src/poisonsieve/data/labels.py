@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from poisonsieve.data.files import is_encodable
-from poisonsieve.errors import DataError
+from poisonsieve.errors import ConfigError, DataError
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _GENERIC = re.compile(r"(LABEL_)?[0-9]+")
@@ -88,6 +88,21 @@ def _as_integer(label: int | str) -> int | None:
     if isinstance(label, int):
         return label
     return int(label) if _INTEGER.fullmatch(label.strip()) else None
+
+
+def class_number(wanted: str, names: Sequence[str], what: str = "target") -> int:
+    """The class that is meant by its name or its number.
+
+    Raises:
+        ConfigError: there is no such class; the message begins with `what` it was given as.
+    """
+    if wanted in names:
+        return list(names).index(wanted)
+    if wanted.isdecimal() and int(wanted) < len(names):
+        return int(wanted)
+    raise ConfigError(
+        f"{what} {wanted} is no class; classes: " + ", ".join(f"{i} = {n}" for i, n in enumerate(names))
+    )
 
 
 def _encode_known(rows: Sequence[Labelled], values: list[int | str], names: Sequence[str]) -> list[int]:

@@ -1,0 +1,96 @@
+"""`poisonsieve compare`: attacks x defences on one data set, one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from poisonsieve.cli import common
+
+if TYPE_CHECKING:
+    from poisonsieve.bench.comparison.table import Table
+
+
+def compare(
+    config: Annotated[Path, typer.Argument(help="Comparison file (YAML); see configs/comparison/.")],
+    out: Annotated[Path, typer.Option(help="Folder for models, cells and the table. A second run goes on in it.")],
+    data_root: Annotated[
+        Path | None, typer.Option(help="What {data} stands for in the file. Default: nothing, and none may be in it.")
+    ] = None,
+    attack: Annotated[list[str] | None, typer.Option(help="Only this attack; can be given again.")] = None,
+    defense: Annotated[list[str] | None, typer.Option(help="Only this defence; can be given again.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="These seeds instead of the file's.", min=0)] = None,
+    json: common.Json = False,
+    quiet: common.Quiet = False,
+) -> None:
+    """Measure every defence against every attack: CA, ASR, AUROC and seconds per 1,000 texts.
+
+    Everything is trained here: the poisoned weights, the victim tuned from them, the defences. What is finished is kept,
+    and the same command goes on. A cell that fails says why, and the rest goes on; the exit code is then 1.
+
+    Example: poisonsieve compare configs/comparison/demo.yaml --out comparison/
+    """
+    with common.running(resumable=True):
+        from poisonsieve.bench.comparison.running import Cell, run_comparison
+        from poisonsieve.bench.comparison.spec import load_comparison
+        from poisonsieve.bench.comparison.table import failures, make_table, to_markdown
+        from poisonsieve.bench.stages import environment
+        from poisonsieve.storage import write_json, writing_file
+
+        spec = load_comparison(config, data_root)
+        if seed:
+            spec = spec.model_copy(update={"seeds": list(seed)})
+
+        def report(cell: Cell) -> None:
+            if not quiet:
+                common.note(_line(cell.to_dict()))
+
+        cells = run_comparison(
+            spec, out, attacks=attack or (), defenses=defense or (), progress=not quiet, report=report
+        )
+        table = make_table(cells)
+        record = {
+            "comparison": spec.model_dump(mode="json"),
+            "environment": environment(),
+            "cells": [cell.to_dict() for cell in cells],
+        }
+        write_json(out / "comparison.json", record)
+        with writing_file(out / "comparison.md") as stream:
+            stream.write(f"# {spec.title}\n\n{to_markdown(table)}")
+        if json:
+            common.print_result(record)
+        else:
+            _print(table, spec.title)
+        failed = failures(cells)
+        for line in failed:
+            common.note(f"failed: {line}")
+        if failed:
+            raise typer.Exit(1)
+
+
+def _line(cell: dict[str, object]) -> str:
+    what = f"{cell['attack']} / {cell['defense']} / seed {cell['seed']}"
+    if "error" in cell:
+        return f"{what}: failed: {cell['error']}"
+    auroc = f", AUROC {cell['auroc']:.3f}" if "auroc" in cell else ""
+    return (
+        f"{what}: CA {common.percent(float(str(cell['ca'])))}, ASR {common.percent(float(str(cell['asr'])))}{auroc}"
+    )
+
+
+def _print(table: Table, title: str) -> None:
+    from rich import box
+    from rich.table import Table as RichTable
+
+    shown = RichTable(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    shown.add_column("defence")
+    for attack in table.attacks:
+        for column in (f"{attack}\nCA", "\nASR", "\nAUROC"):
+            shown.add_column(column, justify="right")
+    shown.add_column("s / 1,000\ntexts", justify="right")
+    for row in table.rows:
+        shown.add_row(*row)
+    with common.stdout() as stream:
+        common.console(stream).print(shown)

@@ -1,0 +1,133 @@
+"""The comparison on tiny models: every kind of defence through one table, resumable, with failures recorded."""
+
+import json
+
+import pytest
+import yaml
+
+from conftest import dataset, sentences
+from poisonsieve.bench.comparison.running import FLOOR, run_comparison
+from poisonsieve.bench.comparison.spec import load_comparison
+from poisonsieve.bench.comparison.table import failures, make_table, to_markdown
+from poisonsieve.errors import ConfigError
+
+
+@pytest.fixture
+def rows_folder(tmp_path, write_jsonl):
+    for seed, split in enumerate(("train", "dev", "test")):
+        write_jsonl(f"{split}.jsonl", dataset(sentences(120, seed=seed + 10)))
+    return tmp_path
+
+
+@pytest.fixture
+def config(tmp_path, tiny, rows_folder):
+    def make(**changes):
+        content = {
+            "title": "tiny",
+            "model": str(tiny("encoder", head=False)),
+            "data": {split: f"{{data}}/{split}.jsonl" for split in ("train", "dev", "test")},
+            "poison": {"epochs": 1, "learning_rate": 1e-3, "precision": "fp32"},
+            "victim": {"method": "lora", "epochs": 1},
+            "attacks": {"BadNet": {"trigger": "badnet", "count": 30}},
+            "defenses": {"none": {"defense": "none"}, "PSIM": {"defense": "psim"}},
+            "frr": 0.05,
+            **changes,
+        }
+        path = tmp_path / "comparison.yaml"
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return path
+
+    return make
+
+
+def test_every_cell_is_counted_and_kept(config, rows_folder, tmp_path):
+    spec = load_comparison(config(), rows_folder)
+    cells = run_comparison(spec, tmp_path / "out")
+    assert [(cell.attack, cell.defense) for cell in cells] == [
+        ("BadNet", FLOOR),
+        ("BadNet", "none"),
+        ("BadNet", "PSIM"),
+    ]
+    none, psim = cells[1].result, cells[2].result
+    assert none["n_clean"] == 120
+    assert none["n_triggered"] == 60
+    assert "auroc" not in none
+    assert psim["asr"] <= none["asr"]
+    assert 0 <= psim["auroc"] <= 1
+    assert psim["frr"] == pytest.approx((psim["intervals"]["frr"][0] + psim["intervals"]["frr"][1]) / 2, abs=0.1)
+    assert psim["seconds_per_1000"] > 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("run.json")}
+    again = run_comparison(spec, tmp_path / "out")
+    assert [cell.to_dict() for cell in again] == [cell.to_dict() for cell in cells]
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("run.json")} == before
+
+
+def test_a_failing_cell_says_why_and_the_rest_goes_on(config, rows_folder, tmp_path):
+    lost = {"clean": "{data}/lost.jsonl", "triggered": {"BadNet": "{data}/lost.jsonl"}}
+    defenses = {"files": lost, "none": {"defense": "none"}}
+    cells = run_comparison(load_comparison(config(defenses=defenses, floor=False), rows_folder), tmp_path / "out")
+    assert "lost.jsonl: no such file" in cells[0].error
+    assert cells[1].error is None
+    assert failures(cells) == [f"BadNet, files, seed 0: {cells[0].error}"]
+    assert "failed" in to_markdown(make_table(cells))
+
+
+def test_rewrites_from_files_are_what_the_victim_reads(config, rows_folder, tmp_path, write_jsonl):
+    """The clean rows rewritten to themselves change nothing; triggered rows rewritten to clean ones lose the trigger."""
+    write_jsonl("back.jsonl", dataset([row for row in sentences(120, seed=12) if row[1] != 0]))
+    entry = {"clean": "{data}/test.jsonl", "triggered": {"BadNet": "{data}/back.jsonl"}}
+    spec = load_comparison(config(defenses={"files": entry, "none": {"defense": "none"}}, floor=False), rows_folder)
+    files, none = (cell.result for cell in run_comparison(spec, tmp_path / "out"))
+    assert files["ca"] == none["ca"]
+    assert files["seconds_per_1000"] is None
+
+
+def test_an_attack_without_a_file_of_rewrites_has_no_cell(config, rows_folder, tmp_path):
+    defenses = {"files": {"clean": "{data}/test.jsonl"}}
+    assert (
+        run_comparison(load_comparison(config(defenses=defenses, floor=False), rows_folder), tmp_path / "out") == []
+    )
+
+
+def test_only_what_is_asked_for_runs(config, rows_folder, tmp_path):
+    spec = load_comparison(config(), rows_folder)
+    (cell,) = run_comparison(spec, tmp_path / "out", defenses=["none"])
+    assert cell.defense == "none"
+    with pytest.raises(ConfigError, match="no attack InSent; it has: BadNet"):
+        run_comparison(spec, tmp_path / "out", attacks=["InSent"])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"defences": {}}, "defences: extra inputs are not permitted"),
+        ({"defenses": {"x": {"defense": "nothing"}}}, "unknown defense 'nothing'"),
+        ({"defenses": {"x": {"defense": "psim:gama=1"}}}, "gama"),
+        ({"attacks": {"x": {"trigger": "nothing", "count": 3}}}, "unknown attack 'nothing'"),
+        ({"attacks": {"x": {"count": 3}}}, "exactly one of trigger and poisoned"),
+        ({"poison": {"lr": 1}}, "lr: extra inputs are not permitted"),
+        ({"victim": {"method": "lorra"}}, "unknown tuning 'lorra'"),
+        ({"defenses": {"x": {"clean": "a.jsonl", "triggered": {"InSent": "b.jsonl"}}}}, "InSent, which is no attack"),
+        ({"data": {"train": "a", "dev": "b"}}, "no test rows"),
+    ],
+)
+def test_a_mistake_in_the_file_is_refused_before_anything_trains(config, rows_folder, change, says):
+    with pytest.raises(ConfigError, match=says):
+        load_comparison(config(**change), rows_folder)
+
+
+def test_data_need_a_root(config):
+    with pytest.raises(ConfigError, match="--data-root"):
+        load_comparison(config())
+
+
+def test_the_command_prints_one_table(config, rows_folder, tmp_path, cli):
+    out = tmp_path / "out"
+    command = ("compare", config(), "--data-root", rows_folder, "--out", out, "--quiet")
+    code, shown, said = cli(*command)
+    assert code == 0, said
+    assert "PSIM" in shown
+    record = json.loads((out / "comparison.json").read_text())
+    assert [cell["defense"] for cell in record["cells"]] == [FLOOR, "none", "PSIM"]
+    assert "| PSIM |" in (out / "comparison.md").read_text()
+    assert json.loads(cli(*command, "--json")[1]) == record
