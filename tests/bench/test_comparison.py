@@ -66,7 +66,7 @@ def test_a_failing_cell_says_why_and_the_rest_goes_on(config, rows_folder, tmp_p
     lost = {"clean": "{data}/lost.jsonl", "triggered": {"BadNet": "{data}/lost.jsonl"}}
     defenses = {"files": lost, "none": {"defense": "none"}}
     cells = run_comparison(load_comparison(config(defenses=defenses, floor=False), rows_folder), tmp_path / "out")
-    assert "lost.jsonl: no such file" in cells[0].error
+    assert "lost.jsonl: No such file" in cells[0].error
     assert cells[1].error is None
     assert failures(cells) == [f"BadNet, files, seed 0: {cells[0].error}"]
     assert "failed" in to_markdown(make_table(cells))
