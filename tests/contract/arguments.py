@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from poisonsieve import registry
+from tiny_parser import tiny_parser
 
-ATTACKS: dict[str, Callable[[Any], dict[str, Any]]] = {}
-DEFENSES: dict[str, Callable[[Any], dict[str, Any]]] = {}
+ATTACKS: dict[str, Callable[[Any], dict[str, Any]]] = {"synattack-rules": lambda _: {"parser": tiny_parser()}}
+DEFENSES: dict[str, Callable[[Any], dict[str, Any]]] = {"scpd-rules": lambda _: {"parser": tiny_parser()}}
 
 #: Triggers that make one text of a text, whatever the random generator says; each says so in its docstring.
 WITHOUT_CHANCE: set[str] = set()

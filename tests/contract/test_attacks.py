@@ -3,8 +3,8 @@
 import random
 
 import pytest
-
 from arguments import WITHOUT_CHANCE, make
+
 from poisonsieve import registry
 from poisonsieve.attacks import trigger_rows
 from poisonsieve.attacks.base import apply_each

@@ -1,6 +1,6 @@
 """Triggers and weight poisoning. Importing this package registers the attacks."""
 
-from poisonsieve.attacks import badnet, combination, insent, multi, synattack_file, synattack_seq2seq
+from poisonsieve.attacks import badnet, combination, insent, multi, synattack_file, synattack_rules, synattack_seq2seq
 from poisonsieve.attacks.base import Trigger, make_trigger
 from poisonsieve.attacks.poisoning import PoisonReport, TriggeredRows, poison_rows, trigger_rows
 from poisonsieve.attacks.weights import Poisoning, make_poisoning
@@ -18,6 +18,7 @@ __all__ = [
     "multi",
     "poison_rows",
     "synattack_file",
+    "synattack_rules",
     "synattack_seq2seq",
     "trigger_rows",
 ]

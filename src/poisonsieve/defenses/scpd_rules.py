@@ -1,0 +1,91 @@
+"""Syntactically controlled paraphrasing by rules (after SCPD, Qi et al. 2021): plain ``S(NP)(VP)(.)`` sentences.
+
+SCPD has SCPN, a trained paraphrase model, write a text anew before the victim reads it, in a form that no syntactic
+trigger has. Here rules on a dependency parse do it. They change the order of clauses and complete fragments; they take
+no word out (but see `fronted`), so a trigger that is a word or a sentence stays in the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from poisonsieve.assets import PARSER
+from poisonsieve.defenses.rewriter import Rewriter
+from poisonsieve.errors import ConfigError
+from poisonsieve.models.classifier import check_texts
+from poisonsieve.registry import register
+from poisonsieve.rewriting.clauses import compose, declare, fronted, marker, sentences, strip_edges, without
+from poisonsieve.rewriting.spacy_parser import parse_with
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc, Token
+
+_PARENTHESES = re.compile(r"-lrb-|-rrb-|[()\[\]]", re.IGNORECASE)
+
+
+@register("defense", "scpd-rules")
+class RuleSCPD(Rewriter):
+    """Says every sentence as subject, predicate, full stop.
+
+    - What stands before the subject goes behind the predicate: *when it is quiet, the film works* becomes *the film
+      works when it is quiet*.
+    - A fragment gets the subject and the verb that it lacks: *a fine film* becomes *it is a fine film*.
+    - An ``and`` or ``but`` that opens a sentence goes, and so do the marks of parentheses, whose words stay.
+    - A question stays as it is, and so does whatever else the rules see no statement in.
+
+    Args:
+        fronted: what becomes of a subordinate clause in front: ``move`` puts it behind the main clause, ``drop`` takes
+            it out with its subordinator. The first keeps the meaning, the second also what a trigger wrote there.
+        parser: a spaCy pipeline with tags and dependencies, called with a text; None for the packaged one, which needs
+            the extra ``syntax`` and is fetched on first use.
+
+    Raises:
+        ConfigError: `fronted` is neither.
+    """
+
+    name: ClassVar[str] = "scpd-rules"
+
+    def __init__(self, fronted: Literal["move", "drop"] = "move", parser: Any = None) -> None:
+        if fronted not in ("move", "drop"):
+            raise ConfigError(f"scpd-rules: fronted is {fronted!r}; it has to be move or drop")
+        self.fronted = fronted
+        self.parser = parser
+
+    def rewrite_each(self, texts: Sequence[str], *, progress: str | None = None) -> list[str | None]:
+        """Every text in plain sentences, in order; None where nothing could be done or had to be.
+
+        The share that is not None is the share of texts that the defence changes.
+
+        Raises:
+            DataError: something that is not a string is among the texts.
+            UnsupportedError: spaCy is not installed.
+        """
+        check_texts(texts)
+        flat = [_PARENTHESES.sub(" ", text) for text in texts]
+        docs = parse_with(self.parser, flat, progress)
+        return [self._rewrite_one(text, doc) for text, doc in zip(texts, docs, strict=True)]
+
+    def facts(self) -> dict[str, Any]:
+        """What decides the rewrites, JSON-ready."""
+        meta = getattr(self.parser, "meta", {})
+        given = f"{meta.get('name', 'unnamed')} {meta.get('version', '')}".strip()
+        return {"fronted": self.fronted, "parser": PARSER.requirement if self.parser is None else given}
+
+    def _rewrite(self, texts: list[str], *, progress: str | None) -> list[str]:
+        rewritten = self.rewrite_each(texts, progress=progress)
+        return [text if new is None else new for text, new in zip(texts, rewritten, strict=True)]
+
+    def _rewrite_one(self, text: str, doc: Doc | None) -> str | None:
+        if doc is None:
+            return None
+        plain = " ".join(self._plain(tokens) for tokens in sentences(doc))
+        return None if not plain or plain == " ".join(text.split()) else plain
+
+    def _plain(self, tokens: list[Token]) -> str:
+        core = strip_edges(tokens)
+        if self.fronted == "drop" and core:
+            core = without(core, *(part for part in fronted(core) if marker(part) is not None))
+        said = declare(core) if any(token.is_alpha for token in core) else None
+        return "".join(token.text_with_ws for token in tokens).strip() if said is None else compose(tokens, said)
