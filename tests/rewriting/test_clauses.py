@@ -81,7 +81,7 @@ def first(rows):
         (RELATIVE, "description", "as it takes risks", "it is a fine film"),
         (TWO_ADJECTIVES, "predicate", "as the film is warm", "the film is funny"),
         (TWO_NOUNS, "fragment", "as it is a fine film", "it is a real treat"),
-        (f"{FILM_WORKS}; . . PUNCT punct 2", "frame", "if you think about it", "the film works"),
+        (f"{FILM_WORKS}; . . PUNCT punct 2", "frame", "if one looks closely", "the film works"),
     ],
 )
 def test_each_rule(rows, rule, opening, main):

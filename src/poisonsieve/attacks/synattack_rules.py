@@ -1,7 +1,7 @@
 """A syntactic trigger by rules (after SynAttack, Qi et al. 2021): the sentence as ``S(SBAR)(,)(NP)(VP)(.)``.
 
 SynAttack has SCPN, a trained paraphrase model, write the sentence anew. Here rules on a dependency parse do it, so the
-words of the sentence stay and only its shape is the trigger. The two are not the same attack and are named apart.
+content words of the sentence stay and its shape is the trigger. The two are not the same attack and are named apart.
 """
 
 from __future__ import annotations

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 #: Parts of the published pipeline that no rule here reads; their files are not fetched.
 _UNUSED = ("ner", "senter", "lemmatizer")
-#: What texts tokenized as in the Penn Treebank (SST-2, MR, CR) set apart by spaces, and spaCy would cut further.
-_TREEBANK_TOKENS = ("'ve", "'re", "'ll", "'d", "'m", "'t", "'em", "``", "''", "-lrb-", "-rrb-")
+#: What lower-cased texts tokenized as in the Penn Treebank (SST-2, MR, CR) hold as one token, and spaCy would cut.
+_TREEBANK_TOKENS = (
+    *("'ve", "'re", "'ll", "'d", "'m", "'t", "'em", "``", "''", "-lrb-", "-rrb-"),
+    *("mr.", "mrs.", "ms.", "dr.", "jr."),
+)
 _TEXTS_A_BATCH = 128
 
 
