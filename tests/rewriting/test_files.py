@@ -74,7 +74,7 @@ def test_the_digest_is_of_the_contents(file, original, tmp_path):
 
 def test_what_does_not_fit_together_is_refused(file, original, tmp_path):
     short = jsonl(tmp_path / "short.jsonl", [{"text": "one"}])
-    with pytest.raises(DataError, match="1 rows and .* 4"):
+    with pytest.raises(DataError, match=r"1 rows and .* 4"):
         load_rewrites(short, original, unchanged=False)
     with pytest.raises(DataError, match=r"new\.jsonl:1: there is no text in the column `original`"):
         load_rewrites(file, unchanged=False)

@@ -16,7 +16,8 @@ class Trigger(Protocol):
     """Puts a trigger into a text.
 
     An implementation is a class registered with ``@register("attack", name)`` whose constructor takes the
-    trigger's own arguments, each with a default.
+    trigger's own arguments, each with a default where there can be one. One that reads files or weights has a method
+    ``digest() -> str`` too, the sha256 of what it read: a result is kept under all that decided it.
     """
 
     def apply(self, text: str, rng: random.Random) -> str:
