@@ -1,4 +1,4 @@
-"""STRIP for text (Gao et al. 2019 for images; 2021, Section 4, for text).
+"""STRIP (Gao et al. 2019 for images; Gao et al. 2021 for text too).
 
 Part of a text's words are replaced by words of clean texts, many times over. What the model says of clean text then
 changes from copy to copy; a trigger that is still there forces the same class on every copy. So poisoned text shows as
