@@ -96,6 +96,11 @@ def test_what_is_no_unicode_or_no_word_stays(engine):
 
 
 @needs_apertium
+def test_the_identity_is_of_the_direction(engine):
+    assert Apertium("eng-spa").identity == engine.identity != Apertium("spa-eng").identity
+
+
+@needs_apertium
 def test_a_direction_that_is_not_there():
     with pytest.raises(UnsupportedError, match=r"no direction 'eng-xyz'; installed: .*eng-spa.*apt-get install"):
         Apertium("eng-xyz")

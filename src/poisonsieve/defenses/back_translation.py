@@ -103,11 +103,14 @@ class ApertiumBackTranslation(Rewriter):
         self.pivot = pivot
 
     def facts(self) -> dict[str, Any]:
-        """Its arguments."""
-        return arguments(self)
+        """Its arguments, and the sha256 of the rules and dictionaries of both directions."""
+        return {**arguments(self), "engines": [engine.identity for engine in self._engines()]}
+
+    def _engines(self) -> tuple[Apertium, Apertium]:
+        return Apertium(f"{self.source}-{self.pivot}"), Apertium(f"{self.pivot}-{self.source}")
 
     def _rewrite(self, texts: list[str], *, progress: str | None) -> list[str]:
-        there, back = Apertium(f"{self.source}-{self.pivot}"), Apertium(f"{self.pivot}-{self.source}")
+        there, back = self._engines()
         found = there.translate(texts, progress=progress and f"{progress}: there")
         found = back.translate(found, progress=progress and f"{progress}: back")
         return where_blank_the_text(found, texts)

@@ -13,6 +13,7 @@ its own; the other steps take all texts at once.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -24,6 +25,7 @@ from pathlib import Path
 
 from poisonsieve.data.files import is_encodable
 from poisonsieve.errors import UnsupportedError
+from poisonsieve.storage import sha256_file
 
 _DATA = "/usr/share/apertium"
 _SPECIAL = re.compile(r"[\[\]{}^$/\\@<>]")
@@ -39,6 +41,9 @@ class Apertium:
     Args:
         direction: two languages as Apertium names them, such as ``eng-spa``.
 
+    Attributes:
+        identity: sha256 over the steps and the dictionaries and rules that they read.
+
     Raises:
         UnsupportedError: the program or the direction is not installed.
     """
@@ -46,6 +51,7 @@ class Apertium:
     def __init__(self, direction: str) -> None:
         self.direction = direction
         self._steps = _steps_of(direction)
+        self.identity = _identity(self._steps)
 
     def translate(self, texts: Sequence[str], *, progress: str | None = None) -> list[str]:
         """One translation a text, in order; it does not depend on the other texts.
@@ -121,6 +127,15 @@ def _steps_of(direction: str) -> list[list[str]]:
     if done.returncode:
         raise UnsupportedError(f"{mode} cannot be read by apertium-wblank-mode (status {done.returncode})")
     return _parse(done.stdout, mode)
+
+
+def _identity(steps: list[list[str]]) -> str:
+    total = hashlib.sha256()
+    for step in steps:
+        for part in step:
+            path = Path(part)
+            total.update(f"{path.name}:{sha256_file(path) if path.is_file() else ''}\n".encode())
+    return total.hexdigest()
 
 
 def _parse(text: str, mode: Path) -> list[list[str]]:
