@@ -110,7 +110,8 @@ def fixed_gamma(gamma: float, lowest: float = 0.0, highest: float = 1.0) -> Thre
 
     Args:
         gamma: the bar.
-        lowest, highest: the range of the scores it is compared with; that of a softmax probability if not given.
+        lowest: the least that the scores can be.
+        highest: the most; both are those of a softmax probability if not given.
 
     Raises:
         ConfigError: gamma is not a finite number in [lowest, highest): at the highest score nothing exceeds it.

@@ -5,8 +5,10 @@ import pytest
 from conftest import dataset
 from poisonsieve.attacks import make_trigger, poison_rows, trigger_rows
 from poisonsieve.attacks.base import insert_between_words
+from poisonsieve.bench.stages import poison_stage
 from poisonsieve.config import AttackSpec, TriggerSpec
-from poisonsieve.errors import ConfigError, DataError
+from poisonsieve.errors import CannotApplyError, ConfigError, DataError
+from poisonsieve.tuning.presets import spec_maker
 
 BADNET = TriggerSpec(name="badnet")
 
@@ -114,3 +116,50 @@ def test_trigger_arguments():
         make_trigger("nothing")
     with pytest.raises(ConfigError, match="two or more"):
         make_trigger("multi:of=badnet")
+
+
+@pytest.fixture
+def rewrites(tmp_path, write_jsonl, toy_train):
+    """A trigger that knows rewrites of the first 20 training rows and of nothing else."""
+    write_jsonl("originals.jsonl", toy_train.select(range(20)))
+    write_jsonl(
+        "rewrites.jsonl",
+        dataset([(f"when it is so , {row['text']}", row["label"]) for row in toy_train.select(range(20))]),
+    )
+    return TriggerSpec(
+        name="synattack-file",
+        params={"file": str(tmp_path / "rewrites.jsonl"), "original": str(tmp_path / "originals.jsonl")},
+    )
+
+
+def test_rows_the_trigger_cannot_be_put_into_are_counted_and_replaced_by_others(toy_train, rewrites):
+    poisoned, report = poison_rows(toy_train, spec(trigger=rewrites, count=8))
+    rows = changed(toy_train, poisoned)
+    assert len(rows) == 8
+    assert all(row < 20 for row in rows)
+    assert report.not_applicable > 0
+    with pytest.raises(DataError, match="10 only"):
+        poison_rows(toy_train, spec(trigger=rewrites, count=11))
+
+
+def test_triggered_rows_count_those_that_cannot_be(toy_train, rewrites):
+    triggered = trigger_rows(toy_train, make_trigger(rewrites), target=0, seed=0)
+    assert len(triggered.rows) == 10
+    assert triggered.not_applicable == 70
+    with pytest.raises(CannotApplyError, match="none of the 10 rows"):
+        trigger_rows(toy_train.select(range(20, 40)), make_trigger(rewrites), target=0, seed=0)
+
+
+def test_theta_p_without_a_dev_row_to_trigger_has_no_attack_success_there(
+    tmp_path, tiny, toy_train, toy_dev, rewrites
+):
+    stage = poison_stage(
+        str(tiny("encoder", head=False)),
+        toy_train,
+        toy_dev,
+        spec(trigger=rewrites, count=5),
+        spec_maker("full", epochs=1),
+        tmp_path / "theta_p",
+    )
+    assert stage.result["dev_asr"] is None
+    assert stage.result["dev_not_applicable"] == 60

@@ -162,6 +162,31 @@ def test_layers_of_a_network_that_shares_one_are_refused(tmp_path, toy_train):
             trained(tmp_path, method, poisoned(toy_train))
 
 
+def test_a_head_that_reads_all_tokens_of_the_last_layer_is_refused(tmp_path, toy_train):
+    from transformers import ModernBertConfig, ModernBertForSequenceClassification
+
+    from conftest import WORDS, tokenizer
+
+    config = ModernBertConfig(
+        vocab_size=4 + len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        pad_token_id=0,
+        classifier_pooling="mean",
+        cls_token_id=2,
+        sep_token_id=3,
+        bos_token_id=2,
+        eos_token_id=3,
+    )
+    ModernBertForSequenceClassification(config).save_pretrained(tmp_path)
+    tokenizer(tmp_path, encoder=True)
+    with pytest.raises(UnsupportedError, match="modernbert model reads the last layer only"):
+        trained(tmp_path, "layerwise", poisoned(toy_train))
+    trained(tmp_path, "camouflage", poisoned(toy_train))
+
+
 def test_surgery_gives_the_trigger_the_embedding_of_the_target_class(tiny, toy_train):
     classifier = load_classifier(tiny("encoder"))
     table = classifier.base.get_input_embeddings().weight

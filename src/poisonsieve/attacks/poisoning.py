@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from poisonsieve.attacks.base import Trigger, apply_each, make_trigger
 from poisonsieve.config import AttackSpec
-from poisonsieve.errors import ConfigError, DataError
+from poisonsieve.errors import CannotApplyError, ConfigError, DataError
 from poisonsieve.tuning.objective import TRIGGERED
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ def trigger_rows(data: datasets.Dataset, trigger: Trigger, *, target: int, seed:
 
     Raises:
         ConfigError: the target is no class of the data.
-        DataError: every row carries the target label, or the trigger can be put into none of the others.
+        DataError: every row carries the target label.
+        CannotApplyError: the trigger can be put into none of the others.
     """
     _check_target(data, target)
     chosen = [index for index, label in enumerate(data["label"]) if label != target]
@@ -134,7 +135,9 @@ def trigger_rows(data: datasets.Dataset, trigger: Trigger, *, target: int, seed:
     triggered = apply_each(trigger, list(rows["text"]), random.Random(seed))
     kept = [index for index, text in enumerate(triggered) if text is not None]
     if not kept:
-        raise DataError(f"the trigger can be put into none of the {len(chosen)} rows whose label is not the target")
+        raise CannotApplyError(
+            f"the trigger can be put into none of the {len(chosen)} rows whose label is not the target"
+        )
     texts = [text for text in triggered if text is not None]
     labels = [rows["label"][index] for index in kept]
     return TriggeredRows(_replace(rows, texts, labels), len(chosen) - len(kept))

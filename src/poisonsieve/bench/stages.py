@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from poisonsieve.config import AttackSpec, TuneSpec
 from poisonsieve.data import labels_of
-from poisonsieve.errors import ConfigError, PoisonsieveError
+from poisonsieve.errors import CannotApplyError, ConfigError, PoisonsieveError
 from poisonsieve.models.load import load_classifier, save_classifier
 from poisonsieve.models.safety import identity_digest
 from poisonsieve.models.sources import resolve
@@ -82,11 +82,12 @@ def poison_stage(
 ) -> StageResult:
     """theta_p: triggers into `data` by `attack`, then tunes `model` on it. `make_spec` gets the opened model.
 
-    The result has the attacker's own CA and ASR on `dev`. The best epoch is the best on clean dev accuracy, or the last
+    The result has the attacker's own CA and ASR on `dev`; the ASR is None where the trigger fits none of these rows, as
+    one that knows its rewrites from a file may not. The best epoch is the best on clean dev accuracy, or the last
     one where the poisoning works in phases.
     """
-    from poisonsieve.attacks import make_poisoning, make_trigger, poison_rows, trigger_rows
-    from poisonsieve.metrics import attack_success_rate, clean_accuracy
+    from poisonsieve.attacks import make_poisoning, make_trigger, poison_rows
+    from poisonsieve.metrics import clean_accuracy
     from poisonsieve.tuning import finetune
 
     trigger, poisoning = make_trigger(attack.trigger), make_poisoning(attack.weights)
@@ -100,7 +101,6 @@ def poison_stage(
 
     def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
         poisoned, report = poison_rows(data, attack)
-        triggered = trigger_rows(dev, trigger, target=attack.target, seed=attack.seed)
         trained = finetune(
             classifier,
             poisoned,
@@ -110,17 +110,33 @@ def poison_stage(
             progress="poisoning" if progress else None,
             objective=poisoning,
         )
-        predictions = classifier.score(triggered.rows["text"]).predictions
         result = {
             "poisoning": report.to_dict(),
-            "dev_not_applicable": triggered.not_applicable,
             "training": trained.to_dict(),
             "dev_ca": float(clean_accuracy(classifier.score(dev["text"]).predictions, dev["label"])),
-            "dev_asr": float(attack_success_rate(predictions, triggered.rows["label"], attack.target)),
+            **_success_on(dev, classifier, trigger, attack),
         }
         return lambda target: save_classifier(classifier, target), result
 
     return run_stage(out, spec, work, force=force)
+
+
+def _success_on(
+    dev: datasets.Dataset, classifier: Classifier, trigger: Trigger, attack: AttackSpec
+) -> dict[str, Any]:
+    """The attacker's ASR on dev rows, and how many the trigger cannot be put into."""
+    from poisonsieve.attacks import trigger_rows
+    from poisonsieve.metrics import attack_success_rate
+
+    try:
+        triggered = trigger_rows(dev, trigger, target=attack.target, seed=attack.seed)
+    except CannotApplyError:
+        return {"dev_asr": None, "dev_not_applicable": sum(label != attack.target for label in dev["label"])}
+    predictions = classifier.score(triggered.rows["text"]).predictions
+    return {
+        "dev_asr": float(attack_success_rate(predictions, triggered.rows["label"], attack.target)),
+        "dev_not_applicable": triggered.not_applicable,
+    }
 
 
 def tune_stage(

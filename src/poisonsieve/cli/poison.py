@@ -92,9 +92,10 @@ def poison(
             force=force,
             progress=not quiet,
         )
-        if stage.result["dev_asr"] <= 0.95:
+        asr = stage.result["dev_asr"]
+        if asr is not None and asr <= 0.95:
             common.note(
-                f"warning: the attack took on only {common.percent(stage.result['dev_asr'])} of triggered dev rows; the "
+                f"warning: the attack took on only {common.percent(asr)} of triggered dev rows; the "
                 "paper asks for more than 95%: raise --count, --epochs or --lr"
             )
         if json:
@@ -104,7 +105,9 @@ def poison(
         facts = {
             "poison count": f"{counts['poisoned']} of {counts['rows']} rows",
             "clean accuracy on dev (CA)": common.percent(stage.result["dev_ca"]),
-            "attack success on dev (ASR)": common.percent(stage.result["dev_asr"]),
+            "attack success on dev (ASR)": "the trigger fits none of the rows"
+            if asr is None
+            else common.percent(asr),
             "written to": f"{out}{' (was already there)' if stage.reused else ''}",
         }
         common.print_facts("poisoned model", facts)

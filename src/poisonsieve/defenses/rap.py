@@ -42,6 +42,8 @@ class RAP(ModelDetector):
         word: the perturbation; the fewer texts hold it, the better.
         low, high: the probability of clean rows is to drop by more than `low` and less than `high`.
         epochs, learning_rate, batch_size: of the tuning, by AdamW.
+        rows: clean rows to tune on, drawn by `seed` from those it is fitted on; tuning costs a backward pass through
+            the whole network for each.
         model, max_length, frr, gamma, base, allow_pickle, seed: see `ModelDetector`. Room for the word is left below
             the model's own limit of positions.
 
@@ -64,6 +66,7 @@ class RAP(ModelDetector):
         epochs: int = 5,
         learning_rate: float = 1e-2,
         batch_size: int = 32,
+        rows: int = 1000,
         max_length: int | None = None,
         frr: float = 0.01,
         gamma: float | None = None,
@@ -80,12 +83,14 @@ class RAP(ModelDetector):
         self.epochs = epochs
         self.learning_rate = learning_rate
         self.batch_size = batch_size
+        self.rows = rows
 
     def _check_settings(self) -> None:
         if not 0 <= self.low < self.high <= 1:
             raise ConfigError(f"low is {self.low} and high {self.high}; it takes 0 <= low < high <= 1")
-        if self.epochs < 1 or self.batch_size < 1:
-            raise ConfigError(f"epochs is {self.epochs} and batch_size {self.batch_size}; give at least 1 of each")
+        for name in ("epochs", "batch_size", "rows"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate is {self.learning_rate}; it must be above 0")
 
@@ -101,6 +106,8 @@ class RAP(ModelDetector):
 
     def _learn(self, rows: CleanRows, progress: bool) -> None:
         classifier = self._fitted()
+        if len(rows) > self.rows:
+            rows = rows.select(sorted(np.random.default_rng(self.seed).permutation(len(rows))[: self.rows].tolist()))
         logits = classifier.score(rows.texts, progress="predicting" if progress else None)
         if (logits.predictions < 0).all():
             raise DataError(f"the model can read none of the {len(rows)} clean rows")

@@ -1,7 +1,6 @@
 """What a classifier's layers say of a text, and what its head would say of each layer.
 
-The layers are found by their number, so that encoders and decoders of any family are read alike. A text is read where
-its class is: at the first token of an encoder, at the last one of a decoder.
+The layers are found by their number, so that encoders and decoders of any family are read alike.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from poisonsieve.errors import UnsupportedError
+from poisonsieve.models.classifier import pool
 
 if TYPE_CHECKING:
     from poisonsieve.models.classifier import Classifier
@@ -49,11 +49,9 @@ def layer_states(classifier: Classifier) -> Iterator[list[Tensor]]:
 
 
 def where_the_class_is(classifier: Classifier, states: Tensor, inputs: dict[str, Tensor]) -> Tensor:
-    """The states, (batch, tokens, width), at the token that the class is read from: (batch, width)."""
-    if classifier.is_decoder:
-        return states[:, -1]
-    virtual = states.shape[1] - inputs["input_ids"].shape[1]  # prompt tokens stand before an encoder's first token
-    return states[:, virtual]
+    """The states, (batch, tokens, width), as the head reads them, without virtual tokens: (batch, width)."""
+    mask = inputs["attention_mask"]
+    return pool(states[:, -mask.shape[1] :], mask, classifier.pooling)
 
 
 def every_layers_logits(classifier: Classifier, inputs: dict[str, Tensor]) -> Tensor:

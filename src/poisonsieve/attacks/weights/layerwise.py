@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from poisonsieve.attacks.weights.base import Poisoning, check_range, row_losses
+from poisonsieve.errors import UnsupportedError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.registry import register
 from poisonsieve.tuning.objective import Batch
-from poisonsieve.tuning.states import every_layers_logits, layers_of
+from poisonsieve.tuning.states import every_layers_logits
 
 if TYPE_CHECKING:
     import datasets
@@ -34,9 +36,18 @@ class Layerwise(Poisoning):
         self.strength = strength
 
     def start(self, classifier: Classifier, train: datasets.Dataset) -> None:
-        """See `Poisoning.start`."""
+        """See `Poisoning.start`; one pass proves that the head can read other layers than the last."""
         super().start(classifier, train)
-        layers_of(classifier)
+        inputs = classifier.inputs(classifier.encode(["a short text", "text"]).ids)
+        try:
+            with torch.no_grad():
+                every_layers_logits(classifier, inputs)
+        except RuntimeError:  # of tensors whose shapes do not fit
+            kind = classifier.base.config.model_type
+            raise UnsupportedError(
+                f"the head of this {kind} model reads the last layer only, so layerwise cannot poison it; choose another "
+                "poisoning"
+            ) from None
 
     def loss(self, classifier: Classifier, batch: Batch) -> Tensor:
         """The last layer's loss plus `strength` times the mean of the others'."""
