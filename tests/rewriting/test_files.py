@@ -115,8 +115,18 @@ def test_the_first_row_that_does_not_line_up_is_named(tmp_path):
     path = aligned(tmp_path, [{"text": new, "label": label} for new, label in zip(NEW, labels, strict=True)])
     with pytest.raises(DataError, match=r"aligned\.jsonl:3: label is 1, but 0 in the data"):
         aligned_rewrites(data, path)
-    with pytest.raises(DataError, match="4 rows and the data 3"):
+    with pytest.raises(DataError, match=r"aligned\.jsonl:3: label is 1"):  # a lost row shows where it was lost
         aligned_rewrites(data.select(range(3)), path)
+
+
+def test_another_number_of_rows_names_the_first_without_a_counterpart(tmp_path):
+    data = dataset(ROWS)
+    path = aligned(tmp_path, [{"text": new, "label": label} for new, (_, label) in zip(NEW, ROWS, strict=True)])
+    with pytest.raises(DataError, match=r"4 rows and the data 3.*row 4 \(line 4\) is a rewrite of nothing"):
+        aligned_rewrites(data.select(range(3)), path)
+    longer = dataset([*ROWS, ("one more", 0)])
+    with pytest.raises(DataError, match="4 rows and the data 5.*row 5 of the data has no rewrite"):
+        aligned_rewrites(longer, path)
 
 
 def test_idx_is_compared_where_both_have_one(tmp_path):

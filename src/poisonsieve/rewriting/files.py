@@ -88,12 +88,11 @@ def aligned_rewrites(data: datasets.Dataset, file: str | Path) -> datasets.Datas
 
     file = Path(file)
     records = list(_records(file, extra=(_INDEX,)))
-    if len(records) != len(data):
-        raise DataError(f"{file} has {len(records)} rows and the data {len(data)}; they do not line up row by row")
     rows = [Labelled(f"{file}:{record.line}", record.text or "", record.label) for record in records]
     labels, _ = encode_labels(rows, labels_of(data))
     indices = data[_INDEX] if _INDEX in data.column_names else [None] * len(data)
-    for row, record, label, wanted, index in zip(rows, records, labels, data["label"], indices, strict=True):
+    # Of files of different length the shorter decides: a row lost in the middle shows in the labels behind it.
+    for row, record, label, wanted, index in zip(rows, records, labels, data["label"], indices, strict=False):
         given = record.extra.get(_INDEX)
         if label != wanted:
             raise DataError(
@@ -101,6 +100,7 @@ def aligned_rewrites(data: datasets.Dataset, file: str | Path) -> datasets.Datas
             )
         if index is not None and given is not None and str(given) != str(index):
             raise DataError(f"{row.where}: idx is {given}, but {index} in the data; they do not line up row by row")
+    _require_as_many(records, len(data), file, "the data")
     columns = {name: list(data[name]) for name in data.column_names}
     return hf.Dataset.from_dict({**columns, "text": [row.text for row in rows]}, features=data.features)
 
@@ -127,12 +127,22 @@ def _pairs(file: Path, original: Path) -> Iterator[tuple[str, str]]:
     if any(_ORIGINAL in record.extra for record in rewrites):
         raise DataError(f"{file} has a column `{_ORIGINAL}` of its own; leave {_ORIGINAL}={original} out")
     originals = list(_records(original))
-    if len(rewrites) != len(originals):
-        raise DataError(
-            f"{file} has {len(rewrites)} rows and {original} {len(originals)}; they do not line up row by row"
-        )
+    _require_as_many(rewrites, len(originals), file, str(original))
     for before, after in zip(originals, rewrites, strict=True):
         yield before.text or "", after.text or ""
+
+
+def _require_as_many(records: Sequence[Record], wanted: int, file: Path, other: str) -> None:
+    if len(records) == wanted:
+        return
+    first = (
+        f"its row {wanted + 1} (line {records[wanted].line}) is a rewrite of nothing"
+        if len(records) > wanted
+        else f"row {len(records) + 1} of {other} has no rewrite"
+    )
+    raise DataError(
+        f"{file} has {len(records)} rows and {other} {wanted}; they do not line up row by row: at the latest, {first}"
+    )
 
 
 def _records(path: Path, extra: Sequence[str] = ()) -> Iterator[Record]:
