@@ -125,7 +125,7 @@ def test_another_number_of_rows_names_the_first_without_a_counterpart(tmp_path):
     with pytest.raises(DataError, match=r"4 rows and the data 3.*row 4 \(line 4\) is a rewrite of nothing"):
         aligned_rewrites(data.select(range(3)), path)
     longer = dataset([*ROWS, ("one more", 0)])
-    with pytest.raises(DataError, match="4 rows and the data 5.*row 5 of the data has no rewrite"):
+    with pytest.raises(DataError, match=r"4 rows and the data 5.*row 5 of the data has no rewrite"):
         aligned_rewrites(longer, path)
 
 
