@@ -11,10 +11,12 @@ import numpy as np
 
 from poisonsieve.defenses.base import GUARD_FILE, Detector, Scored, require_guard_or_free
 from poisonsieve.errors import CheckpointError, ConfigError
-from poisonsieve.models.classifier import Classifier, Logits, same_tokenizer, softmax
+from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.labels import same_classes
 from poisonsieve.models.load import load_classifier, save_classifier
+from poisonsieve.models.results import Logits, softmax
 from poisonsieve.models.safety import is_adapter
+from poisonsieve.models.tokens import same_tokenizer
 from poisonsieve.storage import writing_folder
 from poisonsieve.thresholds import is_flagged
 

@@ -13,7 +13,7 @@ from poisonsieve.bench.stages import poison_stage
 from poisonsieve.config import AttackSpec, PoisoningSpec, TriggerSpec, TuneSpec
 from poisonsieve.errors import ConfigError, DataError, UnsupportedError
 from poisonsieve.models import load_classifier
-from poisonsieve.models.classifier import softmax
+from poisonsieve.models.results import softmax
 from poisonsieve.tuning import Batch, finetune
 from poisonsieve.tuning.states import every_layers_logits, layer_states, layers_of, where_the_class_is
 

@@ -8,8 +8,8 @@ from poisonsieve import registry
 from poisonsieve.config import TuneSpec
 from poisonsieve.defenses import RAP, Detector
 from poisonsieve.errors import CheckpointError, ConfigError
-from poisonsieve.models.classifier import softmax
 from poisonsieve.models.load import load_classifier, save_classifier
+from poisonsieve.models.results import softmax
 from poisonsieve.tuning import finetune
 
 

@@ -8,7 +8,7 @@ import pytest
 from poisonsieve.defenses import STRIP, Detector
 from poisonsieve.defenses.strip import entropy
 from poisonsieve.errors import CheckpointError, ConfigError, DataError
-from poisonsieve.models.classifier import softmax
+from poisonsieve.models.results import softmax
 
 
 @pytest.fixture(scope="module")

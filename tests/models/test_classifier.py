@@ -5,7 +5,7 @@ import pytest
 
 from poisonsieve.errors import DataError
 from poisonsieve.models import load_classifier
-from poisonsieve.models.classifier import softmax
+from poisonsieve.models.results import softmax
 
 
 @pytest.fixture(params=["encoder", "decoder"])

@@ -6,7 +6,7 @@ import pytest
 from poisonsieve import registry
 from poisonsieve.config import TuneSpec
 from poisonsieve.models import load_classifier
-from poisonsieve.models.classifier import pool
+from poisonsieve.models.results import pool
 from poisonsieve.tuning import finetune
 
 TOLERANCE = 1e-5

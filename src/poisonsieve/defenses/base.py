@@ -21,8 +21,8 @@ from sklearn.base import BaseEstimator
 from poisonsieve import registry
 from poisonsieve.defenses.calibration import CleanRows, hold_out, require_enough, texts_of
 from poisonsieve.errors import CalibrationError, CheckpointError, ConfigError
-from poisonsieve.models.classifier import check_texts
 from poisonsieve.models.safety import read_json
+from poisonsieve.models.tokens import check_texts
 from poisonsieve.storage import require_free, write_json, writing_folder
 from poisonsieve.thresholds import Threshold, fixed_gamma, gamma_for_frr, is_flagged
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from poisonsieve.errors import CalibrationError, DataError
-from poisonsieve.models.classifier import check_texts
+from poisonsieve.models.tokens import check_texts
 from poisonsieve.thresholds import rows_needed
 
 #: Share of the clean rows that is held out for calibration when no rows are given for it.

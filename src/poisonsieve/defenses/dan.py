@@ -15,7 +15,8 @@ from poisonsieve.defenses.base import Scored
 from poisonsieve.defenses.calibration import CleanRows, hold_out
 from poisonsieve.defenses.model import ModelDetector, read_tensors, write_tensors
 from poisonsieve.errors import CheckpointError, ConfigError, DataError
-from poisonsieve.models.classifier import Classifier, Pooling
+from poisonsieve.models.classifier import Classifier
+from poisonsieve.models.results import Pooling
 from poisonsieve.registry import register
 
 TENSORS_FILE = "distances.safetensors"

@@ -16,9 +16,10 @@ import numpy as np
 from poisonsieve.defenses.base import Detector, Scored
 from poisonsieve.defenses.calibration import CleanRows
 from poisonsieve.errors import CheckpointError, ConfigError, HubError
-from poisonsieve.models.classifier import Classifier, Logits, softmax
+from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.load import load_classifier
 from poisonsieve.models.packaged import packaged_names
+from poisonsieve.models.results import Logits, softmax
 from poisonsieve.models.safety import is_adapter
 
 # Where the model is and how it may be opened: no part of what decides the scores.

@@ -20,7 +20,8 @@ from poisonsieve.defenses.base import Scored
 from poisonsieve.defenses.calibration import CleanRows
 from poisonsieve.defenses.model import ModelDetector, read_numbers, read_tensors, write_tensors
 from poisonsieve.errors import ConfigError, DataError
-from poisonsieve.models.classifier import Classifier, softmax
+from poisonsieve.models.classifier import Classifier
+from poisonsieve.models.results import softmax
 from poisonsieve.registry import register
 
 TENSORS_FILE = "perturbations.safetensors"

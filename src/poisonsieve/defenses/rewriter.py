@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from sklearn.base import BaseEstimator
 
-from poisonsieve.models.classifier import check_texts
+from poisonsieve.models.tokens import check_texts
 
 if TYPE_CHECKING:
     import datasets

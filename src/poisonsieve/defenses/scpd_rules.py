@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from poisonsieve.assets import PARSER
 from poisonsieve.defenses.rewriter import Rewriter
 from poisonsieve.errors import ConfigError
-from poisonsieve.models.classifier import check_texts
+from poisonsieve.models.tokens import check_texts
 from poisonsieve.registry import register
 from poisonsieve.rewriting.clauses import compose, declare, fronted, marker, sentences, strip_edges, without
 from poisonsieve.rewriting.spacy_parser import parse_with

@@ -18,7 +18,7 @@ from poisonsieve.defenses.base import Scored
 from poisonsieve.defenses.calibration import CleanRows
 from poisonsieve.defenses.model import ModelDetector
 from poisonsieve.errors import CheckpointError, ConfigError, DataError
-from poisonsieve.models.classifier import softmax
+from poisonsieve.models.results import softmax
 from poisonsieve.registry import register
 from poisonsieve.storage import write_json
 

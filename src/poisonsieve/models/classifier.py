@@ -13,63 +13,20 @@ tokenizer. Its forward pass hides two traps that PEFT leaves open:
 from __future__ import annotations
 
 import inspect
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from poisonsieve.errors import DataError
+from poisonsieve.models.results import Logits, PerText, Pooling, batches, compute_batch, pool
+from poisonsieve.models.tokens import Encoded, check_texts, position_limit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Which of a text's own tokens stands for the text.
-Pooling = Literal["first", "mean", "last"]
 _CHARACTERS_PER_TOKEN = 64  # far more than the tokens of any real text hold
-_FALLBACK_LIMIT = 512  # for a tokenizer and a config that both state none
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Token ids of some texts, without padding.
-
-    Attributes:
-        ids: one list of token ids a text.
-        truncated: whether the text was longer than the limit and lost its end.
-    """
-
-    ids: list[list[int]]
-    truncated: list[bool]
-
-
-@dataclass(frozen=True)
-class PerText:
-    """Numbers that were computed of n texts.
-
-    Attributes:
-        values: float, shape (n, ...); NaN throughout where a text could not be read.
-        truncated: bool, shape (n,): the text was longer than the limit and lost its end.
-        errors: why a text could not be read, or None; length n.
-    """
-
-    values: np.ndarray
-    truncated: np.ndarray
-    errors: list[str | None]
-
-
-@dataclass(frozen=True)
-class Logits(PerText):
-    """What a classifier said of n texts with K classes: `values` is float64 of shape (n, K)."""
-
-    @property
-    def predictions(self) -> np.ndarray:
-        """The likeliest class of each text, int, shape (n,); -1 where it could not be scored."""
-        scored = np.isfinite(self.values).all(axis=1)
-        return np.where(scored, np.nan_to_num(self.values).argmax(axis=1), -1)
 
 
 class Classifier(nn.Module):
@@ -358,8 +315,8 @@ class Classifier(nn.Module):
         order.sort(key=lambda index: len(encoded.ids[index]))
         if self.training:  # not back afterwards: another thread may be scoring
             self.eval()
-        for batch in _progress(_chunks(order, batch_size), progress, len(order), batch_size):
-            _compute_batch(batch, encoded, compute, values, errors)
+        for batch in batches(order, batch_size, progress):
+            compute_batch(batch, encoded, compute, values, errors)
         return PerText(values, np.array(encoded.truncated, dtype=bool), errors)
 
     def _encode_each(self, texts: Sequence[str], errors: list[str | None], max_length: int | None) -> Encoded:
@@ -397,103 +354,3 @@ class Classifier(nn.Module):
         together = together if together.dtype == torch.float64 else together.float()  # numpy has no bf16
         features: np.ndarray = together.cpu().numpy()
         return features
-
-
-def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
-    """One vector a row, of shape (batch, hidden), from those positions alone where `mask` is 1.
-
-    Args:
-        states: (batch, width, hidden).
-        mask: (batch, width), 1 where there is text, on either side of the padding.
-        pooling: see `Classifier.features`.
-    """
-    if pooling == "mean":
-        weights = mask.unsqueeze(-1).to(states.dtype)
-        return (states * weights).sum(dim=1) / weights.sum(dim=1)
-    place = mask.argmax(dim=1) if pooling == "first" else mask.shape[1] - 1 - mask.flip(1).argmax(dim=1)
-    return states[torch.arange(len(states), device=states.device), place]
-
-
-def _compute_batch(
-    batch: list[int],
-    encoded: Encoded,
-    compute: Callable[[list[list[int]]], np.ndarray],
-    values: np.ndarray,
-    errors: list[str | None],
-) -> None:
-    """Fill in the values of one batch; when it fails, text by text, so that only the one at fault has none."""
-    try:
-        values[batch] = compute([encoded.ids[index] for index in batch])
-    except Exception as error:
-        if len(batch) > 1:
-            for index in batch:
-                _compute_batch([index], encoded, compute, values, errors)
-            return
-        # The reason names the error's type alone: its message could quote the text, and reasons are logged.
-        errors[batch[0]] = f"model failed: {type(error).__name__}"
-        return
-    for index in batch:
-        if not np.isfinite(values[index]).all():
-            values[index] = np.nan
-            errors[index] = "model gave a result that is not a finite number"
-
-
-def check_texts(texts: Sequence[str]) -> None:
-    """Refuse what is no list of strings; a lone string would be read letter by letter.
-
-    Raises:
-        DataError: says what it is instead.
-    """
-    if isinstance(texts, str | bytes | Mapping):
-        raise DataError(f"texts are one {type(texts).__name__}; give a list of strings")
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError(f"text {index} is {type(text).__name__}, not a string")
-
-
-def same_tokenizer(left: Any, right: Any) -> bool:
-    """Whether two tokenizers cut every text into the same tokens, at the same end when it is too long."""
-    return bool(_rules(left) == _rules(right))
-
-
-def _rules(tokenizer: Any) -> Any:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        return type(tokenizer), tokenizer.truncation_side, tokenizer.get_vocab()
-    rules = json.loads(backend.to_str())
-    # Set anew by every call, so they say nothing of the tokenizer.
-    return tokenizer.truncation_side, {
-        key: value for key, value in rules.items() if key not in ("truncation", "padding")
-    }
-
-
-def position_limit(config: Any, tokenizer: Any) -> int:
-    """How many tokens the network has positions for."""
-    limits = [int(tokenizer.model_max_length)]
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions:
-        # RoBERTa-like models count positions from pad_token_id + 1.
-        offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
-        limits.append(int(positions) - offset)
-    limit = min(limits)
-    return limit if limit < 10**9 else _FALLBACK_LIMIT
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of shape (n, K), in float64: in float32 the confidences of sure rows would tie at 1."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    result: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
-    return result
-
-
-def _chunks(order: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
-
-
-def _progress(batches: Iterator[list[int]], label: str | None, rows: int, batch_size: int) -> Iterator[list[int]]:
-    if label is None:
-        return batches
-    from tqdm import tqdm
-
-    return iter(tqdm(batches, desc=label, total=-(-rows // batch_size), unit="batch", dynamic_ncols=True))

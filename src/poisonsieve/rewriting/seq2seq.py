@@ -19,10 +19,10 @@ from typing import Any
 
 from poisonsieve.data.files import is_encodable
 from poisonsieve.errors import CheckpointError, ConfigError, HubError, UnsupportedError
-from poisonsieve.models.classifier import position_limit
 from poisonsieve.models.load import pick_device
 from poisonsieve.models.safety import identity_digest, is_adapter, safetensors_files
 from poisonsieve.models.sources import resolve
+from poisonsieve.models.tokens import position_limit
 from poisonsieve.models.whole import first_line, open_tokenizer, quiet_transformers
 
 #: What the checkpoint may decide about decoding; sampling and groups of beams are not among it.

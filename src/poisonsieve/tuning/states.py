@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from poisonsieve.errors import UnsupportedError
-from poisonsieve.models.classifier import pool
+from poisonsieve.models.results import pool
 
 if TYPE_CHECKING:
     from poisonsieve.models.classifier import Classifier

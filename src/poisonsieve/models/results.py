@@ -1,0 +1,98 @@
+"""What is computed of each text: numbers in the order of the texts, and a reason where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from poisonsieve.models.tokens import Encoded
+
+#: Which of a text's own tokens stands for the text.
+Pooling = Literal["first", "mean", "last"]
+
+
+@dataclass(frozen=True)
+class PerText:
+    """Numbers that were computed of n texts.
+
+    Attributes:
+        values: float, shape (n, ...); NaN throughout where a text could not be read.
+        truncated: bool, shape (n,): the text was longer than the limit and lost its end.
+        errors: why a text could not be read, or None; length n.
+    """
+
+    values: np.ndarray
+    truncated: np.ndarray
+    errors: list[str | None]
+
+
+@dataclass(frozen=True)
+class Logits(PerText):
+    """What a classifier said of n texts with K classes: `values` is float64 of shape (n, K)."""
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """The likeliest class of each text, int, shape (n,); -1 where it could not be scored."""
+        scored = np.isfinite(self.values).all(axis=1)
+        return np.where(scored, np.nan_to_num(self.values).argmax(axis=1), -1)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of shape (n, K), in float64: in float32 the confidences of sure rows would tie at 1."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    result: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
+    return result
+
+
+def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
+    """One vector a row, of shape (batch, hidden), from those positions alone where `mask` is 1.
+
+    Args:
+        states: (batch, width, hidden).
+        mask: (batch, width), 1 where there is text, on either side of the padding.
+        pooling: see `Classifier.features`.
+    """
+    if pooling == "mean":
+        weights = mask.unsqueeze(-1).to(states.dtype)
+        return (states * weights).sum(dim=1) / weights.sum(dim=1)
+    place = mask.argmax(dim=1) if pooling == "first" else mask.shape[1] - 1 - mask.flip(1).argmax(dim=1)
+    return states[torch.arange(len(states), device=states.device), place]
+
+
+def compute_batch(
+    batch: list[int],
+    encoded: Encoded,
+    compute: Callable[[list[list[int]]], np.ndarray],
+    values: np.ndarray,
+    errors: list[str | None],
+) -> None:
+    """Fill in the values of one batch; when it fails, text by text, so that only the one at fault has none."""
+    try:
+        values[batch] = compute([encoded.ids[index] for index in batch])
+    except Exception as error:
+        if len(batch) > 1:
+            for index in batch:
+                compute_batch([index], encoded, compute, values, errors)
+            return
+        # The reason names the error's type alone: its message could quote the text, and reasons are logged.
+        errors[batch[0]] = f"model failed: {type(error).__name__}"
+        return
+    for index in batch:
+        if not np.isfinite(values[index]).all():
+            values[index] = np.nan
+            errors[index] = "model gave a result that is not a finite number"
+
+
+def batches(order: list[int], size: int, progress: str | None) -> Iterator[list[int]]:
+    """Indices in chunks of `size`, under a progress bar where `progress` labels one."""
+    chunks = [order[start : start + size] for start in range(0, len(order), size)]
+    if progress is None:
+        return iter(chunks)
+    from tqdm import tqdm
+
+    return iter(tqdm(chunks, desc=progress, unit="batch", dynamic_ncols=True))
