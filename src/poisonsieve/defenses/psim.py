@@ -37,7 +37,7 @@ _LEARNING_RATES: dict[str, float] = {
 
 @register("defense", "psim")
 class PSIM(NetworkDetector):
-    """The paper's guard.
+    """The paper's guard: a copy trained on random labels is still sure of triggered text alone.
 
     Args:
         model: theta_p with its trained head, or a victim tuned from it: packaged alias, folder (whole checkpoint or
