@@ -12,6 +12,7 @@ from typing import Any
 from conftest import sentences
 from poisonsieve import registry
 from seq2seq_models import make_seq2seq
+from tiny_lm import make_lm
 from tiny_parser import tiny_parser
 
 #: What rewriters are asked to rewrite; a rewriter by file has these texts in its file.
@@ -62,6 +63,7 @@ ATTACKS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "synattack-seq2seq": _paraphraser,
 }
 DEFENSES: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "onion": lambda factory: {"lm": str(make_lm(factory.mktemp("lm"))), "bar": 0.5},
     "scpd-rules": lambda _: {"parser": tiny_parser()},
     "scpd-file": _rewrites,
     "scpd-seq2seq": _paraphraser,

@@ -5,6 +5,7 @@ from poisonsieve.defenses.base import Detector
 from poisonsieve.defenses.dan import DAN
 from poisonsieve.defenses.fine_mixing import FineMixing
 from poisonsieve.defenses.msp import MSP
+from poisonsieve.defenses.onion import ONION
 from poisonsieve.defenses.psim import PSIM
 from poisonsieve.defenses.rap import RAP
 from poisonsieve.defenses.repair import WeightRepair
@@ -16,6 +17,7 @@ from poisonsieve.defenses.strip import STRIP
 __all__ = [
     "DAN",
     "MSP",
+    "ONION",
     "PSIM",
     "RAP",
     "STRIP",

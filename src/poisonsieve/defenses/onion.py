@@ -1,0 +1,323 @@
+"""ONION (Qi et al. 2021, "ONION: A Simple and Effective Defense Against Textual Backdoor Attacks").
+
+A word that does not belong makes a sentence unlikely. A word's suspicion is how much the perplexity falls when the
+word is taken out (Section 3, Equation 1); words whose suspicion reaches the bar are taken out before the victim reads.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from poisonsieve.data.files import is_encodable
+from poisonsieve.defenses.rewriter import Rewriter
+from poisonsieve.errors import CheckpointError, ConfigError, DataError
+from poisonsieve.metrics import clean_accuracy
+from poisonsieve.models.lm import CausalLM, load_causal_lm
+from poisonsieve.models.safety import read_json
+from poisonsieve.models.tokens import check_texts
+from poisonsieve.registry import register
+from poisonsieve.storage import require_free, write_json, writing_folder
+
+if TYPE_CHECKING:
+    import datasets
+
+    from poisonsieve.models.classifier import Classifier
+
+STATE_FILE = "onion.json"
+FORMAT_VERSION = 1
+#: Shares of the dev words that the candidate bars take out: dense where little is taken out, for there the choice lies.
+_SHARES = (np.arange(100) / 100) ** 2
+_ROUNDING = 1e-9  # a drop of exactly the allowed size is allowed
+
+
+@register("defense", "onion")
+class ONION(Rewriter):
+    """Takes out the words without which a language model finds the text likelier.
+
+    A word is what stands between white space. Perplexity is exp of the mean negative log-likelihood of the text's
+    tokens after the tokenizer's begin token; a tokenizer without one gives the first token no likelihood. The text is
+    taken with single spaces between its words, and is given back as it came when no word is taken out.
+
+    What is not judged stays, with suspicion NaN: the word of a one-word text; of a two-word text too, when there is no
+    begin token and a lone token would be left; words past `max_length`, which the suspicions of the others do not take
+    into account either; texts that are no valid Unicode. When all words reach the bar, the least suspicious stays (the
+    first of equals), so that no text becomes empty.
+
+    Args:
+        lm: the language model: packaged alias, folder or hub id of a causal model.
+        bar: words of this suspicion and above are taken out; in perplexity, so it depends on `lm`. None: `fit` finds it.
+        max_ca_drop: what `fit` may cost in clean accuracy, as a fraction.
+        max_length: tokens of a text that are judged, begin token included; the model's limit if that is lower. Words
+            that the victim does not read need no judging.
+        batch_tokens: tokens a forward pass; changes speed and memory alone.
+        allow_pickle: open pickled weights after a scan.
+
+    Attributes:
+        bar_: the bar that `fit` found.
+        fit_: what `fit` saw: `rows`, `dev_ca` with nothing taken out, `dev_ca_rewritten`, `removed_share` of the words.
+    """
+
+    name: ClassVar[str] = "onion"
+
+    def __init__(
+        self,
+        lm: str | Path = "smollm2",
+        *,
+        bar: float | None = None,
+        max_ca_drop: float = 0.01,
+        max_length: int = 512,
+        batch_tokens: int = 1024,
+        allow_pickle: bool = False,
+    ) -> None:
+        self.lm = lm
+        self.bar = bar
+        self.max_ca_drop = max_ca_drop
+        self.max_length = max_length
+        self.batch_tokens = batch_tokens
+        self.allow_pickle = allow_pickle
+
+    def fit(self, dataset: datasets.Dataset, *, victim: Classifier, progress: bool = False) -> Self:
+        """Find the lowest bar whose rewrites cost the victim at most `max_ca_drop` on these rows.
+
+        Candidates take out from none to nearly all of the words, each between two neighbouring suspicions, so that no
+        word of these rows lies on the bar. With `bar` given there is nothing to find.
+
+        Args:
+            dataset: clean held-out rows, columns `text` and `label`; never triggered rows, never test rows.
+            victim: the classifier that will read the rewritten texts.
+            progress: draw a progress bar on stderr.
+
+        Raises:
+            ConfigError: a setting is out of range.
+            DataError: there are no rows, or none with words to judge.
+            CheckpointError, UnsafeWeightsError, HubError, UnsupportedError: `lm` cannot be used.
+        """
+        self._check_settings()
+        if self.bar is not None:
+            self.bar_ = float(self.bar)
+            return self
+        texts, labels = list(dataset["text"]), np.asarray(dataset["label"])
+        suspicions = self.suspicions(texts, progress="suspicions of dev words" if progress else None)
+        bars = candidate_bars(suspicions)
+        rewrites = [
+            [without(text, found, bar) for text, found in zip(texts, suspicions, strict=True)] for bar in bars
+        ]
+        # Most bars leave most texts as the bar before did: the victim reads each wording once.
+        wordings = list(dict.fromkeys([*texts, *(text for row in rewrites for text in row)]))
+        answers = victim.score(wordings, progress="the victim's answers" if progress else None).predictions
+        said = dict(zip(wordings, answers.tolist(), strict=True))
+        accuracies = [float(clean_accuracy([said[text] for text in row], labels)) for row in rewrites]
+        before = float(clean_accuracy([said[text] for text in texts], labels))
+        # The highest candidate takes nothing out, so one always holds.
+        chosen = max(
+            index for index, after in enumerate(accuracies) if before - after <= self.max_ca_drop + _ROUNDING
+        )
+        self.bar_ = float(bars[chosen])
+        words = np.concatenate(suspicions)
+        self.fit_ = {
+            "rows": len(texts),
+            "dev_ca": before,
+            "dev_ca_rewritten": accuracies[chosen],
+            "removed_share": float(np.mean(words >= self.bar_)),
+        }
+        return self
+
+    def suspicions(self, texts: Sequence[str], *, progress: str | None = None) -> list[np.ndarray]:
+        """How much the perplexity falls when a word is taken out, for each word of each text.
+
+        They are those of a loop that passes the text, and then each shortened text, through the model alone: each
+        perplexity that enters is within 1e-4 of the loop's, relative to it. Company and order of the texts change
+        fp32's last digits, relative to the perplexity some 1e-6.
+
+        Args:
+            texts: n strings.
+            progress: a label for a progress bar on stderr; no bar without one.
+
+        Returns:
+            float64 arrays, one number a word of ``text.split()``; NaN for what is not judged.
+
+        Raises:
+            DataError: something that is not a string is among the texts.
+            ConfigError, CheckpointError, UnsafeWeightsError, HubError, UnsupportedError: see `fit`.
+        """
+        check_texts(texts)
+        self._check_settings()
+        found: dict[str, np.ndarray] = {}
+        judged = []
+        for text in dict.fromkeys(texts):
+            words = text.split()
+            found[text] = np.full(len(words), np.nan)
+            if len(words) > 1 and is_encodable(text):
+                judged.append(text)
+        judged.sort(key=lambda text: len(text.split()))  # texts of like length share forward passes
+        if judged:
+            losses = self._lm.mean_nll(self._rows_of(judged, progress), batch_tokens=self.batch_tokens)
+            for text, loss in zip(judged, losses, strict=True):
+                perplexity = np.exp(loss)
+                found[text][: len(loss) - 1] = perplexity[0] - perplexity[1:]
+        return [found[text].copy() for text in texts]
+
+    def facts(self) -> dict[str, Any]:
+        """Its arguments, the bar in force, what `fit` saw, and the sha256 of the language model's weights."""
+        arguments = {
+            key: str(value) if isinstance(value, Path) else value for key, value in self.get_params().items()
+        }
+        return {
+            **arguments,
+            "bar_in_force": self._bar(),
+            "fit": getattr(self, "fit_", None),
+            "lm_sha256": self._digest(),
+        }
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the fitted state to a folder, whole or not at all: settings and bar; the language model stays where it is.
+
+        Raises:
+            ConfigError: there is no bar yet, or the folder exists and is not empty.
+            OutputError: it could not be written.
+        """
+        state = {"format_version": FORMAT_VERSION, "defense": self.name, **self.facts(), "version": _version()}
+        require_free(Path(folder))
+        with writing_folder(Path(folder)) as target:
+            write_json(target / STATE_FILE, state)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, lm: str | Path | None = None, allow_pickle: bool = False) -> Self:
+        """Open what `save_pretrained` wrote. That the language model is the one of then is checked when it is first used.
+
+        Args:
+            folder: with a file `onion.json`.
+            lm: where the language model is now, when not where it was.
+            allow_pickle: open pickled weights after a scan.
+
+        Raises:
+            CheckpointError: no such folder, one of another version, or a damaged one.
+        """
+        file = Path(folder) / STATE_FILE
+        state = read_json(file)
+        if state.get("format_version") != FORMAT_VERSION or state.get("defense") != cls.name:
+            raise CheckpointError(
+                f"{file} is of another format than {FORMAT_VERSION}; update poisonsieve or fit again"
+            )
+        try:
+            settings = {key: state[key] for key in ("bar", "max_ca_drop", "max_length", "batch_tokens")}
+            opened = cls(lm or state["lm"], **settings, allow_pickle=allow_pickle)
+            opened._check_settings()
+            opened.bar_, opened._expected = float(state["bar_in_force"]), str(state["lm_sha256"])
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            raise CheckpointError(f"{file} is damaged ({error}); fit again") from None
+        if state.get("fit") is not None:
+            opened.fit_ = state["fit"]
+        return opened
+
+    def _rewrite(self, texts: list[str], *, progress: str | None) -> list[str]:
+        bar = self._bar()
+        found = self.suspicions(texts, progress=progress)
+        return [without(text, suspicion, bar) for text, suspicion in zip(texts, found, strict=True)]
+
+    def _rows_of(self, texts: Sequence[str], progress: str | None) -> Iterator[list[list[int]]]:
+        """For each text the token rows of the text and of the text without each word, as far as they can be judged."""
+        from tqdm import tqdm
+
+        limit = min(self.max_length, self._lm.limit)
+        for text in tqdm(texts, desc=progress, unit="text", dynamic_ncols=True, disable=progress is None):
+            words = text.split()
+            words = words[: _words_that_fit(self._lm, words, limit)]
+            rows = _rows(self._lm, words)
+            while max(map(len, rows)) > limit:  # a word taken out can cut its neighbours into more tokens
+                words = words[:-1]
+                rows = _rows(self._lm, words)
+            yield rows if len(words) > 1 else rows[:1]
+
+    def _bar(self) -> float:
+        if hasattr(self, "bar_"):
+            return float(self.bar_)
+        if self.bar is None:
+            raise ConfigError("this onion has no bar yet; call fit with clean dev rows and the victim, or give bar")
+        return float(self.bar)
+
+    def _digest(self) -> str:
+        return getattr(self, "_expected", "") or self._lm.digest
+
+    @cached_property
+    def _lm(self) -> CausalLM:
+        lm = load_causal_lm(self.lm, allow_pickle=self.allow_pickle)
+        expected = getattr(self, "_expected", "")
+        if expected and lm.digest != expected:
+            raise CheckpointError(
+                f"{self.lm} is not the language model the bar was fitted with (sha256 begins {expected[:12]}); give that "
+                "one (lm), or fit again"
+            )
+        return lm
+
+    def _check_settings(self) -> None:
+        if self.bar is not None and not np.isfinite(self.bar):
+            raise ConfigError(f"onion: bar is {self.bar}; it has to be a finite number")
+        if not 0 <= self.max_ca_drop <= 1:
+            raise ConfigError(f"onion: max_ca_drop is a fraction from 0 to 1, not {self.max_ca_drop}")
+        if self.max_length < 2 or self.batch_tokens < 1:
+            raise ConfigError("onion: max_length is at least 2, and batch_tokens at least 1")
+
+
+def without(text: str, suspicions: np.ndarray, bar: float) -> str:
+    """The text without the words whose suspicion reaches the bar; the least suspicious stays if all do.
+
+    Args:
+        text: with as many words between white space as there are suspicions.
+        suspicions: float64, (words,); NaN stays.
+        bar: in perplexity.
+    """
+    removed = suspicions >= bar
+    if not removed.any():
+        return text
+    if removed.all():
+        removed[np.argmin(suspicions)] = False
+    return " ".join(word for word, gone in zip(text.split(), removed, strict=True) if not gone)
+
+
+def candidate_bars(suspicions: Sequence[np.ndarray]) -> np.ndarray:
+    """Bars to try, falling: the first takes nothing out, the last nearly every word that was judged.
+
+    Raises:
+        DataError: no word was judged.
+    """
+    values = np.concatenate([*suspicions, np.empty(0)])
+    values = np.unique(values[np.isfinite(values)])[::-1]
+    if not len(values):
+        raise DataError("onion needs clean dev rows of two words or more to find its bar")
+    above = values[0] + 1e-3 * max(1.0, abs(values[0]))
+    between = (values[:-1] + values[1:]) / 2
+    bars = np.concatenate([[above], between])
+    chosen: np.ndarray = bars[np.unique((_SHARES * len(bars)).astype(int))]
+    return chosen
+
+
+def _words_that_fit(lm: CausalLM, words: Sequence[str], limit: int) -> int:
+    """The largest number of leading words that are at most `limit` tokens, found by halving."""
+
+    def fits(count: int) -> bool:
+        return len(lm.encode([" ".join(words[:count])])[0]) <= limit
+
+    if fits(len(words)):
+        return len(words)
+    low, high = 0, len(words) - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def _rows(lm: CausalLM, words: Sequence[str]) -> list[list[int]]:
+    """Token rows of the words together, and of the words without each one, each really tokenized."""
+    shortened = (" ".join([*words[:index], *words[index + 1 :]]) for index in range(len(words)))
+    return lm.encode([" ".join(words), *shortened])
+
+
+def _version() -> str:
+    return importlib.metadata.version("poisonsieve")

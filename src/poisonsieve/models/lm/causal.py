@@ -1,0 +1,233 @@
+"""A causal language model as a judge of how likely token rows are, quick where rows begin alike.
+
+Where the time goes, on a processor: nearly all of it into matrix products. So a beginning that rows share is computed
+once (`poisonsieve.models.lm.tree`), a row's last token is never read, the vocabulary's logits are made in blocks that
+stay in the cache and are never kept, and no place has its whole distribution written out.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from poisonsieve.errors import CheckpointError, ConfigError, UnsupportedError
+from poisonsieve.models.lm.tree import ATTENTION, PrefixTree, pack, tree_attention
+from poisonsieve.models.load import pick_device
+from poisonsieve.models.safety import is_adapter, safetensors_files, weights_digest
+from poisonsieve.models.sources import resolve
+from poisonsieve.models.tokens import position_limit
+from poisonsieve.models.whole import first_line, open_tokenizer, quiet_transformers
+
+_VOCABULARY_BLOCK = 1024
+_GATHERED = 4096  # target rows of the output weights that are copied at a time
+_AGREE = 1e-4  # mean negative log-likelihoods of the probe; fp32 differs by a tenth of that
+
+
+class CausalLM:
+    """A causal language model and its tokenizer, opened; see `load_causal_lm`.
+
+    Attributes:
+        source: where it came from, as the user wrote it.
+        bos: the token that begins every row, as a list; empty for a tokenizer that has none.
+        limit: tokens a row may have, `bos` included.
+    """
+
+    def __init__(self, network: Any, tokenizer: Any, *, source: str = "", folder: Path | None = None) -> None:
+        self.source = source
+        self.bos: list[int] = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
+        self.limit = position_limit(network.config, tokenizer)
+        self._network = network
+        self._tokenizer = tokenizer
+        self._folder = folder
+        self._share_beginnings()
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the weights; empty if they were not read from files."""
+        return weights_digest(self._folder) if self._folder is not None else ""
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, `bos` first where there is one; no other special token, and nothing cut."""
+        if not texts:
+            return []
+        found = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        return [[*self.bos, *ids] for ids in found]
+
+    def mean_nll(self, groups: Iterable[Sequence[Sequence[int]]], *, batch_tokens: int = 1024) -> list[np.ndarray]:
+        """Mean negative log-likelihood of every row's tokens but the first, which has nothing before it.
+
+        That is the loss that transformers gives for a row alone, with ``labels=input_ids``. In fp32 the two differ by
+        the order of sums, some 1e-5; so do two calls with other rows beside a row.
+
+        Args:
+            groups: rows of token ids, each at most `limit` long. Rows of a group should begin alike, and groups of
+                like length should follow each other: neither changes a result, both save time.
+            batch_tokens: nodes of the tree that share a forward pass, at most.
+
+        Returns:
+            For each group a float64 array, one number a row, in nats; NaN for a row of less than two tokens.
+
+        Raises:
+            ConfigError: `batch_tokens` is below 1.
+            CheckpointError: the model gives no finite number.
+        """
+        if batch_tokens < 1:
+            raise ConfigError(f"batch_tokens is {batch_tokens}; it has to be 1 or more")
+        results: list[np.ndarray] = []
+
+        def noted() -> Iterable[Sequence[Sequence[int]]]:
+            for group in groups:
+                results.append(np.full(len(group), np.nan))
+                yield group
+
+        for tree in pack(noted(), batch_tokens):
+            found = self._tree_nll(tree)
+            if not np.isfinite(found).all():
+                raise CheckpointError(
+                    f"{self.source} gives likelihoods that are no finite numbers; are weights damaged?"
+                )
+            for (group, row), value in zip(tree.names, found, strict=True):
+                results[group][row] = value
+        return results
+
+    @torch.inference_mode()
+    def _tree_nll(self, tree: PrefixTree) -> np.ndarray:
+        """One number a row of the tree."""
+        states = self._states(tree)
+        nodes, targets, lengths = tree.predictions(states.device)
+        surprise = self._normalizers(states)[nodes].double() - self._logits_of(states, nodes, targets).double()
+        found: np.ndarray = torch.stack([row.mean() for row in torch.split(surprise, lengths)]).cpu().numpy()
+        return found
+
+    def _states(self, tree: PrefixTree) -> Tensor:
+        """What the output weights read, (nodes, hidden)."""
+        device = self._network.device
+        output = self._network.base_model(
+            input_ids=torch.tensor([tree.tokens], device=device),
+            position_ids=torch.tensor([tree.positions], device=device),
+            use_cache=False,
+            tree=tree.layout(device),
+        )
+        states: Tensor = output.last_hidden_state[0]
+        return states
+
+    def _normalizers(self, states: Tensor) -> Tensor:
+        """Log of the sum over the vocabulary of exp(logit), (nodes,)."""
+        weight, bias = self._output()
+        logits = states.new_empty(len(states), _VOCABULARY_BLOCK)
+        parts = []
+        for start in range(0, len(weight), _VOCABULARY_BLOCK):
+            block = weight[start : start + _VOCABULARY_BLOCK]
+            room = logits[:, : len(block)]
+            torch.mm(states, block.t(), out=room)
+            if bias is not None:
+                room += bias[start : start + _VOCABULARY_BLOCK]
+            top = room.amax(1, keepdim=True)
+            parts.append(room.sub_(top).exp_().sum(1).log_() + top[:, 0])
+        return torch.stack(parts).logsumexp(0)
+
+    def _logits_of(self, states: Tensor, nodes: Tensor, targets: Tensor) -> Tensor:
+        """The logit of one token at one node each, (predictions,)."""
+        weight, bias = self._output()
+        pairs = zip(torch.split(nodes, _GATHERED), torch.split(targets, _GATHERED), strict=True)
+        found = torch.cat([(states[node] * weight[target]).sum(1) for node, target in pairs])
+        return found if bias is None else found + bias[targets]
+
+    def _output(self) -> tuple[Tensor, Tensor | None]:
+        layer = self._network.get_output_embeddings()
+        return layer.weight, layer.bias
+
+    def _share_beginnings(self) -> None:
+        """Put tree attention in, and see that the architecture still computes what it did.
+
+        Raises:
+            UnsupportedError: it does not, or it takes no other attention.
+        """
+        from transformers import AttentionInterface
+
+        probe = self._probe()
+        expected = np.array([self._alone(row) for row in probe])
+        AttentionInterface.register(ATTENTION, tree_attention)
+        says = f"{self.source} ({self._network.config.model_type}) cannot score rows that share their beginnings"
+        try:
+            with quiet_transformers():
+                self._network.set_attn_implementation(ATTENTION)
+                if self._network.config._attn_implementation != ATTENTION:  # transformers only warns
+                    raise UnsupportedError("its attention cannot be replaced")
+                found = self.mean_nll([probe])[0]
+        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, UnsupportedError) as error:
+            raise UnsupportedError(f"{says}: {first_line(error)}; use a GPT-2 or LLaMA class model") from error
+        if not np.allclose(found, expected, atol=_AGREE, rtol=_AGREE):
+            raise UnsupportedError(f"{says}: they come out otherwise than alone; use a GPT-2 or LLaMA class model")
+
+    def _probe(self) -> list[list[int]]:
+        """Rows as a text and two shortened ones would give them."""
+        size = self._network.get_input_embeddings().weight.shape[0]
+        row = [index * (size - 1) // 9 for index in range(10)][: self.limit]
+        return [row, row[:3] + row[4:], row[:6] + row[8:]]
+
+    @torch.inference_mode()
+    def _alone(self, row: list[int]) -> float:
+        """The loss of one row by the architecture's own forward pass."""
+        ids = torch.tensor([row], device=self._network.device)
+        return float(self._network(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids).loss)
+
+
+def load_causal_lm(source: str | Path, *, allow_pickle: bool = False) -> CausalLM:
+    """Open a causal language model: packaged alias (`smollm2`), folder or hub id (`gpt2`).
+
+    Args:
+        source: what to open; GPT-2 and LLaMA class models and others that attend in the plain causal way.
+        allow_pickle: open pickled weights after a scan; pickles can run code when they are loaded.
+
+    Raises:
+        CheckpointError: no such model, no language model, or weights of it are missing or damaged.
+        UnsafeWeightsError, HubError: see `poisonsieve.models.sources.resolve`.
+        UnsupportedError: an adapter, or an architecture that is not covered.
+    """
+    folder = resolve(source, allow_pickle=allow_pickle)
+    if is_adapter(folder):
+        raise UnsupportedError(f"{source} is an adapter; give a whole causal language model")
+    tokenizer = open_tokenizer(folder)
+    return CausalLM(_open_network(folder, allow_pickle), tokenizer, source=str(source), folder=folder)
+
+
+def _open_network(folder: Path, allow_pickle: bool) -> Any:
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.random.fork_rng(devices=[]), quiet_transformers():
+            network, info = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                use_safetensors=bool(safetensors_files(folder)) or not allow_pickle,
+                output_loading_info=True,
+                trust_remote_code=False,
+            )
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        TypeError,
+        ImportError,
+        EOFError,
+        SafetensorError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise CheckpointError(f"{folder} cannot be opened as a causal language model: {first_line(error)}") from error
+    lost = sorted(set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]})
+    if lost:
+        raise CheckpointError(
+            f"{folder} is no whole causal language model: it lacks {len(lost)} weights (first: {lost[0]}); "
+            "smollm2 or gpt2 would do"
+        )
+    return network.to(pick_device()).eval()
