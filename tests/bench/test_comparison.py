@@ -1,6 +1,7 @@
 """The comparison on tiny models: every kind of defence through one table, resumable, with failures recorded."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,6 +11,8 @@ from poisonsieve.bench.comparison.running import FLOOR, run_comparison
 from poisonsieve.bench.comparison.spec import load_comparison
 from poisonsieve.bench.comparison.table import failures, make_table, to_markdown
 from poisonsieve.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "comparison"
 
 
 @pytest.fixture
@@ -131,3 +134,12 @@ def test_the_command_prints_one_table(config, rows_folder, tmp_path, cli):
     assert [cell["defense"] for cell in record["cells"]] == [FLOOR, "none", "PSIM"]
     assert "| PSIM |" in (out / "comparison.md").read_text()
     assert json.loads(cli(*command, "--json")[1]) == record
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_comparison_that_ships_is_sound(path, tmp_path, monkeypatch):
+    """Names, keys and arguments; the rows themselves are looked at when it runs."""
+    monkeypatch.setattr("poisonsieve.bench.comparison.spec.make_trigger", lambda trigger: trigger.name)
+    spec = load_comparison(path, tmp_path)
+    assert len(spec.attacks) >= 3
+    assert {"none", "PSIM", "ONION", "Fine-mixing", "MSP", "STRIP", "RAP", "DAN"} <= set(spec.defenses)
