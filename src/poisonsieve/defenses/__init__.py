@@ -2,6 +2,7 @@
 
 from poisonsieve.defenses.back_translation import ApertiumBackTranslation, BackTranslation, FileBackTranslation
 from poisonsieve.defenses.base import Detector
+from poisonsieve.defenses.combined import Combined
 from poisonsieve.defenses.dan import DAN
 from poisonsieve.defenses.fine_mixing import FineMixing
 from poisonsieve.defenses.msp import MSP
@@ -23,6 +24,7 @@ __all__ = [
     "STRIP",
     "ApertiumBackTranslation",
     "BackTranslation",
+    "Combined",
     "Detector",
     "FileBackTranslation",
     "FileSCPD",

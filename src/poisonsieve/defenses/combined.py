@@ -1,0 +1,204 @@
+"""Several detectors as one: a text is as suspicious as the member that suspects it most.
+
+Detectors fail on different attacks. PSIM sees what a model stays sure of, and misses a trigger that was trained to be
+unsure; distances in feature space see that one, and miss others. Each member's score is turned into how rare it is
+among clean rows, so that scores of any scale can be compared, and the rarest decides. The threshold is then found for
+the decision as a whole: one false-rejection rate holds for all members together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from poisonsieve.defenses.base import Detector, Scored
+from poisonsieve.defenses.calibration import CleanRows, hold_out
+from poisonsieve.defenses.model import read_tensors, reopening_options, rule_of, write_tensors
+from poisonsieve.defenses.specs import DefenseSpec, kind_of, make_defense
+from poisonsieve.errors import CheckpointError, ConfigError, DataError
+from poisonsieve.models.classifier import Classifier
+from poisonsieve.registry import get, register
+
+TENSORS_FILE = "references.safetensors"
+#: A rarity that so few clean rows speak for is noise.
+_FEWEST_ROWS = 20
+
+
+@register("defense", "combined")
+class Combined(Detector):
+    """The largest rarity over several detectors.
+
+    A member's rarity of a text is -log of the share of clean reference rows that score as high, interpolated between
+    them; above the highest it goes on in a straight line, so that the order of scores is never lost. The reference is a
+    seeded fifth of the clean rows, which no member is fitted on. With reference rows fewer than members / `frr`, the
+    straight line decides the threshold, which is then rough.
+
+    A text that a member cannot score has no score. Scoring costs what the members cost together.
+
+    Args:
+        model: theta_p with its trained head, or a victim tuned from it.
+        of: names of detectors, joined by ``+``; each by its defaults.
+        frr: see `ModelDetector`; it is the rate of the whole, not of a member.
+        gamma: a fixed threshold on the rarity instead: 4.6 is what one clean row in a hundred has of one member.
+        base: see `ModelDetector`.
+        allow_pickle: see `ModelDetector`.
+        seed: of the members and of the reference rows.
+
+    Attributes:
+        members_: the fitted detectors, by name. They have no threshold of their own.
+        references_: each member's scores of the reference rows, sorted float64 arrays, by name.
+    """
+
+    name: ClassVar[str] = "combined"
+    score_range: ClassVar[tuple[float, float]] = (0.0, np.inf)
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        of: str = "psim+dan",
+        frr: float = 0.01,
+        gamma: float | None = None,
+        base: str | Path | None = None,
+        allow_pickle: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.model = model
+        self.of = of
+        self.frr = frr
+        self.gamma = gamma
+        self.base = base
+        self.allow_pickle = allow_pickle
+        self.seed = seed
+
+    def plan(self, label_names: Sequence[str]) -> dict[str, Any]:
+        """Its settings, and every member's plan."""
+        plans = {name: member.plan(label_names) for name, member in self._make().items()}
+        start = next(iter(plans.values()))["start"]
+        settings = {"method": self.name, "frr": self.frr, "gamma": self.gamma, "seed": self.seed}
+        return {
+            "start": start,
+            "guard": {**settings, "members": {name: plan["guard"] for name, plan in plans.items()}},
+        }
+
+    def _make(self) -> dict[str, Detector]:
+        names = [name.strip() for name in self.of.split("+") if name.strip()]
+        if len(names) < 2 or len(set(names)) < len(names) or self.name in names:
+            raise ConfigError(f"combined: of={self.of!r} has to name two or more different detectors, joined by +")
+        common = {"frr": self.frr, "base": self.base, "allow_pickle": self.allow_pickle, "seed": self.seed}
+        made: dict[str, Detector] = {}
+        for name in names:
+            if kind_of(name) != "detector":
+                raise ConfigError(f"combined: {name} is no detector, so it has no score to combine")
+            member = make_defense(DefenseSpec(name=name), model=self.model, **common)
+            assert isinstance(member, Detector)  # noqa: S101 - kind_of says so; for the type checker
+            made[name] = member
+        return made
+
+    def _fit(self, rows: CleanRows, *, workdir: Path | None, progress: bool) -> None:
+        members = self._make()
+        fitted, reference = hold_out(rows, None, self.seed)
+        for name, member in members.items():
+            member._fit(fitted, workdir=None if workdir is None else workdir / name, progress=progress)
+        self.members_ = members
+        self.references_ = {
+            name: self._reference(member, reference, f"{name}: reference" if progress else None)
+            for name, member in members.items()
+        }
+
+    def _reference(self, member: Detector, texts: list[str], progress: str | None) -> np.ndarray:
+        scores = member.score(texts, progress=progress).scores
+        scores = np.sort(scores[np.isfinite(scores)])
+        if len(scores) < _FEWEST_ROWS:
+            raise DataError(
+                f"a fifth of the clean rows, without repeats and unreadable ones, is {len(scores)}, and combined needs "
+                f"{_FEWEST_ROWS} to compare its members by; give more rows"
+            )
+        return scores
+
+    def _score(self, texts: list[str], *, progress: str | None) -> Scored:
+        scored = {
+            name: member.score(texts, progress=progress and f"{progress}: {name}")
+            for name, member in self._fitted().items()
+        }
+        rarities = np.stack([rarity(self.references_[name], found.scores) for name, found in scored.items()])
+        errors = [
+            next(filter(None, reasons), None) for reasons in zip(*(s.errors for s in scored.values()), strict=True)
+        ]
+        truncated = np.any([found.truncated for found in scored.values()], axis=0)
+        return Scored(rarities.max(axis=0), truncated, errors)  # a NaN among them stays one
+
+    def _save_state(self, folder: Path) -> dict[str, Any]:
+        states = {}
+        for name, member in self._fitted().items():
+            (folder / name).mkdir()
+            states[name] = member._save_state(folder / name)
+        write_tensors(folder / TENSORS_FILE, self.references_)
+        return {"label_names": self.label_names, "of": self.of, "seed": self.seed, "members": states}
+
+    @classmethod
+    def _from_state(cls, folder: Path, state: dict[str, Any], **options: Any) -> Self:
+        base, allow_pickle = reopening_options(cls.name, options)
+        try:
+            members: dict[str, Any] = {**state["members"]}
+            rule = rule_of(state)
+            source = next(iter(members.values()))["base"]["source"]
+            guard = cls(source, of=str(state["of"]), seed=int(state["seed"]), allow_pickle=allow_pickle, **rule)
+            threshold = {key: state[key] for key in ("rule", "gamma", "frr") if key in state}
+            guard.members_ = {
+                name: get("defense", name)._from_state(
+                    folder / name, {**threshold, **entry}, base=base, allow_pickle=allow_pickle
+                )
+                for name, entry in members.items()
+            }
+        except (KeyError, TypeError, ValueError, StopIteration) as error:
+            raise CheckpointError(f"{folder} is damaged: {error}; fit the guard again") from None
+        tensors = read_tensors(folder / TENSORS_FILE, dict.fromkeys(members, (None,)))
+        guard.references_ = {name: np.sort(values.astype(np.float64)) for name, values in tensors.items()}
+        return guard
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the classes the guarded model has."""
+        return self._first().label_names
+
+    @property
+    def base_digest(self) -> str | None:
+        """sha256 of the weights the members were fitted on."""
+        return self._first().base_digest
+
+    @property
+    def classifier(self) -> Classifier | None:
+        """The network that reads the least of a text: a victim may not read what a member did not."""
+        networks = [member.classifier for member in self._fitted().values()]
+        return min(
+            (found for found in networks if found is not None), key=lambda found: found.max_length, default=None
+        )
+
+    def _first(self) -> Detector:
+        return next(iter(self._fitted().values()))
+
+    def _fitted(self) -> dict[str, Detector]:
+        if not hasattr(self, "members_"):
+            raise ConfigError("this combined guard is not fitted yet; call fit first")
+        return self.members_
+
+
+def rarity(reference: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """-log of the share of clean rows that score as high or higher: float64 (n,), 0 or more, never falling in a score.
+
+    Args:
+        reference: scores of m clean rows, sorted.
+        scores: floats (n,); NaN stays NaN.
+    """
+    m = len(reference)
+    levels, last = np.unique(reference, return_index=True)
+    at_least = (m - last + 1) / (m + 1)  # of each level: rows that score as high, the text itself among them
+    known = np.interp(scores, levels, -np.log(at_least))
+    spread = max(float(levels[-1] - np.median(reference)), np.finfo(np.float64).tiny)
+    beyond = np.clip((scores - levels[-1]) / spread, 0, None)
+    result: np.ndarray = np.where(np.isnan(scores), np.nan, known + beyond)
+    return result
