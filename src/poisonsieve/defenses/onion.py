@@ -72,7 +72,7 @@ class ONION(Rewriter):
         bar: float | None = None,
         max_ca_drop: float = 0.01,
         max_length: int = 512,
-        batch_tokens: int = 1024,
+        batch_tokens: int = 512,
         allow_pickle: bool = False,
     ) -> None:
         self.lm = lm

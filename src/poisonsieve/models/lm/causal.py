@@ -60,7 +60,7 @@ class CausalLM:
         found = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         return [[*self.bos, *ids] for ids in found]
 
-    def mean_nll(self, groups: Iterable[Sequence[Sequence[int]]], *, batch_tokens: int = 1024) -> list[np.ndarray]:
+    def mean_nll(self, groups: Iterable[Sequence[Sequence[int]]], *, batch_tokens: int = 512) -> list[np.ndarray]:
         """Mean negative log-likelihood of every row's tokens but the first, which has nothing before it.
 
         That is the loss that transformers gives for a row alone, with ``labels=input_ids``. In fp32 the two differ by

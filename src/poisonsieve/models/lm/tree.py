@@ -20,6 +20,22 @@ from poisonsieve.errors import UnsupportedError
 #: The name under which transformers finds `tree_attention`.
 ATTENTION = "poisonsieve_tree"
 _AREA = 32  # positions that attention spreads the rows over, at most, for each node there may be
+_BLOCK = 12  # rows that attention takes at a time
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows, as attention takes them: queries of the places from `first` on, keys of all places.
+
+    Attributes:
+        rows: int64, (rows, width): the node at each place of each row; past a row's end, any node.
+        first: before it, no row of the block has a node of its own.
+        sees: bool, (width - first, width): which places a query sees.
+    """
+
+    rows: Tensor
+    first: int
+    sees: Tensor
 
 
 @dataclass(frozen=True)
@@ -27,12 +43,14 @@ class Layout:
     """Where the nodes are in the rows.
 
     Attributes:
-        rows: int64, (rows, width): the node at each place of each row; past a row's end, any node.
-        owner: int64, (nodes,): a place in the flattened `rows` that holds the node.
+        blocks: all rows that have nodes of their own.
+        owner: int64, (nodes,): the node's place in the flattened queries of all blocks.
+        width: tokens of the longest row.
     """
 
-    rows: Tensor
+    blocks: list[Block]
     owner: Tensor
+    width: int
 
 
 class PrefixTree:
@@ -50,8 +68,8 @@ class PrefixTree:
         self.tokens: list[int] = []
         self.positions: list[int] = []
         self.names: list[tuple[int, int]] = []
-        self._owners: list[tuple[int, int]] = []
         self._paths: list[list[int]] = []
+        self._firsts: list[int] = []  # the first place where the row has a node of its own; from there on all are
         self._targets: list[list[int]] = []
         self._children: dict[tuple[int, int], int] = {}
 
@@ -75,6 +93,7 @@ class PrefixTree:
 
     def add(self, name: tuple[int, int], ids: Sequence[int]) -> None:
         """Add a row of two tokens or more."""
+        self._firsts.append(len(ids) - 1 - self.missing(ids))
         node, path = -1, []
         for place, token in enumerate(ids[:-1]):
             key = (node, token)
@@ -82,7 +101,6 @@ class PrefixTree:
                 self._children[key] = len(self.tokens)
                 self.tokens.append(token)
                 self.positions.append(place)
-                self._owners.append((len(self._paths), place))
             node = self._children[key]
             path.append(node)
         self.names.append(name)
@@ -91,10 +109,19 @@ class PrefixTree:
 
     def layout(self, device: torch.device) -> Layout:
         """The nodes' places, for attention."""
-        width = max(map(len, self._paths))
-        rows = [path + [0] * (width - len(path)) for path in self._paths]
-        owner = [row * width + place for row, place in self._owners]
-        return Layout(torch.tensor(rows, device=device), torch.tensor(owner, device=device))
+        blocks, owner, before = [], [0] * len(self), 0
+        for start in range(0, len(self._paths), _BLOCK):
+            paths, firsts = self._paths[start : start + _BLOCK], self._firsts[start : start + _BLOCK]
+            width, first = max(map(len, paths)), min(firsts)
+            for index, (path, own) in enumerate(zip(paths, firsts, strict=True)):
+                for place in range(own, len(path)):
+                    owner[path[place]] = before + index * (width - first) + place - first
+            if first < width:
+                rows = torch.tensor([path + [0] * (width - len(path)) for path in paths], device=device)
+                sees = torch.ones(width, width, dtype=torch.bool, device=device).tril()[first:]
+                blocks.append(Block(rows, first, sees))
+                before += len(paths) * (width - first)
+        return Layout(blocks, torch.tensor(owner, device=device), max(map(len, self._paths)))
 
     def predictions(self, device: torch.device) -> tuple[Tensor, Tensor, list[int]]:
         """What is predicted where, row after row: the nodes, the tokens they have to predict, and each row's number."""
@@ -155,27 +182,29 @@ def tree_attention(
     del module, attention_mask, dropout
     if tree is None:
         raise UnsupportedError("this architecture does not hand the layout of a forward pass to its attention")
-    rows, width = tree.rows.shape
     for name in ("softcap", "position_bias", "s_aux"):
         if others.get(name) is not None:
             raise UnsupportedError(f"attention with {name} is not covered; use a GPT-2 or LLaMA class model")
-    if others.get("sliding_window") and width > others["sliding_window"]:
+    window = others.get("sliding_window")
+    if window and tree.width > window:
         raise UnsupportedError(
-            f"a text of {width} tokens is longer than the model's sliding window; lower max_length to "
-            f"{others['sliding_window']}"
+            f"a text of {tree.width} tokens is longer than the model's sliding window; lower max_length to {window}"
         )
+    found = []
+    for block in tree.blocks:
+        answers = scaled_dot_product_attention(
+            _spread(query, block.rows[:, block.first :]),
+            _spread(key, block.rows),
+            _spread(value, block.rows),
+            attn_mask=block.sees,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        found.append(answers.transpose(1, 2).flatten(0, 1))
+    return torch.cat(found).index_select(0, tree.owner)[None], None
 
-    def spread(states: Tensor) -> Tensor:
-        chosen = states[0].index_select(1, tree.rows.view(-1))
-        return chosen.view(states.shape[1], rows, width, -1).transpose(0, 1)
 
-    found = scaled_dot_product_attention(
-        spread(query),
-        spread(key),
-        spread(value),
-        is_causal=True,
-        scale=scaling,
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
-    flat = found.transpose(1, 2).reshape(rows * width, query.shape[1], -1)
-    return flat.index_select(0, tree.owner)[None], None
+def _spread(states: Tensor, rows: Tensor) -> Tensor:
+    """States of nodes, (1, heads, nodes, size), at the places of rows, (rows, heads, width, size)."""
+    chosen = states[0].index_select(1, rows.reshape(-1))
+    return chosen.view(states.shape[1], *rows.shape, -1).transpose(0, 1)
