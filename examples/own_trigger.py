@@ -49,9 +49,8 @@ def main() -> None:
     attack = AttackSpec(trigger=TriggerSpec(name="shout"), target=0, count=2, rate=None, seed=0)
     poisoned, report = poison_rows(data, attack)
     print(report)
-    for before, after in zip(data, poisoned, strict=True):
-        mark = "*" if before != after else " "
-        print(mark, after["label"], after["text"])
+    for row in poisoned:
+        print("*" if row["triggered"] else " ", row["label"], row["text"])
 
 
 if __name__ == "__main__":
