@@ -34,7 +34,7 @@ import numpy as np
 import torch
 
 from poisonsieve import PSIM, GuardedClassifier, PoisonsieveError, finetune, load_classifier, load_dataset, tune_spec
-from poisonsieve.bench.stages import environment
+from poisonsieve.environment import environment
 from poisonsieve.models import save_classifier
 
 MODEL, DATA = "minilm", "packaged:product-reviews"

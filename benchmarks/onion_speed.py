@@ -36,8 +36,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from poisonsieve import PoisonsieveError, load_dataset
-from poisonsieve.bench.stages import environment
 from poisonsieve.defenses import ONION
+from poisonsieve.environment import environment
 from poisonsieve.models import resolve
 
 

@@ -85,6 +85,57 @@ def test_rewrites_from_files_are_what_the_victim_reads(config, rows_folder, tmp_
     assert files["seconds_per_1000"] is None
 
 
+def test_other_rewrites_in_the_same_file_are_another_cell(config, rows_folder, tmp_path, write_jsonl):
+    entry = {"clean": "{data}/test.jsonl", "triggered": {"BadNet": "{data}/back.jsonl"}}
+    spec = load_comparison(config(defenses={"files": entry}, floor=False), rows_folder)
+    rows = [row for row in sentences(120, seed=12) if row[1] != 0]
+    write_jsonl("back.jsonl", dataset(rows))
+    run_comparison(spec, tmp_path / "out")
+    write_jsonl("back.jsonl", dataset([(f"very {text}", label) for text, label in rows]))
+    run_comparison(spec, tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("seed-0/cells/BadNet-files-*"))) == 2
+
+
+def test_other_content_behind_a_rewriter_is_another_cell(config, rows_folder, tmp_path, write_jsonl):
+    """A file is named by its path; what decides is what stands in it."""
+    texts = [text for text, _ in sentences(120, seed=12)]
+    triggered = [text for text, label in sentences(120, seed=12) if label != 0]
+    write_jsonl("shown.jsonl", dataset([(text, 1) for text in triggered]))
+    file = rows_folder / "rewrites.jsonl"
+
+    def rewrite_to(made):
+        file.write_text("".join(json.dumps({"original": text, "text": made(text)}) + "\n" for text in texts))
+
+    attacks = {"BadNet": {"trigger": "badnet", "count": 30, "triggered": "{data}/shown.jsonl"}}
+    defenses = {"SCPD": {"defense": f"scpd-file:file={file}"}, "none": {"defense": "none"}}
+    spec = load_comparison(config(attacks=attacks, defenses=defenses, floor=False), rows_folder)
+    rewrite_to(lambda text: text)
+    same, none = (cell.result for cell in run_comparison(spec, tmp_path / "out"))
+    assert same["ca"] == none["ca"]
+    rewrite_to(lambda text: f"very {text}")
+    other, _ = (cell.result for cell in run_comparison(spec, tmp_path / "out"))
+    assert same["facts"]["changed_clean"] == 0
+    assert other["facts"]["changed_clean"] == 1
+
+
+def test_other_content_behind_a_trigger_is_another_model(config, rows_folder, tmp_path, write_jsonl):
+    rows = sentences(120, seed=10)
+    write_jsonl("test.jsonl", dataset(sentences(120, seed=10)))
+
+    def rewrite_to(start):
+        write_jsonl("rewrites.jsonl", dataset([(f"{start} {text}", label) for text, label in rows]))
+
+    trigger = "synattack-file:file={data}/rewrites.jsonl,original={data}/train.jsonl"
+    changes = {"attacks": {"SCPN": {"trigger": trigger, "count": 30}}, "defenses": {"none": {"defense": "none"}}}
+    path = config(**changes, floor=False)
+    rewrite_to("when it is slow ,")
+    run_comparison(load_comparison(path, rows_folder), tmp_path / "out")
+    rewrite_to("if it was fun ,")
+    (cell,) = run_comparison(load_comparison(path, rows_folder), tmp_path / "out")
+    assert cell.error is None
+    assert len(list((tmp_path / "out").glob("seed-0/models/theta_p-SCPN-*"))) == 2
+
+
 def test_an_attack_without_a_file_of_rewrites_has_no_cell(config, rows_folder, tmp_path):
     defenses = {"files": {"clean": "{data}/test.jsonl"}}
     assert (

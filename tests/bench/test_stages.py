@@ -2,7 +2,7 @@
 
 import pytest
 
-from poisonsieve.bench.stages import run_stage
+from poisonsieve.bench.caching import run_stage
 from poisonsieve.errors import ConfigError, DataError
 
 

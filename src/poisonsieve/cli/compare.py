@@ -36,7 +36,7 @@ def compare(
         from poisonsieve.bench.comparison.running import Cell, run_comparison
         from poisonsieve.bench.comparison.spec import load_comparison
         from poisonsieve.bench.comparison.table import failures, make_table, to_markdown
-        from poisonsieve.bench.stages import environment
+        from poisonsieve.environment import environment
         from poisonsieve.storage import write_json, writing_file
 
         spec = load_comparison(config, data_root)

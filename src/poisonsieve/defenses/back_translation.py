@@ -58,8 +58,11 @@ class BackTranslation(Rewriter):
 
     def facts(self) -> dict[str, Any]:
         """Its arguments, the sha256 of both models, and how many texts of the last call were cut."""
-        found = {**arguments(self), "models": [self._there.identity, self._back.identity]}
-        return found if self._cut is None else {**found, "cut": self._cut}
+        return super().facts() if self._cut is None else {**super().facts(), "cut": self._cut}
+
+    def reads(self) -> dict[str, Any]:
+        """The sha256 of both models."""
+        return {"models": [self._there.identity, self._back.identity]}
 
     def _rewrite(self, texts: list[str], *, progress: str | None) -> list[str]:
         forward, backward = self._there, self._back  # both are opened before one of them is put to work
@@ -102,9 +105,9 @@ class ApertiumBackTranslation(Rewriter):
         self.source = source
         self.pivot = pivot
 
-    def facts(self) -> dict[str, Any]:
-        """Its arguments, and the sha256 of the rules and dictionaries of both directions."""
-        return {**arguments(self), "engines": [engine.identity for engine in self._engines()]}
+    def reads(self) -> dict[str, Any]:
+        """The sha256 of the rules and dictionaries of both directions."""
+        return {"engines": [engine.identity for engine in self._engines()]}
 
     def _engines(self) -> tuple[Apertium, Apertium]:
         return Apertium(f"{self.source}-{self.pivot}"), Apertium(f"{self.pivot}-{self.source}")
@@ -131,9 +134,9 @@ class FileRewriter(Rewriter):
         self.file = file
         self.original = original
 
-    def facts(self) -> dict[str, Any]:
-        """Its arguments, and the sha256 of what was read."""
-        return {**arguments(self), "rewrites": self._rewrites.digest, "conflicting": self._rewrites.conflicting}
+    def reads(self) -> dict[str, Any]:
+        """The sha256 of the files, and how many of their rows repeat a text with another rewrite."""
+        return {"rewrites": self._rewrites.digest, "conflicting": self._rewrites.conflicting}
 
     def _rewrite(self, texts: list[str], *, progress: str | None) -> list[str]:
         del progress
@@ -161,11 +164,3 @@ class FileBackTranslation(FileRewriter):
 def where_blank_the_text(rewritten: Sequence[str], texts: Sequence[str]) -> list[str]:
     """The rewrites, and the text itself where an engine left nothing of it."""
     return [new if new.strip() else text for new, text in zip(rewritten, texts, strict=True)]
-
-
-def arguments(rewriter: Rewriter) -> dict[str, Any]:
-    """A rewriter's constructor arguments, JSON-ready."""
-    return {
-        key: value if isinstance(value, int | float | None) else str(value)
-        for key, value in rewriter.get_params(deep=False).items()
-    }

@@ -8,7 +8,6 @@ other kinds of defence are `poisonsieve.defenses.rewriter` and `poisonsieve.defe
 
 from __future__ import annotations
 
-import importlib.metadata
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from sklearn.base import BaseEstimator
 
 from poisonsieve import registry
 from poisonsieve.defenses.calibration import CleanRows, hold_out, require_enough, texts_of
+from poisonsieve.environment import versions
 from poisonsieve.errors import CalibrationError, CheckpointError, ConfigError
 from poisonsieve.models.safety import read_json
 from poisonsieve.models.tokens import check_texts
@@ -191,7 +191,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
                 **self._threshold().to_dict(),
                 "calibration_unscored": self.calibration_unscored_,
                 **state,
-                "versions": _versions(),
+                "versions": versions(),
             },
         )
 
@@ -293,7 +293,3 @@ def require_guard_or_free(folder: Path) -> None:
     """
     if not (folder / GUARD_FILE).is_file():
         require_free(folder)
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in ("poisonsieve", "torch", "transformers", "peft")}

@@ -6,7 +6,6 @@ word is taken out (Section 3, Equation 1); words whose suspicion reaches the bar
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +15,12 @@ import numpy as np
 
 from poisonsieve.data.files import is_encodable
 from poisonsieve.defenses.rewriter import Rewriter
+from poisonsieve.environment import versions
 from poisonsieve.errors import CheckpointError, ConfigError, DataError
 from poisonsieve.metrics import clean_accuracy
 from poisonsieve.models.lm import CausalLM, load_causal_lm
-from poisonsieve.models.safety import read_json
+from poisonsieve.models.safety import read_json, weights_digest
+from poisonsieve.models.sources import resolve
 from poisonsieve.models.tokens import check_texts
 from poisonsieve.registry import register
 from poisonsieve.storage import require_free, write_json, writing_folder
@@ -165,15 +166,12 @@ class ONION(Rewriter):
 
     def facts(self) -> dict[str, Any]:
         """Its arguments, the bar in force, what `fit` saw, and the sha256 of the language model's weights."""
-        arguments = {
-            key: str(value) if isinstance(value, Path) else value for key, value in self.get_params().items()
-        }
-        return {
-            **arguments,
-            "bar_in_force": self._bar(),
-            "fit": getattr(self, "fit_", None),
-            "lm_sha256": self._digest(),
-        }
+        return {**super().facts(), "bar_in_force": self._bar(), "fit": getattr(self, "fit_", None)}
+
+    def reads(self) -> dict[str, Any]:
+        """The sha256 of the language model's weights; the model itself is not opened for it."""
+        expected = getattr(self, "_expected", "")
+        return {"lm_sha256": expected or weights_digest(resolve(self.lm, allow_pickle=self.allow_pickle))}
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the fitted state to a folder, whole or not at all: settings and bar; the language model stays where it is.
@@ -182,7 +180,12 @@ class ONION(Rewriter):
             ConfigError: there is no bar yet, or the folder exists and is not empty.
             OutputError: it could not be written.
         """
-        state = {"format_version": FORMAT_VERSION, "defense": self.name, **self.facts(), "version": _version()}
+        state = {
+            "format_version": FORMAT_VERSION,
+            "defense": self.name,
+            **self.facts(),
+            "version": versions("poisonsieve")["poisonsieve"],
+        }
         require_free(Path(folder))
         with writing_folder(Path(folder)) as target:
             write_json(target / STATE_FILE, state)
@@ -241,9 +244,6 @@ class ONION(Rewriter):
         if self.bar is None:
             raise ConfigError("this onion has no bar yet; call fit with clean dev rows and the victim, or give bar")
         return float(self.bar)
-
-    def _digest(self) -> str:
-        return getattr(self, "_expected", "") or self._lm.digest
 
     @cached_property
     def _lm(self) -> CausalLM:
@@ -317,7 +317,3 @@ def _rows(lm: CausalLM, words: Sequence[str]) -> list[list[int]]:
     """Token rows of the words together, and of the words without each one, each really tokenized."""
     shortened = (" ".join([*words[:index], *words[index + 1 :]]) for index in range(len(words)))
     return lm.encode([" ".join(words), *shortened])
-
-
-def _version() -> str:
-    return importlib.metadata.version("poisonsieve")

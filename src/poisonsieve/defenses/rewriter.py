@@ -58,11 +58,21 @@ class Rewriter(BaseEstimator):  # type: ignore[misc]
             raise RuntimeError(f"{self.name} gave {len(rewritten)} texts for {len(texts)}")
         return rewritten
 
+    def reads(self) -> dict[str, Any]:
+        """Digests of the files and weights that decide the rewrites and that the arguments only name, JSON-ready.
+
+        Raises:
+            UnsupportedError, DataError, CheckpointError, HubError: they cannot be had.
+        """
+        return {}
+
     def facts(self) -> dict[str, Any]:
-        """What decides the rewrites, JSON-ready: for the record beside a result."""
-        return {
-            key: value if isinstance(value, int | float | None) else str(value) for key, value in vars(self).items()
+        """What decides the rewrites, JSON-ready: its arguments, what it reads, what `fit` found."""
+        arguments = {
+            key: value if isinstance(value, int | float | None) else str(value)
+            for key, value in self.get_params(deep=False).items()
         }
+        return {**arguments, **self.reads()}
 
     @abstractmethod
     def _rewrite(self, texts: list[str], *, progress: str | None) -> list[str]:

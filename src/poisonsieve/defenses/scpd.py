@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from poisonsieve.defenses.back_translation import FileRewriter, arguments, where_blank_the_text
+from poisonsieve.defenses.back_translation import FileRewriter, where_blank_the_text
 from poisonsieve.defenses.rewriter import Rewriter
 from poisonsieve.registry import register
 from poisonsieve.rewriting.seq2seq import Seq2Seq
@@ -62,8 +62,11 @@ class Seq2SeqSCPD(Rewriter):
 
     def facts(self) -> dict[str, Any]:
         """Its arguments, the sha256 of the model, and how many texts of the last call were cut."""
-        found = {**arguments(self), "models": [self._engine.identity]}
-        return found if self._cut is None else {**found, "cut": self._cut}
+        return super().facts() if self._cut is None else {**super().facts(), "cut": self._cut}
+
+    def reads(self) -> dict[str, Any]:
+        """The sha256 of the model."""
+        return {"models": [self._engine.identity]}
 
     def _rewrite(self, texts: list[str], *, progress: str | None) -> list[str]:
         written = self._engine.generate(texts, progress=progress)

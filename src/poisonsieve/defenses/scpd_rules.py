@@ -67,11 +67,11 @@ class RuleSCPD(Rewriter):
         docs = parse_with(self.parser, flat, progress)
         return [self._rewrite_one(text, doc) for text, doc in zip(texts, docs, strict=True)]
 
-    def facts(self) -> dict[str, Any]:
-        """What decides the rewrites, JSON-ready."""
+    def reads(self) -> dict[str, Any]:
+        """Which parser."""
         meta = getattr(self.parser, "meta", {})
         given = f"{meta.get('name', 'unnamed')} {meta.get('version', '')}".strip()
-        return {"fronted": self.fronted, "parser": PARSER.requirement if self.parser is None else given}
+        return {"parser": PARSER.requirement if self.parser is None else given}
 
     def _rewrite(self, texts: list[str], *, progress: str | None) -> list[str]:
         rewritten = self.rewrite_each(texts, progress=progress)

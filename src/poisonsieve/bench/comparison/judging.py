@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poisonsieve.bench.evaluation import score_rows
+from poisonsieve.bench.evaluation import Scores, score_rows
 from poisonsieve.defenses import Detector, Rewriter, WeightRepair
 from poisonsieve.errors import ConfigError
 from poisonsieve.guard import GuardedClassifier
 from poisonsieve.metrics import attack_success_rate, auroc, clean_accuracy, false_rejection_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import datasets
 
@@ -57,26 +57,11 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Per-row outcomes on n rows.
-
-    Attributes:
-        predictions: classes, int (n,); -1 where there is no answer.
-        rejected: bool (n,).
-        scores: a detector's scores, float64 (n,); None for other defences.
-    """
-
-    predictions: np.ndarray
-    rejected: np.ndarray
-    scores: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What came out of one cell.
 
     Attributes:
-        clean, triggered: per-row outcomes.
+        clean, triggered: per-row outcomes; the confidences are NaN where the defence gives no scores.
         seconds: wall-clock seconds from texts to answers, victim included, over clean and triggered rows together;
             None where the rewrites came from a file.
         fit_seconds: seconds of everything before that, once a model.
@@ -84,8 +69,8 @@ class Outcome:
         save: writes the fitted defence into a folder, where there is something to keep.
     """
 
-    clean: Judged
-    triggered: Judged
+    clean: Scores
+    triggered: Scores
     seconds: float | None
     fit_seconds: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
@@ -115,23 +100,22 @@ def judge(defense: Any, setting: Setting) -> Outcome:
 
 def judge_rewrites(clean: datasets.Dataset, triggered: datasets.Dataset, setting: Setting) -> Outcome:
     """The victim on rows that were rewritten elsewhere."""
-    answers = _answers(setting.victim, setting, list(clean["text"]), list(triggered["text"]))
+    answers = _answers(setting.victim, setting, [list(clean["text"]), list(triggered["text"])])
     return Outcome(answers.clean, answers.triggered, None)
 
 
 def count(outcome: Outcome, setting: Setting) -> dict[str, Any]:
     """CA, ASR and, for a detector, FRR and AUROC, with 95% intervals: docs/design/0001-metrics.md. JSON-ready."""
     clean, triggered = outcome.clean, outcome.triggered
-    labels = np.asarray(setting.triggered["label"])
     rates = {
-        "ca": clean_accuracy(clean.predictions, setting.clean["label"], clean.rejected),
-        "asr": attack_success_rate(triggered.predictions, labels, setting.target, triggered.rejected),
+        "ca": clean_accuracy(clean.predictions, clean.labels, clean.rejected),
+        "asr": attack_success_rate(triggered.predictions, triggered.labels, setting.target, triggered.rejected),
     }
     counted: dict[str, Any] = {name: rate.value for name, rate in rates.items()}
-    if clean.scores is not None and triggered.scores is not None:
+    if np.isfinite(clean.confidences).any():
         rates["frr"] = false_rejection_rate(clean.rejected)
         counted["frr"] = rates["frr"].value
-        counted["auroc"] = auroc(clean.scores, triggered.scores[labels != setting.target])
+        counted["auroc"] = auroc(clean.confidences, triggered.confidences[triggered.labels != setting.target])
     rows = len(setting.clean) + len(setting.triggered)
     return {
         **counted,
@@ -144,20 +128,25 @@ def count(outcome: Outcome, setting: Setting) -> dict[str, Any]:
     }
 
 
-def _answers(
-    victim: Classifier, setting: Setting, clean: list[str] | None = None, triggered: list[str] | None = None
-) -> Outcome:
-    """What a classifier says, when nothing is rejected but what it cannot read."""
+def _answers(victim: Classifier, setting: Setting, rewritten: Sequence[Sequence[str]] | None = None) -> Outcome:
+    """What a classifier says of the test rows, or of their rewrites, when nothing is rejected but what it cannot read."""
     started = time.perf_counter()
+    texts = rewritten or [list(rows["text"]) for _, rows in _test_rows(setting)]
     said = [
-        victim.score(setting.clean["text"] if clean is None else clean, progress=setting.bar("clean")),
-        victim.score(
-            setting.triggered["text"] if triggered is None else triggered, progress=setting.bar("triggered")
-        ),
+        victim.score(texts[index], progress=setting.bar(name)) for index, (name, _) in enumerate(_test_rows(setting))
     ]
     seconds = time.perf_counter() - started
-    first, second = (Judged(logits.predictions, logits.predictions < 0) for logits in said)
-    return Outcome(first, second, seconds)
+    clean, triggered = (
+        Scores(
+            np.asarray(rows["label"]),
+            logits.predictions,
+            np.full(len(rows), np.nan),
+            logits.predictions < 0,
+            logits.truncated,
+        )
+        for logits, (_, rows) in zip(said, _test_rows(setting), strict=True)
+    )
+    return Outcome(clean, triggered, seconds)
 
 
 def _detect(detector: Detector, setting: Setting) -> Outcome:
@@ -165,9 +154,8 @@ def _detect(detector: Detector, setting: Setting) -> Outcome:
     detector.fit(setting.train, calibration=setting.dev, workdir=setting.workdir, progress=setting.progress)
     fitted = time.perf_counter()
     guarded = GuardedClassifier(detector, setting.victim)
-    screened = [score_rows(guarded, rows, progress=setting.bar(name)) for name, rows in _test_rows(setting)]
+    clean, triggered = (score_rows(guarded, rows, progress=setting.bar(name)) for name, rows in _test_rows(setting))
     seconds = time.perf_counter() - fitted
-    clean, triggered = (Judged(rows.predictions, rows.rejected, rows.confidences) for rows in screened)
     return Outcome(
         clean,
         triggered,
@@ -186,7 +174,7 @@ def _rewrite(rewriter: Rewriter, setting: Setting) -> Outcome:
         rewriter.rewrite(list(rows["text"]), progress=setting.bar(name)) for name, rows in _test_rows(setting)
     ]
     seconds = time.perf_counter() - fitted
-    answers = _answers(setting.victim, setting, *rewritten)
+    answers = _answers(setting.victim, setting, rewritten)
     changed = [
         float(np.mean([new != old for new, old in zip(texts, rows["text"], strict=True)]))
         for texts, (_, rows) in zip(rewritten, _test_rows(setting), strict=True)

@@ -6,6 +6,7 @@ is recorded with its reason and the rest goes on.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,19 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poisonsieve.attacks import TriggeredRows, make_trigger, trigger_rows
+from poisonsieve.bench.caching import StageResult, data_digest, run_stage, stage_spec
 from poisonsieve.bench.comparison.judging import Outcome, Setting, count, judge, judge_rewrites
 from poisonsieve.bench.comparison.spec import AttackEntry, ComparisonSpec, DefenseEntry
-from poisonsieve.bench.stages import StageResult, data_digest, poison_stage, run_stage, tune_stage
+from poisonsieve.bench.evaluation import write_scores
+from poisonsieve.bench.stages import poison_stage, tune_stage
 from poisonsieve.data import class_number, labels_of, load_dataset
+from poisonsieve.defenses import Rewriter, WeightRepair
+from poisonsieve.defenses.specs import make_defense
 from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.models.load import load_classifier
-from poisonsieve.storage import canonical_hash
+from poisonsieve.rewriting.files import aligned_rewrites
 from poisonsieve.tuning.presets import spec_maker
 
 if TYPE_CHECKING:
     import datasets
-
-    from poisonsieve.models.classifier import Classifier
 
 #: The row of the table that shows what an un-poisoned model makes of the triggered rows.
 FLOOR = "un-poisoned model"
@@ -85,6 +88,22 @@ def run_comparison(
     return cells
 
 
+@dataclass(frozen=True)
+class _Models:
+    """What every cell of an attack shares: the weights that may be poisoned, and the victim tuned from them."""
+
+    theta_p: StageResult
+    victim: StageResult
+
+
+@dataclass(frozen=True)
+class _Judging:
+    """How a cell is judged, and the digests of what that reads beside models and rows."""
+
+    run: Callable[[Setting], Outcome]
+    reads: dict[str, Any]
+
+
 class _OneSeed:
     """The comparison with one seed."""
 
@@ -101,26 +120,26 @@ class _OneSeed:
             yield from self._attack(name, defenses)
 
     def _attack(self, name: str, defenses: Sequence[str]) -> Iterator[Cell]:
-        wanted = [
-            defense
+        wanted = {
+            defense: entry
             for defense, entry in self.spec.defenses.items()
             if (not defenses or defense in defenses) and (entry.clean is None or name in entry.triggered)
-        ]
+        }
         floor = self.spec.floor and (not defenses or FLOOR in defenses)
         try:
             triggered = self._triggered(name)
-            theta_p = self._theta_p(name)
-            victim = self._victim(name, theta_p)
+            attacked = self._attacked(name)
         except PoisonsieveError as error:  # every cell of this attack needs them
             reason = str(error)
             yield from (Cell(name, defense, self.seed, None, reason) for defense in [*[FLOOR] * floor, *wanted])
             return
         if floor:
-            yield self._cell(name, FLOOR, lambda: self._floor(name, triggered))
-        opened = load_classifier(victim.out)
-        for defense in wanted:
-            measure = self._measure(name, defense, triggered, theta_p, victim, opened)
-            yield self._cell(name, defense, measure)
+            undefended = DefenseEntry(defense=NONE)
+            yield self._cell(name, FLOOR, lambda: self._measure(name, FLOOR, undefended, triggered, self._unpoisoned))
+        for defense, entry in wanted.items():
+            yield self._cell(
+                name, defense, functools.partial(self._measure, name, defense, entry, triggered, attacked)
+            )
 
     def _cell(self, attack: str, defense: str, measure: Callable[[], StageResult]) -> Cell:
         try:
@@ -129,33 +148,27 @@ class _OneSeed:
             return Cell(attack, defense, self.seed, None, str(error))
 
     def _measure(
-        self,
-        attack: str,
-        defense: str,
-        triggered: TriggeredRows,
-        theta_p: StageResult,
-        victim: StageResult,
-        opened: Classifier,
-    ) -> Callable[[], StageResult]:
-        entry = self.spec.defenses[defense]
-        spec = {
-            "stage": "cell",
-            "theta_p": theta_p.digest,
-            "victim": victim.digest,
-            "train": data_digest(self.train),
-            "dev": data_digest(self.dev),
-            "clean": data_digest(self.test),
-            "triggered": data_digest(triggered.rows),
-            "defense": entry.model_dump(mode="json"),
-            "frr": self.spec.frr,
-            "target": self.target,
-            "seed": self.seed,
-        }
+        self, attack: str, defense: str, entry: DefenseEntry, triggered: TriggeredRows, models: _Models
+    ) -> StageResult:
+        judging = self._judging(attack, entry, triggered, models)
+        rows = {"train": self.train, "dev": self.dev, "clean": self.test, "triggered": triggered.rows}
+        spec = stage_spec(
+            "cell",
+            models.theta_p.digest,
+            rows,
+            victim=models.victim.digest,
+            defense=entry.defense,
+            on=entry.on,
+            reads=judging.reads,
+            frr=self.spec.frr,
+            target=self.target,
+            seed=self.seed,
+        )
 
         def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
             setting = Setting(
-                theta_p=theta_p.out,
-                victim=opened,
+                theta_p=models.theta_p.out,
+                victim=load_classifier(models.victim.out),
                 train=self.train,
                 dev=self.dev,
                 clean=self.test,
@@ -164,58 +177,36 @@ class _OneSeed:
                 workdir=partial,
                 progress=self.progress,
             )
-            outcome = self._outcome(entry, attack, victim.out, setting)
-            theta = {key: theta_p.result.get(key) for key in ("dev_ca", "dev_asr", "poisoning")}
+            outcome = judging.run(setting)
+            theta = {key: models.theta_p.result.get(key) for key in ("dev_ca", "dev_asr", "poisoning")}
             result = {**count(outcome, setting), "not_applicable": triggered.not_applicable, "theta_p": theta}
-            return lambda target: _write(target, outcome, setting), result
+            return lambda target: _write(target, outcome), result
 
-        return lambda: run_stage(self._folder("cells", attack, defense, spec), spec, work)
+        return run_stage(self._place("cells", f"{attack}-{defense}"), spec, work)
 
-    def _outcome(self, entry: DefenseEntry, attack: str, victim: Path, setting: Setting) -> Outcome:
-        from poisonsieve.defenses.specs import make_defense
-
+    def _judging(self, attack: str, entry: DefenseEntry, triggered: TriggeredRows, models: _Models) -> _Judging:
         if entry.clean is not None:
-            return self._from_files(entry, attack, setting)
+            clean = aligned_rewrites(self.test, entry.clean)
+            rewritten = aligned_rewrites(triggered.rows, entry.triggered[attack])
+            reads = {"clean_rewrites": data_digest(clean), "triggered_rewrites": data_digest(rewritten)}
+            return _Judging(lambda setting: judge_rewrites(clean, rewritten, setting), reads)
         if entry.defense == NONE:
-            return judge(None, setting)
-        model = victim if entry.on == "victim" else setting.theta_p
-        return judge(make_defense(str(entry.defense), model=str(model), frr=self.spec.frr, seed=self.seed), setting)
+            return _Judging(lambda setting: judge(None, setting), {})
+        model = models.victim.out if entry.on == "victim" else models.theta_p.out
+        defense = make_defense(str(entry.defense), model=str(model), frr=self.spec.frr, seed=self.seed)
+        reads = defense.reads() if isinstance(defense, Rewriter) else {}
+        plan = defense.plan() if isinstance(defense, WeightRepair) else {}
+        return _Judging(lambda setting: judge(defense, setting), {**reads, **plan})
 
-    def _from_files(self, entry: DefenseEntry, attack: str, setting: Setting) -> Outcome:
-        from poisonsieve.rewriting.files import aligned_rewrites
+    def _attacked(self, name: str) -> _Models:
+        theta_p = self._theta_p(name)
+        return _Models(theta_p, self._victim(name, theta_p))
 
-        clean = aligned_rewrites(setting.clean, Path(str(entry.clean)))
-        triggered = aligned_rewrites(setting.triggered, Path(entry.triggered[attack]))
-        return judge_rewrites(clean, triggered, setting)
-
-    def _floor(self, attack: str, triggered: TriggeredRows) -> StageResult:
+    @cached_property
+    def _unpoisoned(self) -> _Models:
         """The same training without an attack: what it sends to the target is no backdoor."""
-        clean_model = self._tuned(self.spec.model, self._attacker_rows, "full", self.spec.poison, "un-poisoned")
-        victim = self._victim("un-poisoned", clean_model)
-        spec = {
-            "stage": "floor",
-            "victim": victim.digest,
-            "clean": data_digest(self.test),
-            "triggered": data_digest(triggered.rows),
-            "target": self.target,
-        }
-
-        def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
-            setting = Setting(
-                theta_p=clean_model.out,
-                victim=load_classifier(victim.out),
-                train=self.train,
-                dev=self.dev,
-                clean=self.test,
-                triggered=triggered.rows,
-                target=self.target,
-                workdir=partial,
-                progress=self.progress,
-            )
-            outcome = judge(None, setting)
-            return lambda target: _write(target, outcome, setting), count(outcome, setting)
-
-        return run_stage(self._folder("cells", attack, FLOOR, spec), spec, work)
+        clean = self._tuned(self.spec.model, self._attacker_rows, "full", self.spec.poison, "un-poisoned")
+        return _Models(clean, self._victim("un-poisoned", clean))
 
     def _theta_p(self, name: str) -> StageResult:
         entry = self.spec.attacks[name]
@@ -223,18 +214,15 @@ class _OneSeed:
         if entry.poisoned is not None:
             rows = (self._rows(entry.poisoned, "train"), self._attacker_rows[1])
             return self._tuned(self.spec.model, rows, "full", settings, f"theta_p-{name}")
-        train, dev = self._attacker_rows
-        attack = entry.attack(self.target, self.seed)
         make_spec = spec_maker("full", seed=self.seed, **settings)
-        key = {"entry": entry.model_dump(mode="json"), "data": data_digest(train), "poison": settings}
-        out = self._folder("models", f"theta_p-{name}", "", key)
-        return poison_stage(self.spec.model, train, dev, attack, make_spec, out, progress=self.progress)
+        place = self._place("models", f"theta_p-{name}")
+        attack = entry.attack(self.target, self.seed)
+        return poison_stage(self.spec.model, *self._attacker_rows, attack, make_spec, place, progress=self.progress)
 
     def _victim(self, name: str, theta_p: StageResult) -> StageResult:
-        method = {key: value for key, value in self.spec.victim.items() if key != "method"}
-        return self._tuned(
-            str(theta_p.out), (self.train, self.dev), self.spec.victim["method"], method, f"victim-{name}"
-        )
+        settings = {key: value for key, value in self.spec.victim.items() if key != "method"}
+        rows = (self.train, self.dev)
+        return self._tuned(str(theta_p.out), rows, self.spec.victim["method"], settings, f"victim-{name}")
 
     def _tuned(
         self,
@@ -245,9 +233,8 @@ class _OneSeed:
         name: str,
     ) -> StageResult:
         make_spec = spec_maker(method, seed=self.seed, **settings)
-        key = {"model": Path(model).name, "method": method, "settings": settings, "data": data_digest(rows[0])}
-        out = self._folder("models", name, "", key)
-        return tune_stage(model, *rows, make_spec, out, seed=self.seed, progress=self.progress)
+        place = self._place("models", name)
+        return tune_stage(model, *rows, make_spec, place, seed=self.seed, progress=self.progress)
 
     def _triggered(self, name: str) -> TriggeredRows:
         entry: AttackEntry = self.spec.attacks[name]
@@ -266,31 +253,15 @@ class _OneSeed:
     def _rows(self, source: str, split: str) -> datasets.Dataset:
         return load_dataset(source, split=split, label_names=self.names)
 
-    def _folder(self, kind: str, attack: str, defense: str, key: dict[str, Any]) -> Path:
-        """A readable name that another spec never shares."""
-        words = "-".join(part for part in (attack, defense) if part)
+    def _place(self, kind: str, words: str) -> Callable[[str], Path]:
+        """How a stage's folder is named: readable, and by its digest, so that another spec never shares it."""
         readable = "".join(letter if letter.isalnum() or letter in "-._" else "_" for letter in words)
-        return self.out / f"seed-{self.seed}" / kind / f"{readable}-{canonical_hash(key)[:8]}"
+        return lambda digest: self.out / f"seed-{self.seed}" / kind / f"{readable}-{digest[:8]}"
 
 
-def _write(target: Path, outcome: Outcome, setting: Setting) -> None:
+def _write(target: Path, outcome: Outcome) -> None:
     """The cell's per-row outcomes, and the fitted defence where there is one."""
-    import pandas as pd
-
-    parts = {"clean": (setting.clean, outcome.clean), "triggered": (setting.triggered, outcome.triggered)}
-    tables = [
-        pd.DataFrame(
-            {
-                "set": name,
-                "label": rows["label"],
-                "prediction": judged.predictions,
-                "rejected": judged.rejected,
-                "score": float("nan") if judged.scores is None else judged.scores,
-            }
-        )
-        for name, (rows, judged) in parts.items()
-    ]
-    pd.concat(tables).to_parquet(target / "rows.parquet", index=False)
+    write_scores(target / "rows.parquet", outcome.clean, outcome.triggered)
     if outcome.save is not None:
         (target / "guard").mkdir()
         outcome.save(target / "guard")
