@@ -9,9 +9,10 @@ from typing import Any
 from poisonsieve.errors import CheckpointError, HubError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.labels import is_generic, same_classes
+from poisonsieve.models.opening import has_tokenizer, open_tokenizer, opening
 from poisonsieve.models.safety import ADAPTER_CONFIG, METADATA, read_json
 from poisonsieve.models.sources import is_here, resolve
-from poisonsieve.models.whole import first_line, has_tokenizer, load_whole, open_tokenizer, quiet_transformers
+from poisonsieve.models.whole import load_whole
 
 
 def load_adapter(
@@ -54,18 +55,11 @@ def open_adapter(network: Any, folder: Path, *, trainable: bool) -> Any:
     """
     from peft import PeftConfig, PeftModel
 
-    try:
-        with quiet_transformers():
-            config = PeftConfig.from_pretrained(folder)
-            if trainable and config.is_prompt_learning:
-                return _reopen_prompt(network, folder, config)
-            return PeftModel.from_pretrained(network, folder, is_trainable=trainable)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise CheckpointError(f"{folder} cannot be opened as an adapter: {first_line(error)}") from error
-    except Exception as error:
-        if type(error).__name__ != "SafetensorError":
-            raise
-        raise CheckpointError(f"{folder} holds damaged weights: {first_line(error)}") from error
+    with opening(folder, "an adapter"):
+        config = PeftConfig.from_pretrained(folder)
+        if trainable and config.is_prompt_learning:
+            return _reopen_prompt(network, folder, config)
+        return PeftModel.from_pretrained(network, folder, is_trainable=trainable)
 
 
 def _check_complete(network: Any, folder: Path, untrained: list[str]) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from poisonsieve.errors import CheckpointError
 from poisonsieve.models.adapters import load_adapter
 from poisonsieve.models.classifier import Classifier
+from poisonsieve.models.opening import quiet_transformers
 from poisonsieve.models.safety import METADATA, identity_digest, is_adapter, read_json
 from poisonsieve.models.sources import resolve
-from poisonsieve.models.whole import Head, load_whole, quiet_transformers
+from poisonsieve.models.whole import Head, load_whole
 from poisonsieve.storage import write_json
 
 if TYPE_CHECKING:

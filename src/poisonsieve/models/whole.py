@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from poisonsieve.errors import CheckpointError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.labels import head_label_names, is_generic, same_classes
-from poisonsieve.models.safety import safetensors_files, weights_digest
+from poisonsieve.models.opening import how_to_open, open_tokenizer, opening
+from poisonsieve.models.safety import weights_digest
 
 Head = Literal["trained", "any"]
-_VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json", "merges.txt")
 
 
 def load_whole(
@@ -74,34 +71,12 @@ def _open_network(folder: Path, classes: int, seed: int, allow_pickle: bool) -> 
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    try:
+    with opening(folder, "a classifier"), torch.random.fork_rng(devices=[]):
         config = AutoConfig.from_pretrained(folder, num_labels=classes, trust_remote_code=False)
-        with torch.random.fork_rng(devices=[]), quiet_transformers():
-            torch.manual_seed(seed)
-            network, info = AutoModelForSequenceClassification.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=bool(safetensors_files(folder)) or not allow_pickle,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                trust_remote_code=False,
-            )
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        RuntimeError,
-        TypeError,
-        ImportError,
-        EOFError,
-        pickle.UnpicklingError,
-    ) as error:
-        raise CheckpointError(f"{folder} cannot be opened as a classifier: {first_line(error)}") from error
-    except Exception as error:
-        if type(error).__name__ != "SafetensorError":
-            raise
-        raise CheckpointError(f"{folder} holds damaged weights: {first_line(error)}") from error
+        torch.manual_seed(seed)
+        network, info = AutoModelForSequenceClassification.from_pretrained(
+            folder, config=config, ignore_mismatched_sizes=True, **how_to_open(folder, allow_pickle)
+        )
     mismatched = {entry[0] for entry in info["mismatched_keys"]}
     missing = set(info["missing_keys"]) | mismatched
     lost = sorted(name for name in missing if not _belongs_to_head(name, network.base_model_prefix))
@@ -112,49 +87,3 @@ def _open_network(folder: Path, classes: int, seed: int, allow_pickle: bool) -> 
 
 def _belongs_to_head(name: str, prefix: str) -> bool:
     return not name.startswith(f"{prefix}.") or ".pooler." in name
-
-
-def has_tokenizer(folder: Path) -> bool:
-    """Whether a tokenizer was saved in the folder."""
-    return any(any(folder.glob(pattern)) for pattern in _VOCABULARIES)
-
-
-def open_tokenizer(folder: Path) -> Any:
-    """The tokenizer saved in the folder.
-
-    Raises:
-        CheckpointError: there is none, or it cannot be opened.
-    """
-    from transformers import AutoTokenizer
-
-    # Without a vocabulary transformers hands out an empty one, and every word is unknown.
-    if not has_tokenizer(folder):
-        raise CheckpointError(f"{folder} brings no tokenizer (no tokenizer.json or vocabulary file)")
-    try:
-        with quiet_transformers():
-            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder} has no usable tokenizer: {first_line(error)}") from error
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its type."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
-
-
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Hold back the loading reports of transformers: what matters in them is raised as an error here."""
-    from transformers.utils import logging as transformers_logging
-
-    level = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.CRITICAL)
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()

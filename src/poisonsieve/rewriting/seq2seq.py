@@ -11,7 +11,6 @@ The model is told what to do by a text before the input (T5's ``translate Englis
 from __future__ import annotations
 
 import importlib.util
-import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,10 @@ from typing import Any
 from poisonsieve.data.files import is_encodable
 from poisonsieve.errors import CheckpointError, ConfigError, HubError, UnsupportedError
 from poisonsieve.models.load import pick_device
-from poisonsieve.models.safety import identity_digest, is_adapter, safetensors_files
+from poisonsieve.models.opening import first_line, how_to_open, open_tokenizer, opening, quiet_transformers
+from poisonsieve.models.safety import identity_digest, is_adapter
 from poisonsieve.models.sources import resolve
 from poisonsieve.models.tokens import position_limit
-from poisonsieve.models.whole import first_line, open_tokenizer, quiet_transformers
 
 #: What the checkpoint may decide about decoding; sampling and groups of beams are not among it.
 _TOKENS = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id", "forced_bos_token_id")
@@ -163,33 +162,10 @@ def _open_tokenizer(folder: Path) -> Any:
 
 
 def _open_network(folder: Path, allow_pickle: bool, beams: int) -> Any:
-    import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForSeq2SeqLM
 
-    try:
-        with quiet_transformers():
-            network, info = AutoModelForSeq2SeqLM.from_pretrained(
-                folder,
-                dtype=torch.float32,
-                use_safetensors=bool(safetensors_files(folder)) or not allow_pickle,
-                output_loading_info=True,
-                trust_remote_code=False,
-            )
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        RuntimeError,
-        TypeError,
-        ImportError,
-        EOFError,
-        SafetensorError,
-        pickle.UnpicklingError,
-    ) as error:
-        raise CheckpointError(
-            f"{folder} cannot be opened as a sequence-to-sequence model: {first_line(error)}"
-        ) from error
+    with opening(folder, "a sequence-to-sequence model"):
+        network, info = AutoModelForSeq2SeqLM.from_pretrained(folder, **how_to_open(folder, allow_pickle))
     if info["missing_keys"]:
         lost = sorted(info["missing_keys"])
         raise CheckpointError(f"{folder} lacks {len(lost)} weights of its own architecture (first: {lost[0]})")

@@ -7,7 +7,6 @@ stay in the cache and are never kept, and no place has its whole distribution wr
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +19,10 @@ from torch import Tensor
 from poisonsieve.errors import CheckpointError, ConfigError, UnsupportedError
 from poisonsieve.models.lm.tree import ATTENTION, PrefixTree, pack, tree_attention
 from poisonsieve.models.load import pick_device
-from poisonsieve.models.safety import is_adapter, safetensors_files, weights_digest
+from poisonsieve.models.opening import first_line, how_to_open, open_tokenizer, opening, quiet_transformers
+from poisonsieve.models.safety import is_adapter, weights_digest
 from poisonsieve.models.sources import resolve
 from poisonsieve.models.tokens import position_limit
-from poisonsieve.models.whole import first_line, open_tokenizer, quiet_transformers
 
 _VOCABULARY_BLOCK = 1024
 _GATHERED = 4096  # target rows of the output weights that are copied at a time
@@ -200,30 +199,10 @@ def load_causal_lm(source: str | Path, *, allow_pickle: bool = False) -> CausalL
 
 
 def _open_network(folder: Path, allow_pickle: bool) -> Any:
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    try:
-        with torch.random.fork_rng(devices=[]), quiet_transformers():
-            network, info = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=torch.float32,
-                use_safetensors=bool(safetensors_files(folder)) or not allow_pickle,
-                output_loading_info=True,
-                trust_remote_code=False,
-            )
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        RuntimeError,
-        TypeError,
-        ImportError,
-        EOFError,
-        SafetensorError,
-        pickle.UnpicklingError,
-    ) as error:
-        raise CheckpointError(f"{folder} cannot be opened as a causal language model: {first_line(error)}") from error
+    with opening(folder, "a causal language model"), torch.random.fork_rng(devices=[]):
+        network, info = AutoModelForCausalLM.from_pretrained(folder, **how_to_open(folder, allow_pickle))
     lost = sorted(set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]})
     if lost:
         raise CheckpointError(
