@@ -37,6 +37,7 @@ check: setup
 
 bench: setup
 	$(BIN)/python benchmarks/guard_speed.py
+	$(BIN)/python benchmarks/onion_speed.py
 
 docs: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"

@@ -18,43 +18,25 @@ epoch on a few hundred rows, only to have a head.
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from ratios import Ratio, alternate, compare, give, report_of, say, timed
 
 from poisonsieve import PSIM, GuardedClassifier, PoisonsieveError, finetune, load_classifier, load_dataset, tune_spec
-from poisonsieve.environment import environment
 from poisonsieve.models import save_classifier
 
 MODEL, DATA = "minilm", "packaged:product-reviews"
 BATCH = 32
 CALIBRATION_ROWS = 100
 FRR = 0.05
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """One comparison: rows a second of both sides (medians), and how many times faster the measured side was."""
-
-    name: str
-    measured: str
-    baseline: str
-    measured_per_s: float
-    baseline_per_s: float
-    ratio: float
-    lowest: float
-    highest: float
 
 
 def main() -> None:
@@ -68,17 +50,12 @@ def main() -> None:
             ratios, facts = measure(victim_folder, options)
         except PoisonsieveError as error:
             sys.exit(f"error: {error}")
-    report = {
-        "ratios": [asdict(ratio) for ratio in ratios],
-        "settings": {"model": MODEL, "data": DATA, "batch": BATCH, "frr": FRR, **vars(options), **facts},
-        "machine": machine(),
-        "versions": environment(),
-        "seconds": time.perf_counter() - started,
-    }
-    if options.json:
-        print(json.dumps(report, indent=2))
-    else:
-        show(report)
+    give(
+        report_of(
+            ratios, {"model": MODEL, "data": DATA, "batch": BATCH, "frr": FRR, **vars(options), **facts}, started
+        ),
+        as_json=options.json,
+    )
 
 
 def parse() -> argparse.Namespace:
@@ -157,70 +134,6 @@ def fit(method: Any, model: Path, rows: int) -> PSIM:
 def first_rows(split: str, count: int) -> Any:
     data = load_dataset(DATA, split=split)
     return data.select(range(min(count, len(data))))
-
-
-def timed(work: Callable[[], object]) -> Callable[[], float]:
-    def run() -> float:
-        started = time.perf_counter()
-        work()
-        return time.perf_counter() - started
-
-    return run
-
-
-def alternate(
-    measured: Callable[[], float], baseline: Callable[[], float], repeats: int
-) -> list[tuple[float, float]]:
-    """Seconds of both sides, repeat by repeat; the first round warms up and is dropped."""
-    rounds = []
-    for index in range(repeats + 1):
-        if index % 2:
-            slow = baseline()
-            rounds.append((measured(), slow))
-        else:
-            rounds.append((measured(), baseline()))
-    return rounds[1:]
-
-
-def compare(name: str, measured: str, baseline: str, rows: int, times: list[tuple[float, float]]) -> Ratio:
-    ratios = [reference / seconds for seconds, reference in times]
-    return Ratio(
-        name,
-        measured,
-        baseline,
-        measured_per_s=rows / statistics.median(seconds for seconds, _ in times),
-        baseline_per_s=rows / statistics.median(reference for _, reference in times),
-        ratio=statistics.median(ratios),
-        lowest=min(ratios),
-        highest=max(ratios),
-    )
-
-
-def machine() -> dict[str, Any]:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "load_average_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-    }
-
-
-def show(report: dict[str, Any]) -> None:
-    for ratio in report["ratios"]:
-        print(f"{ratio['name']:7} {ratio['ratio']:6.2f}x  ({ratio['lowest']:.2f} to {ratio['highest']:.2f})")
-        print(f"        {ratio['measured_per_s']:8.1f}  {ratio['measured']}")
-        print(f"        {ratio['baseline_per_s']:8.1f}  {ratio['baseline']} (baseline)")
-    for part in ("settings", "machine", "versions"):
-        print(f"{part}: " + ", ".join(f"{key} {value}" for key, value in report[part].items()))
-    print(f"whole run: {report['seconds']:.0f} s; the victim was tuned for one epoch only, to have a head")
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -20,39 +20,20 @@ median speeds. The perplexities of both sides are compared in every run; the lar
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from ratios import Ratio, alternate, compare, give, report_of, say, timed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from poisonsieve import PoisonsieveError, load_dataset
 from poisonsieve.defenses import ONION
-from poisonsieve.environment import environment
 from poisonsieve.models import resolve
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """One comparison: texts a second of both sides (medians), and how many times faster the measured side was."""
-
-    name: str
-    measured: str
-    baseline: str
-    measured_per_s: float
-    baseline_per_s: float
-    ratio: float
-    lowest: float
-    highest: float
 
 
 def main() -> None:
@@ -63,17 +44,7 @@ def main() -> None:
         ratios, facts = measure(texts, options)
     except PoisonsieveError as error:
         sys.exit(f"error: {error}")
-    report = {
-        "ratios": [asdict(ratio) for ratio in ratios],
-        "settings": {**vars(options), **facts},
-        "machine": machine(),
-        "versions": environment(),
-        "seconds": time.perf_counter() - started,
-    }
-    if options.json:
-        print(json.dumps(report, indent=2))
-    else:
-        show(report)
+    give(report_of(ratios, {**vars(options), **facts}, started), as_json=options.json)
 
 
 def parse() -> argparse.Namespace:
@@ -187,70 +158,6 @@ def largest_difference(expected: list[tuple[np.ndarray, float]], found: list[np.
     if not worst < 1e-4:
         sys.exit(f"error: the perplexities of ONION and the loop differ by {worst:.1e}, relative")
     return worst
-
-
-def timed(work: Callable[[], object]) -> Callable[[], float]:
-    def run() -> float:
-        started = time.perf_counter()
-        work()
-        return time.perf_counter() - started
-
-    return run
-
-
-def alternate(
-    measured: Callable[[], float], baseline: Callable[[], float], repeats: int
-) -> list[tuple[float, float]]:
-    """Seconds of both sides, repeat by repeat; the first round warms up and is dropped."""
-    rounds = []
-    for index in range(repeats + 1):
-        if index % 2:
-            slow = baseline()
-            rounds.append((measured(), slow))
-        else:
-            rounds.append((measured(), baseline()))
-    return rounds[1:]
-
-
-def compare(name: str, measured: str, baseline: str, rows: int, times: list[tuple[float, float]]) -> Ratio:
-    ratios = [reference / seconds for seconds, reference in times]
-    return Ratio(
-        name,
-        measured,
-        baseline,
-        measured_per_s=rows / statistics.median(seconds for seconds, _ in times),
-        baseline_per_s=rows / statistics.median(reference for _, reference in times),
-        ratio=statistics.median(ratios),
-        lowest=min(ratios),
-        highest=max(ratios),
-    )
-
-
-def machine() -> dict[str, Any]:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "load_average_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-    }
-
-
-def show(report: dict[str, Any]) -> None:
-    for ratio in report["ratios"]:
-        print(f"{ratio['name']:10} {ratio['ratio']:6.2f}x  ({ratio['lowest']:.2f} to {ratio['highest']:.2f})")
-        print(f"           {ratio['measured_per_s']:8.3f}  {ratio['measured']}")
-        print(f"           {ratio['baseline_per_s']:8.3f}  {ratio['baseline']} (baseline)")
-    for part in ("settings", "machine", "versions"):
-        print(f"{part}: " + ", ".join(f"{key} {value}" for key, value in report[part].items()))
-    print(f"whole run: {report['seconds']:.0f} s")
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
