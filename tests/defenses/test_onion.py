@@ -282,3 +282,47 @@ def test_settings_out_of_range(folders, arguments, says):
 def test_scikit_learn_can_clone_it(folders):
     onion = ONION(folders["llama"], bar=1.5, max_length=40)
     assert clone(onion).get_params() == onion.get_params()
+
+
+class TestMemory:
+    def test_suspicions_are_asked_for_once_and_their_seconds_still_count(self, folders, tmp_path, monkeypatch):
+        first = ONION(folders["llama"], bar=0.0)
+        first.remember_in(tmp_path / "memory.sqlite")
+        expected = first.suspicions(TEXTS)
+        assert first.spared_seconds == 0
+
+        second = ONION(folders["llama"], bar=1.0, max_ca_drop=0.5)  # neither decides a suspicion
+        second.remember_in(tmp_path / "memory.sqlite")
+        monkeypatch.setattr(ONION, "_judge", lambda *args: pytest.fail("the language model was asked again"))
+        for mine, other in zip(second.suspicions([*TEXTS, "", "good"]), expected, strict=False):
+            np.testing.assert_array_equal(mine, other)
+        assert second.spared_seconds > 0
+
+    def test_another_precision_limit_or_model_is_asked_anew(self, folders, tmp_path):
+        first = ONION(folders["llama"], bar=0.0)
+        first.remember_in(tmp_path / "memory.sqlite")
+        first.suspicions(TEXTS)
+        others = (
+            ONION(folders["llama"], max_length=6),
+            ONION(folders["llama"], precision="bf16"),
+            ONION(folders["gpt2"]),
+        )
+        for other in others:
+            other.remember_in(tmp_path / "memory.sqlite")
+            remembered, fresh = other.suspicions(TEXTS), clone(other).suspicions(TEXTS)
+            assert other.spared_seconds == 0
+            for mine, plain in zip(remembered, fresh, strict=True):
+                np.testing.assert_array_equal(mine, plain)
+
+
+def test_bf16_is_near(folder):
+    exact, rounded = ONION(folder).suspicions(TEXTS), ONION(folder, precision="bf16").suspicions(TEXTS)
+    for text, mine, other in zip(TEXTS, rounded, exact, strict=True):
+        (whole,) = perplexities(folder, [text])
+        assert not np.array_equal(mine, other)
+        np.testing.assert_allclose(mine / whole, other / whole, atol=0.2)
+
+
+def test_a_precision_that_is_none_is_refused(folder):
+    with pytest.raises(ConfigError, match="fp32 or bf16"):
+        ONION(folder, precision="fp8").suspicions(TEXTS)

@@ -6,10 +6,11 @@ word is taken out (Section 3, Equation 1); words whose suspicion reaches the bar
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self
 
 import numpy as np
 
@@ -23,10 +24,12 @@ from poisonsieve.models.safety import read_json, weights_digest
 from poisonsieve.models.sources import resolve
 from poisonsieve.models.tokens import check_texts
 from poisonsieve.registry import register
-from poisonsieve.storage import require_free, write_json, writing_folder
+from poisonsieve.rewriting.memory import Memory
+from poisonsieve.storage import canonical_hash, require_free, write_json, writing_folder
 
 if TYPE_CHECKING:
     import datasets
+    from tqdm import tqdm
 
     from poisonsieve.models.classifier import Classifier
 
@@ -34,6 +37,7 @@ STATE_FILE = "onion.json"
 FORMAT_VERSION = 1
 #: Shares of the dev words that the candidate bars take out: dense where little is taken out, for there the choice lies.
 _SHARES = (np.arange(100) / 100) ** 2
+_AT_A_TIME = 256  # texts that are kept together, where they are kept: what a kill can cost
 _ROUNDING = 1e-9  # a drop of exactly the allowed size is allowed
 
 
@@ -57,6 +61,9 @@ class ONION(Rewriter):
         max_length: tokens of a text that are judged, begin token included; the model's limit if that is lower. Words
             that the victim does not read need no judging.
         batch_tokens: tokens a forward pass; changes speed and memory alone.
+        precision: ``fp32``, or ``bf16``: about twice as fast where the machine has bf16 arithmetic. On 487 words of SST-2
+            with SmolLM2 suspicions then correlate at 0.999 with those of fp32, and about one word in a hundred falls to
+            the other side of a bar.
         allow_pickle: open pickled weights after a scan.
 
     Attributes:
@@ -65,6 +72,7 @@ class ONION(Rewriter):
     """
 
     name: ClassVar[str] = "onion"
+    _memory: Memory | None = None
 
     def __init__(
         self,
@@ -74,6 +82,7 @@ class ONION(Rewriter):
         max_ca_drop: float = 0.01,
         max_length: int = 512,
         batch_tokens: int = 512,
+        precision: Literal["fp32", "bf16"] = "fp32",
         allow_pickle: bool = False,
     ) -> None:
         self.lm = lm
@@ -81,6 +90,7 @@ class ONION(Rewriter):
         self.max_ca_drop = max_ca_drop
         self.max_length = max_length
         self.batch_tokens = batch_tokens
+        self.precision = precision
         self.allow_pickle = allow_pickle
 
     def fit(self, dataset: datasets.Dataset, *, victim: Classifier, progress: bool = False) -> Self:
@@ -133,8 +143,8 @@ class ONION(Rewriter):
         """How much the perplexity falls when a word is taken out, for each word of each text.
 
         They are those of a loop that passes the text, and then each shortened text, through the model alone: each
-        perplexity that enters is within 1e-4 of the loop's, relative to it. Company and order of the texts change
-        fp32's last digits, relative to the perplexity some 1e-6.
+        perplexity that enters is within 1e-4 of the loop's, relative to it, in fp32. Company and order of the texts
+        change fp32's last digits, relative to the perplexity some 1e-6.
 
         Args:
             texts: n strings.
@@ -146,23 +156,45 @@ class ONION(Rewriter):
         Raises:
             DataError: something that is not a string is among the texts.
             ConfigError, CheckpointError, UnsafeWeightsError, HubError, UnsupportedError: see `fit`.
+            OutputError: see `remember_in`.
         """
+        from tqdm import tqdm
+
         check_texts(texts)
         self._check_settings()
-        found: dict[str, np.ndarray] = {}
-        judged = []
-        for text in dict.fromkeys(texts):
-            words = text.split()
-            found[text] = np.full(len(words), np.nan)
-            if len(words) > 1 and is_encodable(text):
-                judged.append(text)
+        found = {text: np.full(len(text.split()), np.nan) for text in texts}
+        judged = [text for text, words in found.items() if len(words) > 1 and is_encodable(text)]
+        if self._memory is not None:
+            known = self._memory.recall(judged)
+            found.update({text: answer for text, (answer, _) in known.items()})
+            self.spared_seconds += sum(seconds for _, seconds in known.values())
+            judged = [text for text in judged if text not in known]
         judged.sort(key=lambda text: len(text.split()))  # texts of like length share forward passes
-        if judged:
-            losses = self._lm.mean_nll(self._rows_of(judged, progress), batch_tokens=self.batch_tokens)
-            for text, loss in zip(judged, losses, strict=True):
-                perplexity = np.exp(loss)
-                found[text][: len(loss) - 1] = perplexity[0] - perplexity[1:]
+        with tqdm(total=len(judged), desc=progress, unit="text", dynamic_ncols=True, disable=progress is None) as bar:
+            for start in range(0, len(judged), _AT_A_TIME):
+                found.update(self._judge(judged[start : start + _AT_A_TIME], bar))
         return [found[text].copy() for text in texts]
+
+    def _judge(self, texts: Sequence[str], bar: tqdm[NoReturn]) -> dict[str, np.ndarray]:
+        """The suspicions of some texts of two words or more, by text."""
+        started = time.perf_counter()
+        found = {text: np.full(len(text.split()), np.nan) for text in texts}
+        losses = self._lm.mean_nll(self._rows_of(texts, bar), batch_tokens=self.batch_tokens)
+        for text, loss in zip(texts, losses, strict=True):
+            perplexity = np.exp(loss)
+            found[text][: len(loss) - 1] = perplexity[0] - perplexity[1:]
+        if self._memory is not None:
+            self._memory.keep(found, time.perf_counter() - started)
+        return found
+
+    def remember_in(self, file: Path) -> None:
+        """Keep suspicions in a file, by the language model, `max_length` and precision; see the base class.
+
+        Raises:
+            CheckpointError, UnsafeWeightsError, HubError, UnsupportedError: `lm` cannot be found.
+        """
+        scope = {"method": self.name, **self.reads(), "max_length": self.max_length, "precision": self.precision}
+        self._memory = Memory(file, canonical_hash(scope))
 
     def facts(self) -> dict[str, Any]:
         """Its arguments, the bar in force, what `fit` saw, and the sha256 of the language model's weights."""
@@ -209,7 +241,7 @@ class ONION(Rewriter):
                 f"{file} is of another format than {FORMAT_VERSION}; update poisonsieve or fit again"
             )
         try:
-            settings = {key: state[key] for key in ("bar", "max_ca_drop", "max_length", "batch_tokens")}
+            settings = {key: state[key] for key in ("bar", "max_ca_drop", "max_length", "batch_tokens", "precision")}
             opened = cls(lm or state["lm"], **settings, allow_pickle=allow_pickle)
             opened._check_settings()
             opened.bar_, opened._expected = float(state["bar_in_force"]), str(state["lm_sha256"])
@@ -224,12 +256,11 @@ class ONION(Rewriter):
         found = self.suspicions(texts, progress=progress)
         return [without(text, suspicion, bar) for text, suspicion in zip(texts, found, strict=True)]
 
-    def _rows_of(self, texts: Sequence[str], progress: str | None) -> Iterator[list[list[int]]]:
+    def _rows_of(self, texts: Sequence[str], bar: tqdm[NoReturn]) -> Iterator[list[list[int]]]:
         """For each text the token rows of the text and of the text without each word, as far as they can be judged."""
-        from tqdm import tqdm
-
         limit = min(self.max_length, self._lm.limit)
-        for text in tqdm(texts, desc=progress, unit="text", dynamic_ncols=True, disable=progress is None):
+        for text in texts:
+            bar.update()
             words = text.split()
             words = words[: _words_that_fit(self._lm, words, limit)]
             rows = _rows(self._lm, words)
@@ -247,7 +278,7 @@ class ONION(Rewriter):
 
     @cached_property
     def _lm(self) -> CausalLM:
-        lm = load_causal_lm(self.lm, allow_pickle=self.allow_pickle)
+        lm = load_causal_lm(self.lm, precision=self.precision, allow_pickle=self.allow_pickle)
         expected = getattr(self, "_expected", "")
         if expected and lm.digest != expected:
             raise CheckpointError(
@@ -261,6 +292,8 @@ class ONION(Rewriter):
             raise ConfigError(f"onion: bar is {self.bar}; it has to be a finite number")
         if not 0 <= self.max_ca_drop <= 1:
             raise ConfigError(f"onion: max_ca_drop is a fraction from 0 to 1, not {self.max_ca_drop}")
+        if self.precision not in ("fp32", "bf16"):
+            raise ConfigError(f"onion: precision is fp32 or bf16, not {self.precision}")
         if self.max_length < 2 or self.batch_tokens < 1:
             raise ConfigError("onion: max_length is at least 2, and batch_tokens at least 1")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from sklearn.base import BaseEstimator
@@ -27,6 +28,16 @@ class Rewriter(BaseEstimator):  # type: ignore[misc]
     """
 
     name: ClassVar[str]
+    #: Seconds of work that were spared because answers were remembered: they belong to what a rewrite costs.
+    spared_seconds: float = 0.0
+
+    def remember_in(self, file: Path) -> None:
+        """Keep slow answers in a file, and find there what another run has kept. Most rewriters have none to keep.
+
+        Args:
+            file: of `poisonsieve.rewriting.memory.Memory`; need not exist.
+        """
+        del file
 
     def fit(self, dataset: datasets.Dataset, *, victim: Classifier, progress: bool = False) -> Self:
         """Choose on clean rows what there is to choose; most rewriters have nothing.

@@ -170,17 +170,19 @@ def _rewrite(rewriter: Rewriter, setting: Setting) -> Outcome:
     started = time.perf_counter()
     rewriter.fit(setting.dev, victim=setting.victim, progress=setting.progress)
     fitted = time.perf_counter()
+    spared_by_fit = rewriter.spared_seconds
     rewritten = [
         rewriter.rewrite(list(rows["text"]), progress=setting.bar(name)) for name, rows in _test_rows(setting)
     ]
-    seconds = time.perf_counter() - fitted
+    seconds = time.perf_counter() - fitted + rewriter.spared_seconds - spared_by_fit
     answers = _answers(setting.victim, setting, rewritten)
     changed = [
         float(np.mean([new != old for new, old in zip(texts, rows["text"], strict=True)]))
         for texts, (_, rows) in zip(rewritten, _test_rows(setting), strict=True)
     ]
     facts = {**rewriter.facts(), "changed_clean": changed[0], "changed_triggered": changed[1]}
-    return Outcome(answers.clean, answers.triggered, seconds + (answers.seconds or 0), fitted - started, facts)
+    fit_seconds = fitted - started + spared_by_fit
+    return Outcome(answers.clean, answers.triggered, seconds + (answers.seconds or 0), fit_seconds, facts)
 
 
 def _repair(repair: WeightRepair, setting: Setting) -> Outcome:

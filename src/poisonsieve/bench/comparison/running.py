@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 #: The row of the table that shows what an un-poisoned model makes of the triggered rows.
 FLOOR = "un-poisoned model"
 NONE = "none"
+#: What slow engines said of texts, for all cells of a comparison.
+MEMORY_FILE = "memory.sqlite"
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,8 @@ class _OneSeed:
         model = models.victim.out if entry.on == "victim" else models.theta_p.out
         defense = make_defense(str(entry.defense), model=str(model), frr=self.spec.frr, seed=self.seed)
         reads = defense.reads() if isinstance(defense, Rewriter) else {}
+        if isinstance(defense, Rewriter):
+            defense.remember_in(self.out / MEMORY_FILE)
         plan = defense.plan() if isinstance(defense, WeightRepair) else {}
         return _Judging(lambda setting: judge(defense, setting), {**reads, **plan})
 
