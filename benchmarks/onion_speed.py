@@ -8,7 +8,9 @@ The loop gives the sentence, and then the sentence without each word, one at a t
 and takes the loss that transformers computes. What is measured against it:
 
 - suspicions: `ONION.suspicions` of all sentences, against the loop, which records no gradients;
-- recording: the same, against the loop that records gradients, as published versions of ONION do (a quarter of the
+- bf16: the same with bf16 weights and states, which the loop does not have: a setting of its own, whose suspicions are
+  near the loop's and not equal to them;
+- recording: as suspicions, against the loop that records gradients, as published versions of ONION do (a quarter of the
   sentences);
 - batches: the shortened sentences of one text padded into one batch, against the loop (a quarter of the sentences): how
   much of the gain needs no shared beginnings.
@@ -110,6 +112,7 @@ def measure(texts: list[str], options: argparse.Namespace) -> tuple[list[Ratio],
     say(f"opening {options.lm} twice: for the loop and for ONION")
     loop, onion = Loop(options.lm), ONION(options.lm)
     texts = [" ".join(text.split()) for text in texts]
+    rounded = ONION(options.lm, precision="bf16")
     onion.suspicions(texts[:1])
     few = texts[: max(1, len(texts) // 4)]
 
@@ -125,6 +128,7 @@ def measure(texts: list[str], options: argparse.Namespace) -> tuple[list[Ratio],
     say(f"perplexities differ by {difference:.1e} at most, relative")
     comparisons: list[tuple[str, str, Callable[[], object], str, Callable[[], object], int]] = [
         ("suspicions", "ONION", lambda: onion.suspicions(texts), "loop", lambda: plain(texts), len(texts)),
+        ("bf16", "ONION in bf16", lambda: rounded.suspicions(texts), "loop", lambda: plain(texts), len(texts)),
         (
             "recording",
             "ONION",
@@ -141,7 +145,9 @@ def measure(texts: list[str], options: argparse.Namespace) -> tuple[list[Ratio],
         times = alternate(timed(run), timed(run_baseline), options.repeats)
         ratios.append(compare(name, f"{measured}, texts/s", f"{baseline}, texts/s", rows, times))
     words = [len(text.split()) for text in texts]
+    exact, near = (np.concatenate(each.suspicions(texts)) for each in (onion, rounded))
     facts = {
+        "bf16_correlation": float(np.corrcoef(exact, near)[0, 1]),
         "words_median": statistics.median(words),
         "words_max": max(words),
         "largest_relative_difference": difference,
