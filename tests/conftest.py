@@ -4,6 +4,11 @@ import random
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# What an example takes says nothing on a machine that is busy with other work.
+settings.register_profile("poisonsieve", deadline=None)
+settings.load_profile("poisonsieve")
 
 WORDS = """the a film movie plot story actor scene very quite good bad great awful fine poor loved hated i it was is
 and with of this 3d watched mn cf not really warm dull bright slow fun sad sharp flat""".split()  # noqa: SIM905
