@@ -19,6 +19,7 @@ from poisonsieve.cli.poison import poison
 from poisonsieve.cli.repair import repair
 from poisonsieve.cli.rewrite import rewrite
 from poisonsieve.cli.screen import screen
+from poisonsieve.cli.serve import serve
 from poisonsieve.cli.tune import tune
 
 _HELP = "Keep triggered inputs of a weight-poisoned text classifier out, without knowing the trigger."
@@ -53,7 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (fit, screen, rewrite, repair, evaluate, poison, tune, compare, demo):
+for command in (fit, screen, serve, rewrite, repair, evaluate, poison, tune, compare, demo):
     app.command()(command)
 app.command("list")(list_)
 
