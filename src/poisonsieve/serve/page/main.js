@@ -40,16 +40,23 @@ quarantine.load();
 
 /** @param {AbortSignal} signal */
 async function round(signal) {
-  if (guard === null) {
-    guard = await ask("v1/guard", { signal });
-    showFacts(guard);
-    screenForm.setGuard(guard);
-    quarantine.setGuard(guard);
-  }
+  const inForce = guard ?? (await learnGuard(signal));
+  /** @type {Stats} */
   const stats = await ask("v1/stats", { signal });
   lastAnswer = new Date();
-  live.show(stats, guard);
+  live.show(stats, inForce);
   quarantine.noticeTraffic(stats.rejected + stats.unscorable);
+}
+
+/** @param {AbortSignal} signal */
+async function learnGuard(signal) {
+  /** @type {Guard} */
+  const found = await ask("v1/guard", { signal });
+  guard = found;
+  showFacts(found);
+  screenForm.setGuard(found);
+  quarantine.setGuard(found);
+  return found;
 }
 
 /** @param {PollState} state */

@@ -15,9 +15,10 @@ const LEVELS = 5;
 const LEAST = 0.04; // of the strongest colour: what is below is not marked
 const SHOWN = 6000; // characters of a text that are laid out at first; a browser stalls over a million
 const LISTED = 6;
-/** Controls but tab and line feed, formats (zero width, direction), lone surrogates, and odd spaces. */
-const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0\u00a0\u2000-\u200a\u202f\u205f\u3000]/u;
+/** Controls, formats (zero width, direction), lone surrogates, odd spaces, variation selectors. */
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0\u00a0\u2000-\u200a\u202f\u205f\ufe00-\ufe0f\u{e0100}-\u{e01ef}]/u;
 const SPARED = new Set(["\t", "\n"]);
+const PICTURE = /[\p{Extended_Pictographic}\p{Emoji_Modifier}]/u;
 
 /**
  * A text as it is, its invisible characters named.
@@ -31,8 +32,10 @@ export function visible(text) {
   let plain = "";
   let previous = "";
   for (const character of text) {
-    // Between two emoji the zero width joiner is part of the picture.
-    const joins = character === "\u200d" && /\p{Extended_Pictographic}|\ufe0f|\p{Emoji_Modifier}/u.test(previous);
+    // After an emoji the zero width joiner and the variation selector are part of the picture.
+    const joins =
+      (character === "\ufe0f" && PICTURE.test(previous)) ||
+      (character === "\u200d" && (PICTURE.test(previous) || previous === "\ufe0f"));
     if (INVISIBLE.test(character) && !SPARED.has(character) && !joins) {
       if (plain) parts.push(plain);
       plain = "";
