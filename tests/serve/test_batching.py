@@ -135,7 +135,11 @@ def test_one_text_that_breaks_the_model_takes_no_other_with_it():
         )
         assert (good[0].rejected, good[0].label_name) == (False, "class of good")
         assert broken[0].label_name == "class of fine"
-        assert (broken[1].rejected, broken[1].reason, broken[1].confidence) == (True, "model failed: RuntimeError", None)
+        assert (broken[1].rejected, broken[1].reason, broken[1].confidence) == (
+            True,
+            "model failed: RuntimeError",
+            None,
+        )
         assert (bad[0].rejected, bad[0].label) == (True, None)
 
     run(test)

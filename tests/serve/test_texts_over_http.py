@@ -246,7 +246,9 @@ class TestKeys:
         [{}, {"X-API-Key": ""}, {"X-API-Key": KEY[:-1]}, {"X-API-Key": KEY + "k"}, {"Authorization": f"Basic {KEY}"}],
     )
     def test_no_key_no_answer(self, method, path, headers, served):
-        answer = httpx.request(method, served.url + path, headers=headers, json={"text": "a"} if method == "POST" else None)
+        answer = httpx.request(
+            method, served.url + path, headers=headers, json={"text": "a"} if method == "POST" else None
+        )
         assert answer.status_code == 401
         assert set(answer.json()) == {"detail"}
         assert KEY not in answer.text
