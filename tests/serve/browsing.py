@@ -3,13 +3,16 @@
 import contextlib
 import os
 import shutil
+import time
 from urllib.parse import urlsplit
 
 import pytest
 
+from conftest import sentences
+
 ARGUMENTS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync""".split()  # noqa: SIM905
-WAIT_MS = 20_000  # for what happens in milliseconds on a machine that is not busy
+WAIT_MS = 60_000  # what takes milliseconds can take long on a busy machine
 
 
 def find_chromium():
@@ -64,8 +67,18 @@ class Visit:
     def loaded(self):
         """Until guard, counts and quarantine are shown."""
         self.page.locator("#connection[data-state=live]").wait_for()
-        self.page.wait_for_function("document.querySelector('#position').textContent !== ''")
+        self.until("document.querySelector('#position').textContent !== ''")
         return self
+
+    def until(self, expression, argument=None):
+        """Until an expression, or a function of the argument, is true in the page.
+
+        Playwright's own way to wait for that compiles strings in the page, which the content security policy refuses.
+        """
+        end = time.monotonic() + WAIT_MS / 1000
+        while not self.page.evaluate(expression, argument):
+            assert time.monotonic() < end, f"it did not come true: {expression} {argument}"
+            self.page.wait_for_timeout(30)
 
     def asked(self, path):
         """The requests for a path below the service's address."""
@@ -92,6 +105,44 @@ def visit(browser):
         origins = {request.url.partition("//")[2].partition("/")[0] for request in each.requests}
         assert origins == {urlsplit(each.url).netloc}, "the page asked somebody else"
         assert each.complaints == []
+
+
+@pytest.fixture(scope="session")
+def sharp(served_guard, tiny):
+    """The guard with its head turned up, so that single words move the confidence; calibrated on that."""
+    from poisonsieve import GuardedClassifier
+
+    made = GuardedClassifier.from_pretrained(served_guard, tiny("encoder"))
+    sharpen(made.guard)
+    return made
+
+
+def sharpen(guard):
+    """Move and stretch the head's two logits so that their difference is 0 on average, and 1 apart from that."""
+    import torch
+
+    clean = [text for text, _ in sentences(200, seed=4)]
+    logits = guard.classifier.score(clean).values
+    difference = logits[:, 1] - logits[:, 0]
+    parameters = dict(guard.classifier.network.named_parameters())
+    weight, bias = (parameters[f"base_model.classifier.modules_to_save.default.{name}"] for name in ("weight", "bias"))
+    with torch.no_grad():
+        bias[1] -= difference.mean()
+        for values in (weight, bias):
+            values.mul_(1 / difference.std())
+    guard.calibrate(clean)
+
+
+@pytest.fixture(scope="session")
+def sharp_texts(sharp):
+    """`sharp_texts["passed"]` and `sharp_texts["rejected"]`: texts of many words that it clearly says that of."""
+    found = {"passed": [], "rejected": []}
+    for text in sorted({text for text, _ in sentences(400, seed=5) if len(text.split()) > 5}):
+        verdict = sharp.judge([text])[0]
+        if abs(verdict.confidence - verdict.gamma) > 0.002:
+            found[verdict.verdict].append(text)
+    assert min(map(len, found.values())) >= 2, {name: len(each) for name, each in found.items()}
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -69,16 +69,17 @@ def served(strict, served_guard, tmp_path_factory):
 
 def open_all(shown):
     """Everything the page can show at once: a verdict, its words, all records, all of them opened."""
+    shown.page.select_option("#filter-size", label="50")
     shown.page.select_option("#filter-decision", label="all")
-    shown.page.wait_for_function("document.querySelectorAll('#rows .record').length === 20")
+    shown.until("document.querySelectorAll('#rows .record').length >= 20")
     shown.page.fill("#text", "a good fine film " + HOSTILE[0])
     shown.page.click("#screen-button")
     shown.page.click("#explain-button")
     shown.page.locator("#words .finding").wait_for()
     for opener in shown.page.locator("#rows .opener").all():
         opener.click()
-    shown.page.wait_for_function(
-        """document.querySelectorAll(".record-words").length === 20 &&
+    shown.until(
+        """document.querySelectorAll(".record-words").length === document.querySelectorAll(".record").length &&
         [...document.querySelectorAll(".record-words")].every((each) => !each.textContent.includes("Weighing"))"""
     )
 
@@ -89,11 +90,12 @@ def too_wide(shown):
         """() => {
           const width = document.documentElement.clientWidth;
           const clipped = ".unseen, .full-text *, .excerpt *, thead *, thead";
+          const room = document.documentElement.scrollWidth - width;
           const out = [...document.querySelectorAll("body *")]
-            .filter((each) => each.checkVisibility() && !each.closest(clipped))
+            .filter((each) => each.checkVisibility() && (room > 0 || !each.closest(clipped)))
             .filter((each) => each.getBoundingClientRect().right > width + 0.5)
             .map((each) => each.tagName + "." + (each.className.baseVal ?? each.className));
-          return [out, document.documentElement.scrollWidth - width];
+          return [out, room];
         }"""
     )
 

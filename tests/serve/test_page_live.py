@@ -21,8 +21,8 @@ def number(shown, name):
 
 
 def until_number(shown, name, value):
-    shown.page.wait_for_function(
-        "([name, value]) => document.querySelector(`[data-count=${name}]`)?.textContent === value", arg=[name, str(value)]
+    shown.until(
+        "([name, value]) => document.querySelector(`[data-count=${name}]`)?.textContent === value", [name, str(value)]
     )
 
 
@@ -71,7 +71,7 @@ def test_new_rejections_are_announced_and_do_not_move_the_rows(visit, served, te
     shown.page.get_by_text("3 texts were rejected since").wait_for()
     assert shown.page.locator("#rows .record").count() == 2
     shown.page.click("#refresh")
-    shown.page.wait_for_function("document.querySelectorAll('#rows .record').length === 5")
+    shown.until("document.querySelectorAll('#rows .record').length === 5")
     assert shown.page.locator("#fresh").inner_text() == ""
 
 

@@ -47,14 +47,14 @@ def decision_of(served, number):
 
 
 def until_decided(shown, number, name):
-    shown.page.wait_for_function(
+    shown.until(
         "([number, name]) => (document.querySelector(`[data-id='${number}'] .chip`)?.textContent ?? '') === name",
-        arg=[number, name],
+        [number, name],
     )
 
 
 def until_rows(shown, count):
-    shown.page.wait_for_function("(count) => document.querySelectorAll('#rows .record').length === count", arg=count)
+    shown.until("(count) => document.querySelectorAll('#rows .record').length === count", count)
 
 
 def go_to_quarantine(shown):
@@ -97,13 +97,13 @@ def test_filter_page_and_decide_by_keyboard_alone(visit, served):
 
     # One decided row is gone from "open", so page 1 is asked for again, and nothing is skipped.
     press(shown, "PageDown")
-    shown.page.wait_for_function("document.activeElement.getAttribute('aria-label') === 'Open record 26'")
+    shown.until("document.activeElement.getAttribute('aria-label') === 'Open record 26'")
     assert shown.text("#position") == "1\u201325 of 26"
     press(shown, "PageDown")
-    shown.page.wait_for_function("document.activeElement.getAttribute('aria-label') === 'Open record 1'")
+    shown.until("document.activeElement.getAttribute('aria-label') === 'Open record 1'")
     assert shown.text("#position") == "26\u201326 of 26"
     press(shown, "PageUp")
-    shown.page.wait_for_function("document.activeElement.getAttribute('aria-label') === 'Open record 26'")
+    shown.until("document.activeElement.getAttribute('aria-label') === 'Open record 26'")
 
 
 @pytest.mark.parametrize(("choice", "expected"), [("poison", [27, 25]), ("false alarm", [26]), ("all", range(27, 2, -1))])

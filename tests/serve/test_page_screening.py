@@ -1,5 +1,8 @@
 """The page in a real browser: a text's verdict, its place on the scale, and the words behind it."""
 
+import json
+import re
+
 import pytest
 
 from browsing import sqlite_in
@@ -17,13 +20,14 @@ MARKUP = [
 
 
 @pytest.fixture(scope="module")
-def served(guarded, served_guard, tmp_path_factory):
-    with serving(guarded, served_guard, sqlite_in(tmp_path_factory.mktemp("page"))) as running:
+def served(sharp, served_guard, tmp_path_factory):
+    with serving(sharp, served_guard, sqlite_in(tmp_path_factory.mktemp("page"))) as running:
         yield running
 
 
 def screen(visit, text):
-    visit.page.fill("#text", text)
+    # Not typed in, for a lone surrogate is no text to the driver.
+    visit.page.evaluate(f"document.querySelector('#text').value = {json.dumps(text)}")
     visit.page.click("#screen-button")
     visit.page.locator("#verdict .headline, #verdict .problem").wait_for()
 
@@ -46,60 +50,64 @@ def on_scale(visit, line):
 
 
 @pytest.mark.parametrize("kind", ["passed", "rejected"])
-def test_a_verdict_with_its_place_beside_gamma(visit, served, texts, kind):
-    text = texts[kind][0]
+def test_a_verdict_with_its_place_beside_gamma(visit, served, sharp_texts, kind):
+    text = sharp_texts[kind][0]
     expected = served.http.post("/v1/classify", json={"text": text}).json()["verdicts"][0]
     facts = served.http.get("/v1/guard").json()
     shown = visit(served.url).loaded()
     screen(shown, text)
     assert shown.text("#verdict .headline").split()[-1] == kind.capitalize()
     below = "is above gamma" if kind == "rejected" else "is not above gamma"
-    assert f"Confidence {expected['confidence']:.3f} {below}, {expected['gamma']:.3f}" in shown.text("#verdict")
+    numbers = re.search(rf"Confidence ([\d.]+) {below}, ([\d.]+)\.\n", shown.text("#verdict") + "\n").groups()
+    assert [float(number) for number in numbers] == pytest.approx([expected["confidence"], expected["gamma"]], rel=1e-3)
+    assert numbers[0] != numbers[1]
     low, high = facts["histogram"]["edges"][0], facts["histogram"]["edges"][-1]
     for line, value in (("marker", expected["confidence"]), ("gamma", facts["gamma"])):
         assert on_scale(shown, line) == pytest.approx((value - low) / (high - low), abs=0.002)
     said = shown.page.get_attribute("#scale svg", "aria-label")
-    assert f"this text at {expected['confidence']:.3f}" in said
+    assert float(re.search(r"this text at ([\d.]+)\.$", said)[1]) == pytest.approx(expected["confidence"], abs=6e-4)
     bars = shown.page.locator("#scale rect.calibration").count()
     assert bars == sum(count > 0 for count in facts["histogram"]["counts"])
 
 
-def test_the_victims_class_of_a_text_that_passes_and_none_of_one_that_does_not(visit, served, texts):
-    expected = served.http.post("/v1/classify", json={"text": texts["passed"][0]}).json()["verdicts"][0]
+def test_the_victims_class_of_a_text_that_passes_and_none_of_one_that_does_not(visit, served, sharp_texts):
+    expected = served.http.post("/v1/classify", json={"text": sharp_texts["passed"][0]}).json()["verdicts"][0]
     shown = visit(served.url).loaded()
-    screen(shown, texts["passed"][0])
+    screen(shown, sharp_texts["passed"][0])
     assert f"The victim says {expected['label_name']}" in shown.text("#verdict")
-    screen(shown, texts["rejected"][0])
+    screen(shown, sharp_texts["rejected"][0])
     assert "The victim says" not in shown.text("#verdict")
     assert len(shown.asked("/v1/classify")) == 2
 
 
-def test_without_a_victim_there_are_verdicts_only(visit, served_guard, texts, tmp_path):
+def test_without_a_victim_there_are_verdicts_only(visit, served_guard, sharp_texts, tmp_path):
     from poisonsieve import GuardedClassifier
 
     alone = GuardedClassifier.from_pretrained(served_guard)
     with serving(alone, served_guard, sqlite_in(tmp_path)) as running:
         shown = visit(running.url).loaded()
         assert "verdicts only" in shown.text("#facts")
-        screen(shown, texts["passed"][0])
+        screen(shown, sharp_texts["passed"][0])
         assert "Passed" in shown.text("#verdict")
         assert not shown.asked("/v1/classify")
 
 
 def test_a_text_that_cannot_be_judged_says_why(visit, served):
-    expected = served.http.post("/v1/screen", json={"text": "   "}).json()["verdicts"][0]
+    body = b'{"text": "\\ud800"}'
+    headers = {"Content-Type": "application/json"}
+    expected = served.http.post("/v1/screen", content=body, headers=headers).json()["verdicts"][0]
     assert expected["rejected"]
     assert expected["confidence"] is None
     shown = visit(served.url).loaded()
-    screen(shown, "   ")
+    screen(shown, "\ud800")
     assert "could not be judged" in shown.text("#verdict")
     assert expected["reason"] in shown.text("#verdict")
     assert shown.page.locator("#scale line.marker").count() == 0
     assert shown.page.locator("#explain-button").is_hidden()
 
 
-def test_words_are_marked_by_what_they_do_to_the_confidence(visit, served, texts):
-    text = max(texts["rejected"], key=lambda each: len(each.split()))
+def test_words_are_marked_by_what_they_do_to_the_confidence(visit, served, sharp_texts):
+    text = max(sharp_texts["rejected"], key=lambda each: len(each.split()))
     explanation = served.http.post("/v1/explain", json={"text": text}).json()
     edges = served.http.get("/v1/guard").json()["histogram"]["edges"]
     strongest = max(*(abs(word["effect"]) for word in explanation["words"]), 0.1 * (edges[-1] - edges[0]))
@@ -153,12 +161,12 @@ def test_characters_that_cannot_be_seen_are_named(visit, strict, served_guard, t
         assert "\U0001f469\u200d\U0001f680" in shown.page.locator("#words .full-text").text_content()
 
 
-def test_editing_the_text_says_that_the_verdict_is_about_another(visit, served, texts):
+def test_editing_the_text_says_that_the_verdict_is_about_another(visit, served, sharp_texts):
     shown = visit(served.url).loaded()
-    screen(shown, texts["passed"][0])
+    screen(shown, sharp_texts["passed"][0])
     note = shown.page.locator("#verdict .stale-note")
     assert note.is_hidden()
-    shown.page.fill("#text", texts["passed"][0] + " more")
+    shown.page.fill("#text", sharp_texts["passed"][0] + " more")
     assert note.is_visible()
 
 

@@ -95,10 +95,27 @@ function picture(chart, width) {
   }
   drawing.append(
     svg("line", { class: "gamma", x1: x(chart.gamma), x2: x(chart.gamma), y1: TOP - 2, y2: floor }),
-    label(`gamma ${confidence(chart.gamma)}`, x(chart.gamma), TOP - 6, width, "gamma-label"),
+    gammaLabel(chart, x, width),
   );
   if (chart.marker) drawing.append(...marker(chart.marker, x(chart.marker.confidence), floor, width));
   return drawing;
+}
+
+/**
+ * On the other side of gamma than the marker, where the two are so close that the marker would go through it.
+ *
+ * @param {Chart} chart
+ * @param {(value: number) => number} x
+ * @param {number} width
+ */
+function gammaLabel(chart, x, width) {
+  const text = `gamma ${confidence(chart.gamma)}`;
+  const at = x(chart.gamma);
+  const size = LETTER * text.length;
+  const apart = chart.marker ? x(chart.marker.confidence) - at : Infinity;
+  if (Math.abs(apart) > size / 2 + 4) return label(text, at, TOP - 6, width, "gamma-label");
+  const left = (apart >= 0 && at > size + 4) || at + size + 4 > width;
+  return svg("text", { class: "gamma-label", x: left ? at - 3 : at + 3, y: TOP - 6, "text-anchor": left ? "end" : "start" }, text);
 }
 
 /**

@@ -173,7 +173,7 @@ function summary(stored) {
   if (stored.text === null) {
     return el("span", { class: "hash-only" }, el("span", { class: "quiet" }, "hash only "), el("code", {}, stored.text_sha256));
   }
-  if (stored.text === "") return el("span", { class: "quiet" }, "(empty)");
+  if (/^[ \t\n]*$/.test(stored.text)) return el("span", { class: "quiet" }, stored.text === "" ? "(empty)" : "(white space)");
   return el("bdi", { class: "excerpt", dir: "auto" }, ...visible(excerpt(stored.text, EXCERPT)));
 }
 
