@@ -147,10 +147,11 @@ def sharp_texts(sharp):
 
 @pytest.fixture(scope="session")
 def strict(served_guard, tiny):
-    """The guard with so low a gamma that it rejects every text."""
+    """The same with so low a gamma that it rejects every text."""
     from poisonsieve import GuardedClassifier
 
     made = GuardedClassifier.from_pretrained(served_guard, tiny("encoder"))
+    sharpen(made.guard)
     made.guard.set_threshold(gamma=0.01)
     return made
 

@@ -1,5 +1,6 @@
 """The page in a real browser: live counts, and what it shows when the service does not answer."""
 
+import json
 import time
 
 import pytest
@@ -41,8 +42,9 @@ def test_counts_and_distribution_follow_the_traffic(visit, served, texts):
     shown = visit(served.url).loaded()
     assert [number(shown, name) for name in ("passed", "rejected", "unscorable", "queue")] == [0, 0, 0, 0]
     assert "too few" in shown.text("#drift")
-    rejected = texts["rejected"][:4]
-    served.http.post("/v1/screen", json={"texts": [*texts["passed"][:6], *rejected, " "]}).raise_for_status()
+    sent = json.dumps({"texts": [*texts["passed"][:6], *texts["rejected"][:4], "\ud800"]})
+    headers = {"Content-Type": "application/json"}
+    served.http.post("/v1/screen", content=sent, headers=headers).raise_for_status()
     until_number(shown, "passed", 6)
     assert (number(shown, "rejected"), number(shown, "unscorable")) == (4, 1)
     recent = served.http.get("/v1/stats").json()["recent"]
@@ -118,8 +120,11 @@ def test_it_recovers_by_itself_and_on_request(visit, served, texts):
     context = shown.page.context
     context.set_offline(True)
     shown.page.locator("#connection[data-state=failing]").wait_for()
+    shown.page.click("#refresh")
+    shown.page.locator("#records-problem .problem").wait_for()
     context.set_offline(False)
     shown.page.locator("#connection[data-state=live]").wait_for()
+    shown.page.locator("#records-problem .problem").wait_for(state="detached")
     context.set_offline(True)
     shown.page.locator("#connection[data-state=failing]").wait_for()
     shown.page.wait_for_timeout(5000)  # so that the next try by itself is seconds away

@@ -65,6 +65,7 @@ function showState(state) {
   if (bad) guard = null; // the service that comes back may have another guard
   connection.dataset.state = state.name;
   live.setStale(state.name !== "live");
+  if (state.name === "live") quarantine.recover();
   tryNow.hidden = !bad;
   const since = lastAnswer === null ? "" : `; shown is the state of ${clock(lastAnswer)}`;
   const says = {

@@ -5,7 +5,7 @@ import { ApiError, keyEvents } from "./api.js";
 /**
  * live: the last answer is fresh. paused: the tab is hidden. locked: a key is needed. failing: no answer, or an error.
  *
- * @typedef {{name: "live" | "paused" | "locked"} | {name: "failing", error: unknown, nextAt: number}} PollState
+ * @typedef {{name: "live" | "paused" | "locked"} | {name: "failing", error: unknown}} PollState
  */
 
 /**
@@ -76,7 +76,7 @@ export class Poll {
    */
   again(wait, error) {
     const drawn = wait * (0.85 + 0.3 * Math.random());
-    if (error !== undefined) this.onState({ name: "failing", error, nextAt: Date.now() + drawn });
     this.timer = setTimeout(() => this.now(), drawn);
+    if (error !== undefined) this.onState({ name: "failing", error });
   }
 }

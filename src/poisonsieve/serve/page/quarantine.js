@@ -27,7 +27,7 @@ export class QuarantineTable {
     this.next = byId("next", HTMLButtonElement);
     this.fresh = byId("fresh", HTMLElement);
     this.page = 1;
-    this.total = 0;
+    this.failed = false;
     /** @type {Row[]} */
     this.rows = [];
     this.loading = new AbortController();
@@ -71,11 +71,16 @@ export class QuarantineTable {
     for (const row of this.rows) row.setGuard(guard);
   }
 
-  /** More was rejected than when the table was loaded; rows under a reviewer's hands are not moved for it. @param {number} rejected */
+  /**
+   * Say that more was rejected since the table was loaded; rows under a reviewer's hands are not moved for it.
+   *
+   * @param {number} rejected how many texts the service has rejected so far
+   */
   noticeTraffic(rejected) {
-    const [, loaded] = this.rejected;
-    this.rejected = [rejected, loaded ?? rejected];
-    const more = rejected - (loaded ?? rejected);
+    // A service that was started anew counts from 0 again.
+    const loaded = Math.min(this.rejected[1] ?? rejected, rejected);
+    this.rejected = [rejected, loaded];
+    const more = rejected - loaded;
     const says = more > 0 ? `${plural(more, "text was", "texts were")} rejected since this list was loaded; Refresh shows them.` : "";
     if (this.fresh.textContent !== says) this.fresh.textContent = says;
   }
@@ -104,18 +109,26 @@ export class QuarantineTable {
       this.rejected[1] = this.rejected[0];
       this.fresh.textContent = "";
       this.problem.replaceChildren();
+      this.failed = false;
       this.show(found);
       if (focus) (this.rows[0]?.opener ?? this.text).focus();
     } catch (error) {
       if (signal.aborted) return;
+      this.failed = true;
       this.problem.replaceChildren(el("p", { class: "problem" }, explainError(error)));
     }
+  }
+
+  /** The service answers: load again what could not be loaded. */
+  recover() {
+    if (!this.failed) return;
+    this.failed = false; // one try for each time that it answers
+    this.load();
   }
 
   /** @param {StoredPage} found */
   show(found) {
     this.page = found.page;
-    this.total = found.total;
     this.rows = found.items.map((stored) => new Row(stored, this.guard));
     const empty = el("tr", { role: "row" }, el("td", { role: "cell", colspan: 5, class: "empty" }, this.emptySays()));
     this.body.replaceChildren(...(this.rows.length === 0 ? [empty] : this.rows.flatMap((row) => [row.main, row.detail])));
@@ -207,7 +220,12 @@ export class QuarantineTable {
   }
 }
 
-/** A button that is off but keeps the focus: a reader who pressed it is not thrown to the top of the page. @param {HTMLButtonElement} made @param {boolean} off */
+/**
+ * A button that is off but keeps the focus: a reader who pressed it is not thrown to the top of the page.
+ *
+ * @param {HTMLButtonElement} made
+ * @param {boolean} off
+ */
 function setOff(made, off) {
   made.setAttribute("aria-disabled", String(off));
 }

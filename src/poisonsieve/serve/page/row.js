@@ -189,7 +189,7 @@ function score(stored) {
 function facts(stored) {
   const known = [
     ["Record", String(stored.id)],
-    ["Time", `${time(stored.time)} (${stored.time.slice(0, 19)} UTC)`],
+    ["Time", `${time(stored.time)} (${stored.time.slice(0, 19).replace("T", " ")} UTC)`],
     ["Reason", stored.reason === "poisoned" ? "poisoned: confidence above gamma" : stored.reason],
     ["Confidence", stored.confidence === null ? "none" : confidence(stored.confidence)],
     ["Gamma then", confidence(stored.gamma)],

@@ -93,7 +93,7 @@ export function explained(text, explanation, spread) {
     textBox(text, lay),
     legend(),
     ...(explanation.truncated ? [el("p", { class: "quiet" }, limit(text, places))] : []),
-    ...table(explanation),
+    ...table(explanation, strongest),
   ];
 }
 
@@ -191,11 +191,12 @@ function limit(text, places) {
     : `The first ${plural(places.length, "word")} were left out one by one; the ${count(text.length - end)} characters behind them were not.`;
 }
 
-/** @param {Explanation} explanation */
-function table(explanation) {
+/** @param {Explanation} explanation @param {number} strongest */
+function table(explanation, strongest) {
   const top = [...explanation.words]
     .filter((word) => word.confidence_without !== null && word.effect !== 0)
     .sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect))
+    .filter((word, place) => place === 0 || Math.abs(word.effect) >= LEAST * strongest)
     .slice(0, LISTED);
   if (top.length === 0) return [];
   const rows = top.map((word) =>
