@@ -134,7 +134,7 @@ def serving(guarded, folder, database, *, wait=True, **settings):
     made = make_settings(**{"max_wait_ms": 2.0, "flush_interval_s": 0.2, **settings})
     service = GuardService(guarded, folder, open_database(database), made)
     sock = listen("127.0.0.1", 0)
-    url = "http://127.0.0.1:%d" % sock.getsockname()[1]
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     config = uvicorn.Config(create_app(service), http="h11", ws="none", log_config=None, access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([sock],), daemon=True)

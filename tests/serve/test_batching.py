@@ -13,8 +13,8 @@ from poisonsieve.verdict import Verdict
 class Model:
     """Judges by the text; keeps the batches it was given."""
 
-    class guard:  # noqa: N801
-        class threshold_:  # noqa: N801
+    class guard:
+        class threshold_:
             gamma = 0.5
 
     def __init__(self):
