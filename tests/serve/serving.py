@@ -2,7 +2,9 @@
 
 import contextlib
 import itertools
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -168,28 +170,52 @@ def free_port():
         return sock.getsockname()[1]
 
 
+@pytest.fixture(scope="session")
+def commands():
+    """`commands(guard, victim, database, log, *options)` -> a `Command`."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    script = Path(__file__).with_name("spawner.py")
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as spawner:
+        started = []
+
+        def ask(order):
+            spawner.stdin.write(json.dumps(order) + "\n")
+            spawner.stdin.flush()
+            return json.loads(spawner.stdout.readline())
+
+        def start(*arguments):
+            started.append(Command(ask, *arguments))
+            return started[-1]
+
+        yield start
+        for command in started:
+            if not command.ended:
+                command.end(signal.SIGKILL)
+        spawner.stdin.close()
+
+
 class Command:
     """`poisonsieve serve` as a process of its own."""
 
-    def __init__(self, guard, victim, database, log, *options):
+    def __init__(self, ask, guard, victim, database, log, *options):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = Path(log)
-        code = "import sys; from poisonsieve.cli.main import run; sys.argv[0] = 'poisonsieve'; run()"
+        self.ended = False
+        self._ask = ask
         arguments = ["serve", guard, "--victim", victim, "--port", self.port, "--db", database, *options]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        with self.log.open("ab") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", code, *map(str, arguments)], stdout=stream, stderr=stream, env=environment
-            )
+        self.pid = ask({"run": [str(argument) for argument in arguments], "log": str(log)})
 
-    def wait_ready(self, seconds=60.0):
-        def ready():
-            assert self.process.poll() is None, self.log.read_text()
-            return httpx.get(f"{self.url}/readyz").status_code == 200
-
-        wait_for(ready, seconds)
+    def wait_ready(self):
+        try:
+            wait_for(lambda: httpx.get(f"{self.url}/readyz").status_code == 200, 120)
+        except AssertionError:
+            pytest.fail(f"the service did not become ready; its log: {self.log.read_text()}")
 
     def end(self, signal_number):
-        self.process.send_signal(signal_number)
-        return self.process.wait(40)
+        """Send the signal, wait, and give the exit code."""
+        os.kill(self.pid, signal_number)
+        self.ended = True
+        return self._ask({"wait": self.pid})

@@ -28,12 +28,19 @@ def served(guarded, served_guard, request, tmp_path_factory):
 def test_no_request_gets_a_server_error(served):
     schema = schemathesis.openapi.from_url(f"{served.url}/openapi.json")
     operations = [result.ok() for result in schema.get_all_operations()]
-    each = -(-CASES // len(operations) // 2)
+    variable = [
+        operation for operation in operations if operation.body or operation.query or operation.path_parameters
+    ]
+    assert len(variable) == 6
+    each = -(-CASES // len(variable) // 2)
     sent = 0
     for operation in operations:
+        if operation not in variable:
+            sent += try_operation(operation, GenerationMode.POSITIVE, 3)
+            continue
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
             sent += try_operation(operation, mode, each)
-    assert sent >= CASES * 0.9
+    assert sent >= CASES
     assert served.http.get("/healthz").status_code == 200
 
 

@@ -7,7 +7,7 @@ import time
 
 import httpx
 import pytest
-from serving import DATABASES, Command, make_database
+from serving import DATABASES, make_database
 
 pytest_plugins = ["serving"]
 
@@ -62,16 +62,16 @@ def recorded(database):
     with engine.connect() as connection:
         rows = connection.execute(select(records.c.request_id, func.count()).group_by(records.c.request_id)).all()
     engine.dispose()
-    return {request: count for request, count in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 @pytest.mark.parametrize("kind", DATABASES)
-def test_what_was_answered_before_kill_9_is_on_record(kind, request, served_guard, tiny, texts, tmp_path):
+def test_what_was_answered_before_kill_9_is_on_record(kind, request, commands, served_guard, tiny, texts, tmp_path):
     database = make_database(request, kind, tmp_path)
     answered = []
     rng = random.Random(7)
-    for _ in range(2):
-        command = Command(served_guard, tiny("encoder"), database, tmp_path / "log")
+    for _ in range(3):
+        command = commands(served_guard, tiny("encoder"), database, tmp_path / "log")
         command.wait_ready()
         with Load(command.url, texts) as load:
             until = time.monotonic() + 30
@@ -85,9 +85,9 @@ def test_what_was_answered_before_kill_9_is_on_record(kind, request, served_guar
     assert {request: found.get(request) for request, _ in answered} == dict(answered)
 
 
-def test_sigterm_answers_what_was_accepted(served_guard, tiny, texts, tmp_path):
+def test_sigterm_answers_what_was_accepted(commands, served_guard, tiny, texts, tmp_path):
     database = f"sqlite:///{tmp_path / 'q.sqlite'}"
-    command = Command(served_guard, tiny("encoder"), database, tmp_path / "log", "--set", "max_text_chars=500")
+    command = commands(served_guard, tiny("encoder"), database, tmp_path / "log", "--set", "max_text_chars=500")
     command.wait_ready()
     many = (texts["passed"] * 40)[:252] + texts["rejected"][:4]
     outcome = {}

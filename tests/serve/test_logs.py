@@ -1,11 +1,12 @@
 """No text and no key in the log, whatever happens."""
 
+import json
 import signal
 import time
 
 import httpx
 import pytest
-from serving import Command
+from serving import serving
 
 pytest_plugins = ["serving"]
 
@@ -14,12 +15,12 @@ WRONG = "wrong-plugh-0123456789"
 SECRETS = [KEY, WRONG, "hunter22", "frobnicate", "quuxword", "notesecret", "idsecret", "pathsecret"]
 
 
-def test_no_text_and_no_key_is_logged(served_guard, tiny, postgres, tmp_path, texts, monkeypatch):
+def test_no_text_and_no_key_is_logged(commands, served_guard, tiny, postgres, tmp_path, texts):
     where = postgres.database().replace("postgres:@", "postgres:hunter22@")
     keys = tmp_path / "keys"
     keys.write_text(KEY + "\n")
     log = tmp_path / "log"
-    command = Command(served_guard, tiny("encoder"), where, log, "--api-key-file", keys)
+    command = commands(served_guard, tiny("encoder"), where, log, "--api-key-file", keys)
     command.wait_ready()
     with httpx.Client(base_url=command.url, headers={"X-API-Key": KEY}, timeout=60) as http:
         rejected = [f"{texts['rejected'][0]} frobnicate", *texts["rejected"][:3]]
@@ -53,8 +54,6 @@ def test_no_text_and_no_key_is_logged(served_guard, tiny, postgres, tmp_path, te
 
 
 def test_a_defect_is_logged_by_where_and_type(served_guard, guarded, tmp_path, monkeypatch, caplog):
-    from serving import serving
-
     with serving(guarded, served_guard, f"sqlite:///{tmp_path / 'q.sqlite'}") as served:
 
         def broken(*args, **kwargs):
@@ -71,8 +70,6 @@ def test_a_defect_is_logged_by_where_and_type(served_guard, guarded, tmp_path, m
 
 @pytest.mark.parametrize("text", ["frobnicate \ud800", "frobnicate \0"])
 def test_a_failing_write_names_the_error_alone(text, served_guard, guarded, tmp_path, caplog, monkeypatch):
-    from serving import serving
-
     from poisonsieve.serve.tables import records
 
     with serving(guarded, served_guard, f"sqlite:///{tmp_path / 'q.sqlite'}") as served:
@@ -81,8 +78,6 @@ def test_a_failing_write_names_the_error_alone(text, served_guard, guarded, tmp_
         monkeypatch.setattr(served.service._batcher, "_screen", lambda texts, classify: 1 / 0)
         with caplog.at_level("INFO"):
             body = {"text": text}
-            import json
-
             answer = served.http.post(
                 "/v1/screen", content=json.dumps(body), headers={"Content-Type": "application/json"}
             )
