@@ -14,9 +14,23 @@ from poisonsieve.serve.auth import Keys
 from poisonsieve.serve.running import is_loopback, secured
 from poisonsieve.serve.settings import ServeSettings, make_settings
 
-pytest_plugins = ["serving", "commands"]
+pytest_plugins = ["serving"]
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+@pytest.fixture
+def refused(cli):
+    """`refused(*args, says=(...))`: the command ends with code 2 and one line that holds each of those parts."""
+
+    def call(*args, says):
+        code, out, err = cli(*args)
+        assert (code, out, err.count("\n")) == (2, "", 1), (code, out, err)
+        for part in [says] if isinstance(says, str) else says:
+            assert part in err
+        return err
+
+    return call
 
 
 @pytest.fixture
