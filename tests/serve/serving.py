@@ -85,6 +85,13 @@ class Postgres:
     def stop(self) -> None:
         self.server.stop()
 
+    def close(self) -> None:
+        """Stop without the care that data would need: they are thrown away."""
+        pid = int((self.server.pgdata / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(pid, signal.SIGQUIT)
+        wait_for(lambda: not self.server.get_postmaster_info().is_running())
+        self.server.cleanup()
+
     def start(self) -> None:
         self.server.ensure_postgres_running()
 
@@ -98,7 +105,7 @@ def postgres():
     with tempfile.TemporaryDirectory(prefix="poisonsieve-pg-") as folder:
         server = Postgres(Path(folder) / "data")
         yield server
-        server.server.cleanup()
+        server.close()
 
 
 @pytest.fixture(params=DATABASES)

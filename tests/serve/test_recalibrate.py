@@ -12,7 +12,7 @@ from poisonsieve.errors import CalibrationError, CheckpointError, ConfigError
 from poisonsieve.serve.facts import guard_digest
 from poisonsieve.serve.quarantine import Quarantine, record_of
 from poisonsieve.serve.recalibrate import recalibrate, write_recalibrated
-from poisonsieve.serve.tables import open_database
+from poisonsieve.serve.tables import open_database, records
 from poisonsieve.thresholds import gamma_for_frr, gamma_with_traffic
 from poisonsieve.verdict import Verdict
 
@@ -38,7 +38,7 @@ def test_counts_that_contradict_gamma_are_refused():
 
 @pytest.fixture
 def folder(served_guard, tmp_path):
-    """A guard folder whose 200 calibration confidences are known: 0.400 to 0.599, so gamma is 0.579 at 10%."""
+    """A guard folder whose 200 calibration confidences are known: 0.400 to 0.599, so gamma is 0.580 at 10%."""
     made = tmp_path / "guard"
     shutil.copytree(served_guard, made)
     scores = (0.4 + np.arange(200) / 1000).tolist()
@@ -68,9 +68,9 @@ class Reviewed:
                 rows.append(record_of(text, verdict, request_id=str(decision), index=len(rows), **options))
         counts = {"passed": passed, "rejected": len(rows), "unscorable": 0}
         self.store.add(rows, {self.digest: counts})
-        for item in self.store.find(which="all", size=10_000).items:
-            if item["request_id"] != "None":
-                self.store.decide(item["id"], item["request_id"], None)
+        with self.store.engine.begin() as connection:
+            decided = records.c.request_id
+            connection.execute(records.update().where(decided != "None").values(decision=decided))
 
 
 @pytest.fixture
@@ -99,7 +99,8 @@ def test_more_false_alarms_than_asked_for_raise_gamma_to_the_rate(folder, review
     clean = 1000 + 200
     calibration = np.array(json.loads((folder / "calibration.json").read_text())["scores"])
     above = np.sum(calibration > done.after.gamma) + np.sum(np.array(alarms) > done.after.gamma)
-    assert above == int(0.1 * (clean + 1)) - 1 or above == int(0.1 * (clean + 1))
+    assert above == 119  # of 1,200 clean texts: one less than a tenth of 1,201, as the quantile has it
+    assert done.rate == 0.4
     assert (done.after.n_calibration, done.after.frr, done.after.rule) == (clean, 0.1, "frr")
     assert 0.59 < done.after.gamma < 0.9
 
@@ -197,7 +198,7 @@ def test_the_command(folder, tmp_path, cli):
     code, out, err = cli("recalibrate", folder, "--db", where, "--out", tmp_path / "new", "--json")
     assert code == 0, err
     said = json.loads(out)
-    assert said["raised"] and said["gamma"] > said["gamma_before"] == pytest.approx(0.579)
+    assert said["raised"] and said["gamma"] > said["gamma_before"] == pytest.approx(0.58)
     assert (said["passed"], said["false_alarms"], said["undecided"]) == (600, 400, 0)
     code, out, err = cli("recalibrate", folder, "--db", where, "--out", tmp_path / "new2")
     assert code == 0 and "400 false alarms" in out
