@@ -2,7 +2,9 @@
 
 import contextlib
 import itertools
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -83,6 +85,13 @@ class Postgres:
     def stop(self) -> None:
         self.server.stop()
 
+    def close(self) -> None:
+        """Stop without the care that data would need: they are thrown away."""
+        pid = int((self.server.pgdata / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(pid, signal.SIGQUIT)
+        wait_for(lambda: not self.server.get_postmaster_info().is_running())
+        self.server.cleanup()
+
     def start(self) -> None:
         self.server.ensure_postgres_running()
 
@@ -96,7 +105,7 @@ def postgres():
     with tempfile.TemporaryDirectory(prefix="poisonsieve-pg-") as folder:
         server = Postgres(Path(folder) / "data")
         yield server
-        server.server.cleanup()
+        server.close()
 
 
 @pytest.fixture(params=DATABASES)
@@ -134,7 +143,7 @@ def serving(guarded, folder, database, *, wait=True, **settings):
     made = make_settings(**{"max_wait_ms": 2.0, "flush_interval_s": 0.2, **settings})
     service = GuardService(guarded, folder, open_database(database), made)
     sock = listen("127.0.0.1", 0)
-    url = "http://127.0.0.1:%d" % sock.getsockname()[1]
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     config = uvicorn.Config(create_app(service), http="h11", ws="none", log_config=None, access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([sock],), daemon=True)
@@ -168,28 +177,52 @@ def free_port():
         return sock.getsockname()[1]
 
 
+@pytest.fixture(scope="session")
+def commands():
+    """`commands(guard, victim, database, log, *options)` -> a `Command`."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    script = Path(__file__).with_name("spawner.py")
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as spawner:
+        started = []
+
+        def ask(order):
+            spawner.stdin.write(json.dumps(order) + "\n")
+            spawner.stdin.flush()
+            return json.loads(spawner.stdout.readline())
+
+        def start(*arguments):
+            started.append(Command(ask, *arguments))
+            return started[-1]
+
+        yield start
+        for command in started:
+            if not command.ended:
+                command.end(signal.SIGKILL)
+        spawner.stdin.close()
+
+
 class Command:
     """`poisonsieve serve` as a process of its own."""
 
-    def __init__(self, guard, victim, database, log, *options):
+    def __init__(self, ask, guard, victim, database, log, *options):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = Path(log)
-        code = "import sys; from poisonsieve.cli.main import run; sys.argv[0] = 'poisonsieve'; run()"
+        self.ended = False
+        self._ask = ask
         arguments = ["serve", guard, "--victim", victim, "--port", self.port, "--db", database, *options]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        with self.log.open("ab") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", code, *map(str, arguments)], stdout=stream, stderr=stream, env=environment
-            )
+        self.pid = ask({"run": [str(argument) for argument in arguments], "log": str(log)})
 
-    def wait_ready(self, seconds=60.0):
-        def ready():
-            assert self.process.poll() is None, self.log.read_text()
-            return httpx.get(f"{self.url}/readyz").status_code == 200
-
-        wait_for(ready, seconds)
+    def wait_ready(self):
+        try:
+            wait_for(lambda: httpx.get(f"{self.url}/readyz").status_code == 200, 120)
+        except AssertionError:
+            pytest.fail(f"the service did not become ready; its log: {self.log.read_text()}")
 
     def end(self, signal_number):
-        self.process.send_signal(signal_number)
-        return self.process.wait(40)
+        """Send the signal, wait, and give the exit code."""
+        os.kill(self.pid, signal_number)
+        self.ended = True
+        return self._ask({"wait": self.pid})

@@ -5,16 +5,18 @@ import threading
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from poisonsieve.serve.batching import Batcher, ClosedError, QueueFullError
+from poisonsieve.serve.batching import Batcher, ClosedError, QueueFullError, groups_of_like_length
 from poisonsieve.verdict import Verdict
 
 
 class Model:
     """Judges by the text; keeps the batches it was given."""
 
-    class guard:  # noqa: N801
-        class threshold_:  # noqa: N801
+    class guard:
+        class threshold_:
             gamma = 0.5
 
     def __init__(self):
@@ -41,7 +43,7 @@ class Model:
 def run(test, **options):
     async def around():
         model = Model()
-        batcher = Batcher(model, **{"max_batch": 8, "max_queue": 100, "max_wait": 0.05, **options})
+        batcher = Batcher(model, **{"max_batch": 8, "max_group": 16, "max_queue": 100, "max_wait": 0.05, **options})
         batcher.start()
         try:
             await asyncio.wait_for(test(model, batcher), 30)
@@ -172,5 +174,25 @@ def test_a_model_that_hangs_is_seen():
         model.go.set()
         await stuck
         assert batcher.busy_seconds() == 0
+
+    run(test)
+
+
+@given(st.lists(st.integers(0, 300), max_size=80), st.integers(1, 16))
+def test_texts_of_a_forward_pass_are_about_as_long_as_each_other(lengths, most):
+    groups = groups_of_like_length(["x" * length for length in lengths], most)
+    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
+    for group in groups:
+        assert 1 <= len(group) <= most
+        sizes = [lengths[index] for index in group]
+        assert max(sizes) <= 1.3 * min(sizes) + 10
+
+
+def test_long_and_short_texts_are_scored_apart_and_come_back_in_order():
+    async def test(model, batcher):
+        texts = ["x" * (200 if i % 2 else 3) + str(i) for i in range(8)]
+        verdicts = await batcher.submit(texts, classify=True)
+        assert [v.label_name for v in verdicts] == [f"class of {t}" for t in texts]
+        assert [{len(text) > 100 for text in batch} for batch in model.batches] == [{True}, {False}]
 
     run(test)

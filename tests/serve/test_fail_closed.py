@@ -9,7 +9,6 @@ import httpx
 import numpy as np
 import pytest
 import torch
-
 from serving import make_database, serving, wait_for
 
 pytest_plugins = ["serving"]

@@ -7,7 +7,6 @@ import time
 
 import httpx
 import pytest
-
 from serving import make_database, serving
 
 pytest_plugins = ["serving"]

@@ -20,6 +20,8 @@ from poisonsieve.guard import GuardedClassifier, Verdict
 
 log = logging.getLogger("poisonsieve.serve")
 
+_LONGER, _FEW_CHARACTERS = 1.3, 10  # how much longer a text may be than another beside it
+
 
 class QueueFullError(Exception):
     """There is no room for these texts now.
@@ -67,7 +69,8 @@ class Batcher:
 
     Args:
         guarded: guard and perhaps victim; only the thread touches it.
-        max_batch: texts scored together.
+        max_batch: texts taken off the queue together.
+        max_group: texts of a forward pass.
         max_queue: texts that wait or are being scored.
         max_wait: seconds the first text of a batch waits for company.
         on_batch: called with the texts and the seconds of each batch.
@@ -78,12 +81,14 @@ class Batcher:
         guarded: GuardedClassifier,
         *,
         max_batch: int,
+        max_group: int,
         max_queue: int,
         max_wait: float,
         on_batch: Callable[[int, float], None] = lambda texts, seconds: None,
     ) -> None:
         self._guarded = guarded
         self._max_batch = max_batch
+        self._max_group = max_group
         self._max_queue = max_queue
         self._max_wait = max_wait
         self._on_batch = on_batch
@@ -204,10 +209,17 @@ class Batcher:
         """In the model's thread. Never raises: what cannot be judged is rejected, and so is only that."""
         texts = [job.texts[index] for job, index in batch]
         classify = [job.classify for job, _ in batch]
+        verdicts: dict[int, Verdict] = {}
+        for group in groups_of_like_length(texts, self._max_group):
+            found = self._group([texts[index] for index in group], [classify[index] for index in group])
+            verdicts.update(zip(group, found, strict=True))
+        return [verdicts[index] for index in range(len(texts))]
+
+    def _group(self, texts: list[str], classify: list[bool]) -> list[Verdict]:
         try:
             return self._screen(texts, classify)
         except Exception as error:
-            log.error("a batch of %d texts failed: %s", len(texts), type(error).__name__)
+            log.error("%d texts failed together: %s", len(texts), type(error).__name__)
             return [self._alone(text, wanted) for text, wanted in zip(texts, classify, strict=True)]
 
     def _alone(self, text: str, classify: bool) -> Verdict:
@@ -231,3 +243,18 @@ class Batcher:
             for index, answer in zip(chosen, answers, strict=True):
                 verdicts[index] = answer
         return verdicts
+
+
+def groups_of_like_length(texts: Sequence[str], most: int) -> list[list[int]]:
+    """Indices of texts that are to share a forward pass: at most `most`, none much longer than another.
+
+    A text costs as much as the longest beside it, and a processor gains nothing from a large batch that is half padding.
+    """
+    groups: list[list[int]] = []
+    for index in sorted(range(len(texts)), key=lambda index: -len(texts[index])):
+        group = groups[-1] if groups else []
+        if not group or len(group) == most or len(texts[group[0]]) > _LONGER * len(texts[index]) + _FEW_CHARACTERS:
+            groups.append([index])
+        else:
+            group.append(index)
+    return groups

@@ -81,6 +81,7 @@ class GuardService:
         self._batcher = Batcher(
             self._guarded,
             max_batch=settings.max_batch_texts,
+            max_group=settings.max_group_texts,
             max_queue=settings.max_queue_texts,
             max_wait=settings.max_wait_ms / 1000,
             on_batch=self.monitoring.batch,
