@@ -125,7 +125,9 @@ def sharpen(guard):
     logits = guard.classifier.score(clean).values
     difference = logits[:, 1] - logits[:, 0]
     parameters = dict(guard.classifier.network.named_parameters())
-    weight, bias = (parameters[f"base_model.classifier.modules_to_save.default.{name}"] for name in ("weight", "bias"))
+    weight, bias = (
+        parameters[f"base_model.classifier.modules_to_save.default.{name}"] for name in ("weight", "bias")
+    )
     with torch.no_grad():
         bias[1] -= difference.mean()
         for values in (weight, bias):

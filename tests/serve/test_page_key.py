@@ -1,7 +1,6 @@
 """The page in a real browser: the API key."""
 
 import pytest
-
 from browsing import sqlite_in
 from serving import serving
 
@@ -23,7 +22,9 @@ def give(shown, key):
 
 
 def kept(shown):
-    return shown.page.evaluate("[Object.values({...sessionStorage}), Object.values({...localStorage}), document.cookie]")
+    return shown.page.evaluate(
+        "[Object.values({...sessionStorage}), Object.values({...localStorage}), document.cookie]"
+    )
 
 
 def test_the_key_is_asked_for_and_kept_for_the_tab_only(visit, served):

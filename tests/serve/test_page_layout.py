@@ -3,7 +3,6 @@
 import re
 
 import pytest
-
 from browsing import sqlite_in
 from serving import serving
 
@@ -183,7 +182,13 @@ def test_names_and_roles(visit, served):
         page = visit(served.url, viewport={"width": width, "height": 740}).loaded().page
         table = page.get_by_role("table", name="Quarantine")
         assert table.get_by_role("row").count() == page.locator("#rows .record").count() + 1
-        assert table.get_by_role("columnheader").all_text_contents() == ["Open", "Time", "Text", "Confidence", "Decision"]
+        assert table.get_by_role("columnheader").all_text_contents() == [
+            "Open",
+            "Time",
+            "Text",
+            "Confidence",
+            "Decision",
+        ]
         for role in ("button", "textbox", "combobox", "searchbox", "img"):
             for each in page.get_by_role(role).all():
                 assert re.match(rf"- {role} \"", each.aria_snapshot()), each.evaluate("each => each.outerHTML")
@@ -202,3 +207,13 @@ def test_a_very_long_text_is_shown_in_part_and_in_full_on_request(visit, served)
     box.get_by_role("button", name="Show 14,000 more characters").click()
     assert box.text_content() == text
     assert "The first 64 words were left out one by one" in shown.text("#words")
+
+
+def test_the_files_of_the_page_may_be_kept_but_are_asked_for_each_time(served):
+    for name in ("/", "/main.js", "/style.css", "/icon.svg"):
+        first = served.http.get(name)
+        assert first.status_code == 200
+        assert first.headers["cache-control"] == "no-cache"
+        assert first.headers["content-security-policy"].startswith("default-src 'self';")
+        again = served.http.get(name, headers={"If-None-Match": first.headers["etag"]})
+        assert again.status_code == 304

@@ -4,7 +4,6 @@ import json
 import time
 
 import pytest
-
 from browsing import WAIT_MS, sqlite_in
 from serving import serving
 

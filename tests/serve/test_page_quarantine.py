@@ -1,7 +1,6 @@
 """The page in a real browser: reviewing the quarantine, with the keyboard alone."""
 
 import pytest
-
 from browsing import sqlite_in
 from serving import serving
 
@@ -106,7 +105,9 @@ def test_filter_page_and_decide_by_keyboard_alone(visit, served):
     shown.until("document.activeElement.getAttribute('aria-label') === 'Open record 26'")
 
 
-@pytest.mark.parametrize(("choice", "expected"), [("poison", [27, 25]), ("false alarm", [26]), ("all", range(27, 2, -1))])
+@pytest.mark.parametrize(
+    ("choice", "expected"), [("poison", [27, 25]), ("false alarm", [26]), ("all", range(27, 2, -1))]
+)
 def test_filter_by_decision(visit, served, choice, expected):
     for number, decision in ((27, "poison"), (25, "poison"), (26, "false_alarm")):
         served.http.post(f"/v1/quarantine/{number}/decision", json={"decision": decision}).raise_for_status()

@@ -4,17 +4,16 @@ import json
 import re
 
 import pytest
-
 from browsing import sqlite_in
 from serving import serving
 
 pytest_plugins = ["serving", "browsing"]
 
 MARKUP = [
-    "<img src=/nowhere onerror=\"window.hacked = 1\">",
+    '<img src=/nowhere onerror="window.hacked = 1">',
     "<script>window.hacked = 1</script>",
-    "\"><svg onload=window.hacked=1><b>bold</b>",
-    "</textarea></td></table><iframe src=\"javascript:parent.hacked=1\"></iframe>",
+    '"><svg onload=window.hacked=1><b>bold</b>',
+    '</textarea></td></table><iframe src="javascript:parent.hacked=1"></iframe>',
     "{{constructor.constructor('window.hacked = 1')()}} ${window.hacked = 1} &lt;i&gt;",
 ]
 
@@ -59,7 +58,9 @@ def test_a_verdict_with_its_place_beside_gamma(visit, served, sharp_texts, kind)
     assert shown.text("#verdict .headline").split()[-1] == kind.capitalize()
     below = "is above gamma" if kind == "rejected" else "is not above gamma"
     numbers = re.search(rf"Confidence ([\d.]+) {below}, ([\d.]+)\.\n", shown.text("#verdict") + "\n").groups()
-    assert [float(number) for number in numbers] == pytest.approx([expected["confidence"], expected["gamma"]], rel=1e-3)
+    assert [float(number) for number in numbers] == pytest.approx(
+        [expected["confidence"], expected["gamma"]], rel=1e-3
+    )
     assert numbers[0] != numbers[1]
     low, high = facts["histogram"]["edges"][0], facts["histogram"]["edges"][-1]
     for line, value in (("marker", expected["confidence"]), ("gamma", facts["gamma"])):

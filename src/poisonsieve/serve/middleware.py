@@ -61,8 +61,8 @@ class Watch:
                 headers["x-request-id"] = request_id
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-                if scope["path"].startswith("/v1/"):
-                    headers["cache-control"] = "no-store"
+                # The page is asked for anew each time (a 304 is enough), or an update would meet files of the last version.
+                headers["cache-control"] = "no-store" if scope["path"].startswith("/v1/") else "no-cache"
             await send(message)
 
         try:
