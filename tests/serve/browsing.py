@@ -11,7 +11,7 @@ import pytest
 from conftest import sentences
 
 ARGUMENTS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
---disable-component-update --disable-sync""".split()  # noqa: SIM905
+--disable-component-update --disable-sync --disable-dev-shm-usage""".split()  # noqa: SIM905
 WAIT_MS = 60_000  # what takes milliseconds can take long on a busy machine
 
 

@@ -45,7 +45,9 @@ FAINT = """() => {
     if (!element.checkVisibility()) continue;
     const style = getComputedStyle(element);
     const svg = element.namespaceURI.endsWith("svg");
-    const [a, b] = [over(parse(svg ? style.fill : style.color), behind(element)), behind(element)].map(light);
+    const colour = parse(svg ? style.fill : style.color);
+    for (let each = element; each; each = each.parentElement) colour[3] *= Number(getComputedStyle(each).opacity);
+    const [a, b] = [over(colour, behind(element)), behind(element)].map(light);
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     const size = parseFloat(style.fontSize);
     const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);

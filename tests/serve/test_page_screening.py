@@ -111,7 +111,7 @@ def test_words_are_marked_by_what_they_do_to_the_confidence(visit, served, sharp
     text = max(sharp_texts["rejected"], key=lambda each: len(each.split()))
     explanation = served.http.post("/v1/explain", json={"text": text}).json()
     edges = served.http.get("/v1/guard").json()["histogram"]["edges"]
-    strongest = max(*(abs(word["effect"]) for word in explanation["words"]), 0.1 * (edges[-1] - edges[0]))
+    strongest = max(*(abs(word["effect"]) for word in explanation["words"]), 0.15 * (edges[-1] - edges[0]))
     shown = visit(served.url).loaded()
     screen(shown, text)
     show_words(shown)

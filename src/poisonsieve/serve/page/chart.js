@@ -95,9 +95,9 @@ function picture(chart, width) {
   }
   drawing.append(
     svg("line", { class: "gamma", x1: x(chart.gamma), x2: x(chart.gamma), y1: TOP - 2, y2: floor }),
-    gammaLabel(chart, x, width),
   );
   if (chart.marker) drawing.append(...marker(chart.marker, x(chart.marker.confidence), floor, width));
+  drawing.append(gammaLabel(chart, x, width)); // above the marker's line, which its halo interrupts
   return drawing;
 }
 

@@ -30,7 +30,7 @@ export class LiveView {
       tile("passed", stats.passed, share(stats.passed, all)),
       tile("rejected", stats.rejected, share(stats.rejected, all)),
       tile("unscorable", stats.unscorable, share(stats.unscorable, all)),
-      tile("queue", stats.queue_length, "waiting, in work"),
+      tile("queue", stats.queue_length, "texts"),
     );
     const { edges, counts_passed: passed, counts_rejected: rejected } = stats.recent;
     const [below, above] = [sum(passed), sum(rejected)];

@@ -13,6 +13,7 @@ import { apart, change, confidence, count, plural } from "./format.js";
 
 const LEVELS = 5;
 const LEAST = 0.04; // of the strongest colour: what is below is not marked
+const LIVELY = 0.15; // of the range of clean confidences: a weaker effect never gets the strongest colour
 const SHOWN = 6000; // characters of a text that are laid out at first; a browser stalls over a million
 const LISTED = 6;
 /** Controls, formats (zero width, direction), lone surrogates, odd spaces, variation selectors. */
@@ -85,7 +86,7 @@ export function explained(text, explanation, spread) {
   if (explanation.confidence === null) {
     return [el("p", { class: "quiet" }, "The guard could not score this text, so no word can be weighed."), textBox(text)];
   }
-  const strongest = Math.max(...explanation.words.map((word) => Math.abs(word.effect)), 0.1 * spread);
+  const strongest = Math.max(...explanation.words.map((word) => Math.abs(word.effect)), LIVELY * spread);
   const places = locate(text, explanation.words);
   const lay = (/** @type {string} */ part) => marked(part, places, explanation, strongest);
   return [
