@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 SEED   ?= 0
 
-.PHONY: setup demo test test-slow check bench docs clean
+.PHONY: setup demo test test-slow api-fuzz check bench docs clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/pytest --runslow -m slow -n 2 --dist loadfile
+
+# Two thousand requests made up from the service's own description; none may end in a server error.
+api-fuzz: setup
+	POISONSIEVE_API_CASES=2000 $(BIN)/pytest tests/serve/test_described.py -q --timeout 1800
 
 check: setup
 	$(BIN)/ruff check .

@@ -30,7 +30,12 @@ def guard_folder(tiny, toy_train, toy_dev, tmp_path_factory):
 
 def test_every_example_is_run_here_and_says_how_to_run_it():
     files = sorted(EXAMPLES.glob("*.py"))
-    assert [file.name for file in files] == ["fit_and_screen.py", "own_trigger.py", "pipeline_task.py"]
+    assert [file.name for file in files] == [
+        "fit_and_screen.py",
+        "own_trigger.py",
+        "pipeline_task.py",
+        "service_client.py",  # run in tests/serve/test_client.py, where there is a service
+    ]
     for file in files:
         source = file.read_text(encoding="utf-8")
         assert f"python examples/{file.name}" in source, file

@@ -49,3 +49,11 @@ class OutputError(PoisonsieveError):
 
 class CannotApplyError(DataError):
     """A trigger cannot be put into a text; it is counted, and the text stays out of what is triggered."""
+
+
+class ServiceError(PoisonsieveError):
+    """The service refused a request, or it could not be reached."""
+
+
+class QuarantineError(PoisonsieveError):
+    """The quarantine's database cannot be opened, read or written."""

@@ -1,11 +1,11 @@
-"""The guarded classifier: the paper's Algorithm 1 as an object, and the verdict it gives on each text."""
+"""The guarded classifier: the paper's Algorithm 1 as an object."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Self
 
 import numpy as np
 
@@ -19,40 +19,9 @@ from poisonsieve.models.safety import is_adapter
 from poisonsieve.models.tokens import same_tokenizer
 from poisonsieve.storage import writing_folder
 from poisonsieve.thresholds import is_flagged
+from poisonsieve.verdict import Verdict
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the guard, and behind it the victim, says of one text.
-
-    Attributes:
-        rejected: the text was stopped; the victim has not read it.
-        reason: None when it passed; ``poisoned`` when its confidence exceeds gamma; else why it could not be judged.
-            What cannot be judged is rejected.
-        confidence: the guard's score; None when there is none.
-        gamma: the threshold it was compared with.
-        truncated: the text was longer than the guard reads. The victim is given no more than the guard has read.
-        label, label_name: the victim's class; None when rejected, or without a victim.
-        score: the victim's probability of that class.
-    """
-
-    rejected: bool
-    reason: str | None
-    confidence: float | None
-    gamma: float
-    truncated: bool
-    label: int | None = None
-    label_name: str | None = None
-    score: float | None = None
-
-    @property
-    def verdict(self) -> Literal["passed", "rejected"]:
-        """The verdict in a word."""
-        return "rejected" if self.rejected else "passed"
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {"verdict": self.verdict, **asdict(self)}
+__all__ = ["GuardedClassifier", "Verdict"]
 
 
 class GuardedClassifier:
@@ -131,17 +100,39 @@ class GuardedClassifier:
         Raises:
             DataError: something that is not a string is among the texts.
         """
+        verdicts = self.judge(texts, progress=progress)
+        return verdicts if self.victim is None else self.answer(texts, verdicts, progress=progress)
+
+    def judge(self, texts: Sequence[str], *, progress: bool = False) -> list[Verdict]:
+        """The guard's verdicts alone, one a text, in order.
+
+        Raises:
+            DataError: something that is not a string is among the texts.
+        """
         scored = self.guard.score(texts, progress="screening" if progress else None)
         flagged = self.flagged(scored)
-        verdicts = [self._verdict(scored, flagged, index) for index in range(len(texts))]
+        return [self._verdict(scored, flagged, index) for index in range(len(texts))]
+
+    def answer(self, texts: Sequence[str], verdicts: Sequence[Verdict], *, progress: bool = False) -> list[Verdict]:
+        """The same verdicts, with the victim's class in those that passed; the victim reads no other text.
+
+        Args:
+            texts: n texts.
+            verdicts: what `judge` said of them.
+            progress: draw a progress bar on stderr.
+
+        Raises:
+            ConfigError: there is no victim.
+        """
+        answered = list(verdicts)
         passed = [index for index, verdict in enumerate(verdicts) if not verdict.rejected]
-        if self.victim is None or not passed:
-            return verdicts
+        if not passed:
+            return answered
         logits = self.ask_victim([texts[i] for i in passed], progress="classifying" if progress else None)
         probabilities = softmax(logits.values)
         for place, index in enumerate(passed):
-            verdicts[index] = self._answer(verdicts[index], probabilities[place], logits.errors[place])
-        return verdicts
+            answered[index] = self._answer(verdicts[index], probabilities[place], logits.errors[place])
+        return answered
 
     def ask_victim(self, texts: Sequence[str], *, progress: str | None = None) -> Logits:
         """The victim's logits on texts, read no further than the guard reads: a trigger may stand behind that.
@@ -173,12 +164,11 @@ class GuardedClassifier:
         )
 
     def _answer(self, verdict: Verdict, probabilities: np.ndarray, error: str | None) -> Verdict:
-        values = asdict(verdict)
         if error is not None or self.victim is None:
-            return Verdict(**{**values, "rejected": True, "reason": f"victim: {error}"})
+            return replace(verdict, rejected=True, reason=f"victim: {error}")
         label = int(probabilities.argmax())
         name = self.victim.label_names[label]
-        return Verdict(**{**values, "label": label, "label_name": name, "score": float(probabilities[label])})
+        return replace(verdict, label=label, label_name=name, score=float(probabilities[label]))
 
 
 def _check_pair(guard: Detector, victim: Classifier) -> None:

@@ -169,6 +169,37 @@ def gamma_for_frr(clean_scores: npt.ArrayLike, frr: float) -> Threshold:
     return Threshold(gamma, "frr", float(frr), n, _frr_interval(may_exceed, k))
 
 
+def gamma_with_traffic(
+    clean_scores: npt.ArrayLike, frr: float, *, passed: int, above: npt.ArrayLike, gamma: float
+) -> Threshold:
+    """`gamma_for_frr` over calibration rows and clean traffic together, where traffic is known only in part.
+
+    Of the clean texts that passed at the bar `gamma` it is known that they did, not what they scored; each enters as
+    `gamma` itself, the highest it can have been. So the bar found is never below the exact one, and is the exact one
+    whenever that is above `gamma`.
+
+    Args:
+        clean_scores: confidences of held-out clean rows, floats (n,).
+        frr: the share of clean rows that may be flagged, in (0, 1).
+        passed: clean texts of the traffic that scored `gamma` or less.
+        above: confidences of all those that scored more, floats (m,).
+        gamma: the bar that was in force.
+
+    Raises:
+        ConfigError, CalibrationError: see `gamma_for_frr`. Also when `above` holds a score that is not above `gamma`.
+    """
+    tail = np.asarray(above, dtype=np.float64)
+    if passed < 0 or not (tail > gamma).all():
+        raise CalibrationError("traffic above gamma holds a confidence that is not above it; the counts are damaged")
+    known = gamma_for_frr(clean_scores, frr)  # checks rows and rate
+    scores = np.concatenate([np.asarray(clean_scores, dtype=np.float64), tail])
+    n = scores.size + passed
+    may_exceed = math.floor((n + 1) * _exact(frr))
+    falling = -np.sort(-scores[scores > gamma])
+    bar = float(falling[may_exceed - 1]) if may_exceed <= falling.size else gamma
+    return Threshold(bar, known.rule, known.frr, n, _frr_interval(may_exceed, n + 1 - may_exceed))
+
+
 def rows_needed(frr: float) -> int:
     """The fewest clean calibration rows for which `gamma_for_frr` has a bar: ceil(1 / frr) - 1.
 

@@ -252,6 +252,19 @@ def check_output_file(option: str, out: Path, inputs: Sequence[str | Path | None
             require_free(out)
 
 
+def require_extra(extra: str, *modules: str) -> None:
+    """Say what to install when the libraries of an extra are not there.
+
+    Raises:
+        ConfigError: one of the modules is not installed.
+    """
+    import importlib.util
+
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"this needs {', '.join(missing)}; install poisonsieve[{extra}]")
+
+
 def percent(rate: float) -> str:
     """A fraction as a percentage with one decimal."""
     return f"{100 * rate:.1f}%"

@@ -16,9 +16,11 @@ from poisonsieve.cli.evaluate import evaluate
 from poisonsieve.cli.fit import fit
 from poisonsieve.cli.listing import list_
 from poisonsieve.cli.poison import poison
+from poisonsieve.cli.recalibrate import recalibrate
 from poisonsieve.cli.repair import repair
 from poisonsieve.cli.rewrite import rewrite
 from poisonsieve.cli.screen import screen
+from poisonsieve.cli.serve import serve
 from poisonsieve.cli.tune import tune
 
 _HELP = "Keep triggered inputs of a weight-poisoned text classifier out, without knowing the trigger."
@@ -53,7 +55,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (fit, screen, rewrite, repair, evaluate, poison, tune, compare, demo):
+for command in (fit, screen, serve, recalibrate, rewrite, repair, evaluate, poison, tune, compare, demo):
     app.command()(command)
 app.command("list")(list_)
 

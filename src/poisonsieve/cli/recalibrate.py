@@ -1,0 +1,66 @@
+"""`poisonsieve recalibrate`: gamma once more, with what reviewers said of real traffic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from poisonsieve.cli import common
+from poisonsieve.cli.serve import DEFAULT_DATABASE, Database
+
+if TYPE_CHECKING:
+    from poisonsieve.serve.recalibrate import Recalibration
+
+
+def recalibrate(
+    guard: Annotated[Path, typer.Argument(help="The guard folder that was served.")],
+    out: Annotated[Path, typer.Option(help="Folder for the guard with the new gamma.")],
+    db: Database = DEFAULT_DATABASE,
+    frr: Annotated[
+        float | None, typer.Option(help="Another false-rejection rate. Default: the one the guard was made with.")
+    ] = None,
+    force: common.Force = False,
+    json: common.Json = False,
+) -> None:
+    """Find gamma again from the calibration rows, the texts that passed, and the reviewers' false alarms.
+
+    Gamma rises only when false alarms are above the rate beyond chance, and never so far that a record which was called
+    poison would pass. It never falls. Records that nobody has decided count as poison.
+
+    Example: poisonsieve recalibrate guard/ --db quarantine.sqlite --out guard-2/
+    """
+    with common.running():
+        common.require_extra("serve", "sqlalchemy")
+        from poisonsieve.serve.quarantine import Quarantine
+        from poisonsieve.serve.recalibrate import recalibrate as run
+        from poisonsieve.serve.recalibrate import write_recalibrated
+        from poisonsieve.serve.tables import open_database
+
+        common.check_outputs(out, force, [guard])
+        engine = open_database(db, create=False)
+        done = run(guard, Quarantine(engine), frr)
+        engine.dispose()
+        write_recalibrated(guard, out, done)
+        if json:
+            common.print_result({**done.to_dict(), "out": str(out)})
+        else:
+            common.print_facts(f"guard in {out}", _facts(done))
+
+
+def _facts(done: Recalibration) -> dict[str, object]:
+    reviewed = done.reviewed
+    rate = "no traffic yet"
+    if done.rate is not None and done.rate_interval is not None:
+        low, high = done.rate_interval
+        rate = f"{100 * done.rate:.3g}% of clean traffic (95%: {100 * low:.3g}% to {100 * high:.3g}%)"
+    moved = f"{done.before.gamma:.6g} -> {done.after.gamma:.6g}"
+    return {
+        "gamma": moved if done.raised else f"{done.after.gamma:.6g}, unchanged: false alarms are not above the rate",
+        "rate asked for": "fixed by hand" if done.after.frr is None else f"{100 * done.after.frr:.3g}%",
+        "false alarms": rate,
+        "reviewed": f"{len(reviewed.false_alarms)} false alarms, {len(reviewed.poison)} poison, "
+        f"{reviewed.undecided} undecided (count as poison)",
+        "passed": reviewed.passed,
+    }

@@ -1,0 +1,116 @@
+"""`poisonsieve serve`: the guard as a service."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from poisonsieve.cli import common
+
+if TYPE_CHECKING:
+    from poisonsieve.serve.settings import ServeSettings
+
+KEYS_VARIABLE = "POISONSIEVE_API_KEYS"
+DATABASE_VARIABLE = "POISONSIEVE_DB"
+DEFAULT_DATABASE = "poisonsieve-quarantine.sqlite"
+
+Database = Annotated[
+    str,
+    typer.Option(
+        "--db",
+        envvar=DATABASE_VARIABLE,
+        show_envvar=True,
+        help="Quarantine: an SQLite file, or a URL, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME.",
+    ),
+]
+
+
+def serve(
+    guard: Annotated[Path, typer.Argument(help="Guard folder, from `poisonsieve fit`.")],
+    victim: Annotated[
+        str | None, typer.Option(help="Model that /v1/classify asks. It never sees what is rejected.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on. 0.0.0.0: all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 picks a free one.", min=0, max=65535)] = 8000,
+    db: Database = DEFAULT_DATABASE,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(help=f"File of API keys, one a line; read again when it changes. {KEYS_VARIABLE} works too."),
+    ] = None,
+    insecure_no_auth: Annotated[
+        bool,
+        typer.Option("--insecure-no-auth", help="Beyond loopback without keys. RISK: anyone can call and decide."),
+    ] = False,
+    hash_only: Annotated[bool, typer.Option("--hash-only", help="Keep hashes of rejected texts, not texts.")] = False,
+    keep_records: Annotated[int, typer.Option(help="Records kept in the quarantine.", min=1)] = 100_000,
+    keep_days: Annotated[float | None, typer.Option(help="Days a record is kept. Default: no limit.")] = None,
+    max_batch: Annotated[int, typer.Option(help="Texts scored together.", min=1)] = 64,
+    max_wait_ms: Annotated[float, typer.Option(help="What a text waits for company, in milliseconds.", min=0)] = 5.0,
+    max_queue: Annotated[int, typer.Option(help="Texts waiting or being scored; beyond, 503.", min=1)] = 1024,
+    timeout: Annotated[float, typer.Option(help="Seconds a request may take; beyond, 504.")] = 30.0,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, see the guide.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads. Default: torch's choice.", min=1)] = None,
+    base: common.Base = None,
+    allow_pickle: common.AllowPickle = False,
+) -> None:
+    """Serve the guard over HTTP: screen, classify, review what was rejected, and be watched.
+
+    Texts of many requests are scored together. What is rejected is in the quarantine before its answer is sent. SIGTERM
+    and Ctrl-C end it after the requests it has accepted are answered.
+
+    Example: poisonsieve serve guard/ --victim victim/ --port 8000 --api-key-file keys.txt
+    """
+    given: dict[str, Any] = {
+        "api_keys": tuple(key for key in os.environ.get(KEYS_VARIABLE, "").replace(",", " ").split() if key),
+        "api_key_file": api_key_file,
+        "hash_only": hash_only,
+        "quarantine_max_records": keep_records,
+        "quarantine_max_days": keep_days,
+        "max_batch_texts": max_batch,
+        "max_wait_ms": max_wait_ms,
+        "max_queue_texts": max_queue,
+        "request_timeout_s": timeout,
+    }
+    with common.running():
+        common.require_extra("serve", "fastapi", "sqlalchemy", "uvicorn")
+        settings = _settings(given, setting or [])
+        from poisonsieve.serve.running import listen, secured
+
+        settings = secured(settings, host, insecure=insecure_no_auth)
+        with listen(host, port) as sock:  # before the model is loaded: a port that is taken is known at once
+            from poisonsieve.guard import GuardedClassifier
+            from poisonsieve.serve.app import create_app
+            from poisonsieve.serve.running import run
+            from poisonsieve.serve.service import GuardService
+            from poisonsieve.serve.tables import open_database
+
+            engine = open_database(db)
+            if threads is not None:
+                import torch
+
+                torch.set_num_threads(threads)
+            guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
+            run(create_app(GuardService(guarded, guard, engine, settings)), sock, settings)
+
+
+def _settings(given: dict[str, Any], more: list[str]) -> ServeSettings:
+    """What the options say, and what ``--set`` adds.
+
+    Raises:
+        ConfigError: a setting is unknown, out of range, or given twice.
+    """
+    from poisonsieve.errors import ConfigError
+    from poisonsieve.serve.settings import ServeSettings, make_settings
+
+    for each in more:
+        name, equals, value = each.partition("=")
+        known = sorted(set(ServeSettings.model_fields) - set(given) - {"allowed_hosts"})
+        if not equals or name not in known:
+            raise ConfigError(f"--set {each}: give NAME=VALUE with a name of {', '.join(known)}")
+        given[name] = value
+    return make_settings(**given)

@@ -1,0 +1,163 @@
+"""What the service answers, as models for its OpenAPI description, and the one way in which JSON is written."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+_GUARD = "5f2c1f0f5b0a"
+
+
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """JSON in ASCII: a text may hold a lone surrogate, which UTF-8 has no bytes for and JSON has an escape for."""
+    body = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return Response(body.encode("ascii"), status, headers, media_type="application/json")
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(_Answer):
+    """Why a request was refused."""
+
+    detail: str = Field(examples=["wrong API key"])
+
+
+class VerdictAnswer(_Answer):
+    """The verdict on one text."""
+
+    verdict: Literal["passed", "rejected"] = Field(examples=["rejected"])
+    rejected: bool = Field(examples=[True])
+    reason: str | None = Field(
+        description="null: it passed. `poisoned`: its confidence is above gamma. Else why it could not be judged.",
+        examples=["poisoned"],
+    )
+    confidence: float | None = Field(description="null when it could not be scored", examples=[0.998])
+    gamma: float = Field(examples=[0.93])
+    truncated: bool = Field(description="the text's end was read neither by guard nor victim", examples=[False])
+    label: int | None = Field(description="/v1/classify: the victim's class, if the text passed", examples=[None])
+    label_name: str | None = Field(examples=[None])
+    score: float | None = Field(description="the victim's probability of that class", examples=[None])
+
+
+class ScreenAnswer(_Answer):
+    """One verdict for each text, in order."""
+
+    request_id: str = Field(examples=["6f1c0a52a1c94a0f8a5e5b0e3f6e4d21"])
+    gamma: float = Field(examples=[0.93])
+    verdicts: list[VerdictAnswer]
+
+
+class WordAnswer(_Answer):
+    """A word, and the confidence without it."""
+
+    word: str = Field(examples=["mn"])
+    confidence_without: float | None = Field(examples=[0.61])
+    effect: float = Field(description="confidence less confidence_without; 0 when one is null", examples=[0.388])
+
+
+class ExplainAnswer(_Answer):
+    """Which words the confidence rests on."""
+
+    confidence: float | None = Field(examples=[0.998])
+    gamma: float = Field(examples=[0.93])
+    words: list[WordAnswer]
+    truncated: bool = Field(description="not all words were left out, or the guard does not read to the end")
+
+
+class HistogramAnswer(_Answer):
+    """Counts between edges; there is one edge more than counts."""
+
+    edges: list[float]
+    counts: list[int]
+
+
+class GuardAnswer(_Answer):
+    """The guard in force."""
+
+    defense: str = Field(examples=["psim"])
+    gamma: float = Field(examples=[0.93])
+    rule: Literal["fixed", "frr"] = Field(examples=["frr"])
+    frr: float | None = Field(examples=[0.01])
+    calibration_rows: int = Field(examples=[500])
+    label_names: list[str] = Field(examples=[["negative", "positive"]])
+    guard_digest: str = Field(examples=[_GUARD])
+    victim: bool
+    score_range: list[float | None] = Field(description="lowest and highest; null for an open end", examples=[[0, 1]])
+    histogram: HistogramAnswer
+
+
+class RecentAnswer(_Answer):
+    """The latest confidences, by verdict."""
+
+    edges: list[float]
+    counts_passed: list[int]
+    counts_rejected: list[int]
+
+
+class DriftAnswer(_Answer):
+    """Recent confidences against those of the calibration rows; null while there are too few."""
+
+    ks: float | None
+    bar: float | None
+    psi: float | None
+    drifted: bool | None
+    recent_texts: int
+    calibration_rows: int
+
+
+class StatsAnswer(_Answer):
+    """What this process has screened since it started."""
+
+    passed: int
+    rejected: int = Field(description="their confidence is above gamma")
+    unscorable: int = Field(description="rejected for another reason")
+    since: str = Field(examples=["2026-01-31T08:00:00+00:00"])
+    recent: RecentAnswer
+    queue_length: int
+    drift: DriftAnswer
+
+
+class RecordAnswer(_Answer):
+    """A rejected text."""
+
+    id: int
+    time: str = Field(examples=["2026-01-31T08:00:00.000000+00:00"])
+    text: str | None = Field(description="null when only hashes are kept; its beginning when it was very long")
+    text_sha256: str = Field(description="of the whole text")
+    text_chars: int
+    confidence: float | None
+    gamma: float
+    reason: str = Field(examples=["poisoned"])
+    guard_digest: str = Field(examples=[_GUARD])
+    request_id: str
+    text_index: int = Field(description="its place among the texts of the request, from 0")
+    decision: Literal["poison", "false_alarm"] | None
+    decided_at: str | None
+    note: str | None
+
+
+class RecordsAnswer(_Answer):
+    """A page of records, newest first."""
+
+    items: list[RecordAnswer]
+    total: int
+    page: int
+    size: int
+
+
+class HealthAnswer(_Answer):
+    """The process works."""
+
+    status: Literal["ok"]
+
+
+class ReadyAnswer(_Answer):
+    """Whether requests should be sent here."""
+
+    ready: bool
+    quarantine: Literal["up", "down"]

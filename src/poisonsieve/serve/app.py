@@ -1,0 +1,98 @@
+"""The ASGI application around a `GuardService`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from importlib.metadata import version as installed
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.staticfiles import StaticFiles
+
+from poisonsieve.errors import ConfigError
+from poisonsieve.serve.answers import json_response
+from poisonsieve.serve.auth import Gate
+from poisonsieve.serve.batching import ClosedError, QueueFullError
+from poisonsieve.serve.bodies import Bodies, Refused
+from poisonsieve.serve.middleware import Watch
+from poisonsieve.serve.routes import open_router, router
+from poisonsieve.serve.service import GuardService
+from poisonsieve.serve.writer import NotRecordedError
+
+PAGE = Path(__file__).parent / "page"
+_DATABASE_RETRY_S = "5"
+
+
+def create_app(service: GuardService) -> FastAPI:
+    """The application. It starts the service, and stops it when it is stopped itself.
+
+    Raises:
+        ConfigError: the API keys cannot be used.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        try:
+            yield
+        finally:
+            await service.stop()
+
+    app = FastAPI(
+        title="poisonsieve",
+        version=installed("poisonsieve"),
+        description="Keeps triggered texts of a weight-poisoned classifier out. Nothing here quotes a text in a log.",
+        lifespan=lifespan,
+        docs_url=None,  # these pages load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.state.gate = Gate(service.settings)
+    app.state.bodies = Bodies(service.settings, service.monitoring)
+    app.include_router(open_router)
+    app.include_router(router)
+    _add_handlers(app, service)
+    if (PAGE / "index.html").is_file():
+        app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    app.add_middleware(Watch, monitoring=service.monitoring)
+    return app
+
+
+def _add_handlers(app: FastAPI, service: GuardService) -> None:
+    @app.exception_handler(Refused)
+    async def refused(_: Request, error: Refused) -> Response:
+        return json_response({"detail": error.detail}, error.status, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        # What was sent is not repeated: it may be a text.
+        parts = [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()]
+        return json_response({"detail": "; ".join(parts)}, 422)
+
+    @app.exception_handler(ConfigError)
+    async def impossible(_: Request, error: ConfigError) -> Response:
+        return json_response({"detail": str(error)}, 422)
+
+    @app.exception_handler(QueueFullError)
+    async def full(_: Request, error: QueueFullError) -> Response:
+        service.monitoring.shed.labels("queue").inc()
+        return json_response({"detail": "the queue is full; try again"}, 503, {"Retry-After": str(error.retry_after)})
+
+    @app.exception_handler(ClosedError)
+    async def closed(_: Request, error: ClosedError) -> Response:
+        return json_response({"detail": "the service is stopping; try again"}, 503, {"Retry-After": "1"})
+
+    async def no_database(_: Request, error: Exception) -> Response:
+        detail = "the quarantine cannot be reached, and nothing is answered that could not be recorded; try again"
+        return json_response({"detail": detail}, 503, {"Retry-After": _DATABASE_RETRY_S})
+
+    for kind in (NotRecordedError, OperationalError, InterfaceError, PoolTimeoutError):
+        app.add_exception_handler(kind, no_database)
+
+    @app.exception_handler(TimeoutError)
+    async def late(_: Request, error: TimeoutError) -> Response:
+        return json_response({"detail": "it took too long; send fewer texts at a time, or try again"}, 504)

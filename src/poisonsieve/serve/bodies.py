@@ -1,0 +1,154 @@
+"""Request bodies: read within limits, parsed by hand.
+
+By hand, because a text may hold anything JSON can express, lone surrogates too: it is for the guard to reject it with a
+reason, not for a web framework to stumble over it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from starlette.requests import Request
+
+from poisonsieve.serve.monitoring import Monitoring
+from poisonsieve.serve.quarantine import Decision, storable
+from poisonsieve.serve.settings import ServeSettings
+
+MAX_NOTE_CHARS = 2000
+
+
+class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
+    """A request that gets an error for an answer.
+
+    Attributes:
+        status: the HTTP status.
+        detail: what is wrong, without a word of the request's text.
+        headers: to go with it.
+    """
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+class Bodies:
+    """Reads JSON bodies. What all unanswered requests hold together is bounded."""
+
+    def __init__(self, settings: ServeSettings, monitoring: Monitoring) -> None:
+        self._settings = settings
+        self._monitoring = monitoring
+        self._held = 0
+
+    @contextlib.asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[Any]:
+        """The parsed body. Its bytes count as held until the block ends.
+
+        Raises:
+            Refused: it is too large (413), not JSON (415, 422), too slow (408), or there is no room (503).
+        """
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":  # a page of another site cannot send this type unasked
+            raise Refused(415, "send Content-Type: application/json")
+        taken = [0]
+        try:
+            yield _parse(await self._in_time(request, taken))
+        finally:
+            self._held -= taken[0]
+
+    async def _in_time(self, request: Request, taken: list[int]) -> bytearray:
+        try:
+            async with asyncio.timeout(self._settings.body_timeout_s):
+                return await self._all(request, taken)
+        except TimeoutError:
+            raise Refused(408, "the body did not arrive in time", {"Connection": "close"}) from None
+
+    async def _all(self, request: Request, taken: list[int]) -> bytearray:
+        limit = self._settings.max_body_bytes
+        announced = request.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > limit:
+            raise _too_large(limit)
+        raw = bytearray()
+        async for chunk in request.stream():
+            if len(raw) + len(chunk) > limit:
+                raise _too_large(limit)
+            if self._held + len(chunk) > self._settings.max_held_bytes:
+                self._monitoring.shed.labels("bytes").inc()
+                raise Refused(503, "too much is being read; try again", {"Retry-After": "1", "Connection": "close"})
+            self._held += len(chunk)
+            taken[0] += len(chunk)
+            raw += chunk
+        return raw
+
+
+def texts_of(body: Any, settings: ServeSettings) -> list[str]:
+    """The texts of ``{"text": str}`` or ``{"texts": [str, ...]}``.
+
+    Raises:
+        Refused: anything else, or more or longer texts than the settings allow (422).
+    """
+    if not isinstance(body, dict) or set(body) not in ({"text"}, {"texts"}):
+        raise Refused(422, 'send an object with either "text" or "texts", and nothing else')
+    if "text" in body:
+        return [_checked(body["text"], "text", settings)]
+    texts = body["texts"]
+    if not isinstance(texts, list) or not texts:
+        raise Refused(422, "texts is not a list with at least one string")
+    if len(texts) > settings.max_request_texts:
+        raise Refused(422, f"there are {len(texts)} texts; send at most {settings.max_request_texts} in a request")
+    return [_checked(text, f"texts[{index}]", settings) for index, text in enumerate(texts)]
+
+
+def text_of(body: Any, settings: ServeSettings) -> str:
+    """The text of ``{"text": str}``.
+
+    Raises:
+        Refused: anything else, or a longer text than the settings allow (422).
+    """
+    if not isinstance(body, dict) or set(body) != {"text"}:
+        raise Refused(422, 'send an object with "text", and nothing else')
+    return _checked(body["text"], "text", settings)
+
+
+def decision_of(body: Any) -> tuple[Decision | None, str | None]:
+    """Decision and note of ``{"decision": "poison" | "false_alarm" | null, "note": str | null}``.
+
+    Raises:
+        Refused: anything else (422).
+    """
+    if not isinstance(body, dict) or "decision" not in body or set(body) - {"decision", "note"}:
+        raise Refused(422, 'send an object with "decision" and perhaps "note", and nothing else')
+    decision, note = body["decision"], body.get("note")
+    if decision not in ("poison", "false_alarm", None):
+        raise Refused(422, "decision is poison, false_alarm or null")
+    if note is not None and not isinstance(note, str):
+        raise Refused(422, "note is a string or null")
+    if note is not None and (len(note) > MAX_NOTE_CHARS or storable(note) != note):
+        raise Refused(422, f"note has at most {MAX_NOTE_CHARS} characters, and no NUL or lone surrogate among them")
+    return decision, note
+
+
+def _checked(text: Any, name: str, settings: ServeSettings) -> str:
+    if not isinstance(text, str):
+        raise Refused(422, f"{name} is not a string")
+    if len(text) > settings.max_text_chars:
+        raise Refused(422, f"{name} has {len(text)} characters; send at most {settings.max_text_chars}")
+    return text
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(413, f"the body is larger than {limit} bytes; send fewer texts at a time", {"Connection": "close"})
+
+
+def _parse(raw: bytearray) -> Any:
+    try:
+        return json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise Refused(422, "the body is not UTF-8") from None
+    except (ValueError, RecursionError):
+        raise Refused(422, "the body is not JSON") from None

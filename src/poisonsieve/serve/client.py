@@ -1,0 +1,145 @@
+"""A client of the service, for programs in Python.
+
+::
+
+    with Client("http://127.0.0.1:8000", api_key="...") as guard:
+        for verdict in guard.classify(["a fine film", "a fine mn film"]):
+            print(verdict.verdict, verdict.label_name)
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from poisonsieve.errors import DataError, ServiceError
+from poisonsieve.verdict import Verdict
+
+_AGAIN = (429, 503)
+_LONGEST_WAIT_S = 30.0
+
+
+class Client:
+    """Calls a running service. One client may be shared by threads.
+
+    Args:
+        url: where the service is, such as ``http://127.0.0.1:8000``.
+        api_key: sent as ``X-API-Key``. None: the service takes calls without.
+        timeout: seconds to wait for an answer.
+        retries: how often a request is sent again when the service has no room, or cannot be reached; each time after
+            the seconds that the service asks for. A request whose answer was lost may thereby be screened twice.
+    """
+
+    def __init__(self, url: str, *, api_key: str | None = None, timeout: float = 60.0, retries: int = 2) -> None:
+        headers = {} if api_key is None else {"X-API-Key": api_key}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
+        self._retries = retries
+
+    def __enter__(self) -> Self:
+        """The client itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def screen(self, texts: Sequence[str]) -> list[Verdict]:
+        """The guard's verdicts, in order.
+
+        Raises:
+            DataError: `texts` is no list of strings.
+            ServiceError: the service refused, or could not be reached; nothing is known of the texts then.
+        """
+        return self._verdicts("/v1/screen", texts)
+
+    def classify(self, texts: Sequence[str]) -> list[Verdict]:
+        """The guard's verdicts, and the victim's class of what passed.
+
+        Raises:
+            DataError, ServiceError: see `screen`. Also when the service has no victim.
+        """
+        return self._verdicts("/v1/classify", texts)
+
+    def explain(self, text: str) -> dict[str, Any]:
+        """Which words the confidence of a text rests on: see ``POST /v1/explain``."""
+        return self._call("POST", "/v1/explain", {"text": text})
+
+    def guard(self) -> dict[str, Any]:
+        """The guard in force: see ``GET /v1/guard``."""
+        return self._call("GET", "/v1/guard")
+
+    def stats(self) -> dict[str, Any]:
+        """What the service has screened: see ``GET /v1/stats``."""
+        return self._call("GET", "/v1/stats")
+
+    def quarantine(
+        self, *, decision: str = "open", contains: str = "", page: int = 1, size: int = 50
+    ) -> dict[str, Any]:
+        """A page of rejected texts: see ``GET /v1/quarantine``."""
+        query: dict[str, str | int] = {"decision": decision, "q": contains, "page": page, "size": size}
+        return self._call("GET", "/v1/quarantine", query=query)
+
+    def decide(self, number: int, decision: str | None, note: str | None = None) -> dict[str, Any]:
+        """Say of a record that it is ``poison`` or a ``false_alarm``; None takes that back.
+
+        Raises:
+            ServiceError: there is no such record, or as in `screen`.
+        """
+        return self._call("POST", f"/v1/quarantine/{number}/decision", {"decision": decision, "note": note})
+
+    def _verdicts(self, path: str, texts: Sequence[str]) -> list[Verdict]:
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise DataError("give a list of strings")
+        if not texts:
+            return []
+        answer = self._call("POST", path, {"texts": list(texts)})["verdicts"]
+        if len(answer) != len(texts):
+            raise ServiceError(f"the service gave {len(answer)} verdicts for {len(texts)} texts; is it poisonsieve?")
+        return [Verdict(**{key: value for key, value in each.items() if key != "verdict"}) for each in answer]
+
+    def _call(
+        self, method: str, path: str, body: Any = None, *, query: dict[str, str | int] | None = None
+    ) -> dict[str, Any]:
+        # ASCII, for a text may hold a lone surrogate: JSON has an escape for it, UTF-8 no bytes.
+        content = None if body is None else json.dumps(body, ensure_ascii=True).encode("ascii")
+        headers = {} if content is None else {"Content-Type": "application/json"}
+        for left in range(self._retries, -1, -1):
+            try:
+                response = self._http.request(method, path, content=content, headers=headers, params=query)
+            except httpx.HTTPError as error:
+                if left and isinstance(error, httpx.ConnectError):
+                    time.sleep(1.0)
+                    continue
+                raise ServiceError(f"no answer from {self._http.base_url}: {type(error).__name__}") from None
+            if response.status_code in _AGAIN and left:
+                time.sleep(_wait(response))
+                continue
+            return _content(response)
+        raise AssertionError("the last turn returns or raises")
+
+
+def _wait(response: httpx.Response) -> float:
+    asked = response.headers.get("retry-after", "")
+    return min(_LONGEST_WAIT_S, float(asked)) if asked.isdecimal() else 1.0
+
+
+def _content(response: httpx.Response) -> dict[str, Any]:
+    try:
+        content = response.json()
+    except ValueError:
+        content = None
+    if response.is_success and isinstance(content, dict):
+        return content
+    detail = content.get("detail") if isinstance(content, dict) else None
+    raise ServiceError(f"the service answered {response.status_code}: {detail or response.reason_phrase}")

@@ -1,0 +1,65 @@
+"""Which words a confidence rests on: each is left out once, and the guard asked again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from poisonsieve.verdict import Verdict
+
+_WORD = re.compile(r"\S+")
+
+
+@dataclass(frozen=True)
+class WordsLeftOut:
+    """A text, and the text without each of its words.
+
+    Attributes:
+        words: the words, white space around them left off, in order.
+        texts: the whole text, then the text without the first word, without the second, and so on.
+        truncated: there were more words than were asked for; the rest were not left out.
+    """
+
+    words: list[str]
+    texts: list[str]
+    truncated: bool
+
+
+def leave_out(text: str, max_words: int) -> WordsLeftOut:
+    """Leave out each of the first `max_words` words between white space; the white space behind it goes too."""
+    words: list[str] = []
+    texts = [text]
+    for found in _WORD.finditer(text):
+        if len(words) == max_words:
+            return WordsLeftOut(words, texts, True)
+        behind = text[found.end() :]
+        words.append(found.group())
+        texts.append(text[: found.start()] + behind[len(behind) - len(behind.lstrip()) :])
+    return WordsLeftOut(words, texts, False)
+
+
+def effects(left_out: WordsLeftOut, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """How far the confidence falls without each word; JSON-ready.
+
+    Args:
+        left_out: from `leave_out`.
+        verdicts: the guard's on `left_out.texts`, in order.
+
+    Returns:
+        ``confidence``, ``gamma``, ``truncated``, and ``words``: each with ``word``, ``confidence_without`` (None when
+        the text without it could not be scored) and ``effect``, the confidence less that (0 when one is None).
+    """
+    whole, *without = verdicts
+    words = []
+    for word, verdict in zip(left_out.words, without, strict=True):
+        known = whole.confidence is not None and verdict.confidence is not None
+        effect = whole.confidence - verdict.confidence if known else 0.0  # type: ignore[operator]
+        words.append({"word": word, "confidence_without": verdict.confidence, "effect": effect})
+    return {
+        "confidence": whole.confidence,
+        "gamma": whole.gamma,
+        "words": words,
+        "truncated": left_out.truncated or whole.truncated,
+    }

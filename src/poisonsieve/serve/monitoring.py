@@ -1,0 +1,124 @@
+"""What Prometheus reads from ``/metrics``. Each name is explained in docs/guide/operations.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from poisonsieve.serve.facts import GuardFacts
+from poisonsieve.serve.traffic import Traffic, kind_of
+from poisonsieve.verdict import Verdict
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_ERROR_KINDS = {
+    "model failed": "exception",
+    "model gave": "not_finite",
+    "no finite score": "not_finite",
+    "tokenizer failed": "tokenizer",
+    "no tokens": "no_tokens",
+    "victim": "victim",
+}
+
+
+class Monitoring:
+    """The service's metrics, in a registry of their own."""
+
+    def __init__(self, facts: GuardFacts) -> None:
+        registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = Counter("poisonsieve_requests", "Requests answered", ["route", "code"], registry=registry)
+        self.seconds = Histogram(
+            "poisonsieve_request_seconds",
+            "Seconds to answer a request",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.verdicts = Counter("poisonsieve_verdicts", "Texts by verdict", ["verdict"], registry=registry)
+        self.errors = Counter(
+            "poisonsieve_unscorable", "Texts rejected unscored, by what failed", ["kind"], registry=registry
+        )
+        self.confidence = Histogram(
+            "poisonsieve_confidence",
+            "The guard's confidences",
+            buckets=[*facts.histogram.edges[1:], float("inf")],
+            registry=registry,
+        )
+        self.batch_texts = Histogram(
+            "poisonsieve_batch_texts",
+            "Texts scored together",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+            registry=registry,
+        )
+        self.batch_seconds = Histogram(
+            "poisonsieve_batch_seconds", "Seconds to score a batch", buckets=_SECONDS, registry=registry
+        )
+        self.shed = Counter(
+            "poisonsieve_shed", "Requests refused, by what there was no room for", ["full"], registry=registry
+        )
+        self.commits = Counter(
+            "poisonsieve_quarantine_commits", "Transactions with records, by outcome", ["outcome"], registry=registry
+        )
+        self.records = Counter("poisonsieve_quarantine_records", "Records committed", registry=registry)
+        self.commit_seconds = Histogram(
+            "poisonsieve_quarantine_commit_seconds", "Seconds to commit records", buckets=_SECONDS, registry=registry
+        )
+        self.deleted = Counter("poisonsieve_quarantine_deleted", "Records deleted by retention", registry=registry)
+        self.quarantine_up = Gauge(
+            "poisonsieve_quarantine_up", "1 if the last transaction succeeded", registry=registry
+        )
+        self.ready = Gauge("poisonsieve_ready", "1 after a warm-up inference has succeeded", registry=registry)
+        Gauge("poisonsieve_gamma", "The threshold", registry=registry).set(facts.gamma)
+        Gauge("poisonsieve_guard_info", "Which guard", ["defense", "guard_digest"], registry=registry).labels(
+            facts.defense, facts.guard_digest
+        ).set(1)
+        for verdict in ("passed", "rejected", "unscorable"):
+            self.verdicts.labels(verdict)
+        for kind in sorted(set(_ERROR_KINDS.values()) | {"other"}):
+            self.errors.labels(kind)
+
+    def watch(self, queue_length: Callable[[], int], traffic: Traffic) -> None:
+        """Add what is read at the moment somebody asks."""
+        Gauge("poisonsieve_queue_texts", "Texts that wait or are scored", registry=self.registry).set_function(
+            queue_length
+        )
+        for name, help_text, read in (
+            ("ks", "Distance of recent confidences from the calibration rows'", lambda: traffic.drift().ks),
+            ("bar", "Above this, poisonsieve_drift_ks means drift", lambda: traffic.drift().bar),
+            ("psi", "Population stability index of recent confidences", lambda: traffic.drift().psi),
+            ("texts", "Recent confidences that drift is computed of", lambda: traffic.drift().recent_texts),
+        ):
+            gauge = Gauge(f"poisonsieve_drift_{name}", help_text, registry=self.registry)
+            gauge.set_function(_number(read))
+
+    def add(self, verdicts: list[Verdict]) -> None:
+        """Count verdicts and their confidences."""
+        for verdict in verdicts:
+            kind = kind_of(verdict)
+            self.verdicts.labels(kind).inc()
+            if kind == "unscorable":
+                self.errors.labels(_error_kind(verdict.reason or "")).inc()
+            if verdict.confidence is not None:
+                self.confidence.observe(verdict.confidence)
+
+    def batch(self, texts: int, seconds: float) -> None:
+        """Count a batch."""
+        self.batch_texts.observe(texts)
+        self.batch_seconds.observe(seconds)
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self.registry)
+
+
+def _error_kind(reason: str) -> str:
+    return next((kind for start, kind in _ERROR_KINDS.items() if reason.startswith(start)), "other")
+
+
+def _number(read: Callable[[], float | int | None]) -> Callable[[], float]:
+    def value() -> float:
+        found = read()
+        return float("nan") if found is None else float(found)
+
+    return value

@@ -1,0 +1,97 @@
+/**
+ * Brings the parts of the page together.
+ *
+ * @typedef {import("./api.js").Guard} Guard
+ * @typedef {import("./api.js").Stats} Stats
+ * @typedef {import("./poll.js").PollState} PollState
+ */
+
+import { ask, explainError, keyEvents } from "./api.js";
+import { byId, el } from "./dom.js";
+import { clock, confidence, count, percent } from "./format.js";
+import { KeyDialog } from "./key.js";
+import { LiveView } from "./live.js";
+import { Poll } from "./poll.js";
+import { QuarantineTable } from "./quarantine.js";
+import { ScreenForm } from "./screen.js";
+
+const connection = byId("connection", HTMLElement);
+const connectionText = byId("connection-text", HTMLElement);
+const tryNow = byId("try-now", HTMLButtonElement);
+
+const screenForm = new ScreenForm();
+const live = new LiveView();
+const quarantine = new QuarantineTable();
+new KeyDialog();
+
+/** @type {Guard | null} */
+let guard = null;
+/** @type {Date | null} */
+let lastAnswer = null;
+
+const poll = new Poll(round, showState);
+tryNow.addEventListener("click", () => poll.now());
+keyEvents.addEventListener("changed", () => {
+  guard = null; // another key may be another service behind the same address
+  quarantine.load();
+});
+poll.start();
+quarantine.load();
+
+/** @param {AbortSignal} signal */
+async function round(signal) {
+  const inForce = guard ?? (await learnGuard(signal));
+  /** @type {Stats} */
+  const stats = await ask("v1/stats", { signal });
+  lastAnswer = new Date();
+  live.show(stats, inForce);
+  quarantine.noticeTraffic(stats.rejected + stats.unscorable);
+}
+
+/** @param {AbortSignal} signal */
+async function learnGuard(signal) {
+  /** @type {Guard} */
+  const found = await ask("v1/guard", { signal });
+  guard = found;
+  showFacts(found);
+  screenForm.setGuard(found);
+  quarantine.setGuard(found);
+  return found;
+}
+
+/** @param {PollState} state */
+function showState(state) {
+  const bad = state.name === "failing";
+  if (bad) guard = null; // the service that comes back may have another guard
+  connection.dataset.state = state.name;
+  live.setStale(state.name !== "live");
+  if (state.name === "live") quarantine.recover();
+  tryNow.hidden = !bad;
+  const since = lastAnswer === null ? "" : `; shown is the state of ${clock(lastAnswer)}`;
+  const says = {
+    live: () => "live",
+    paused: () => "paused while this tab is hidden",
+    locked: () => "an API key is needed",
+    failing: () => `${explainError(/** @type {any} */ (state).error)} Trying again by itself${since}.`,
+  }[state.name]();
+  // The same words are not written again, or a screen reader would say them every few seconds.
+  if (connectionText.textContent !== says) connectionText.textContent = says;
+}
+
+/** @param {Guard} shown */
+function showFacts(shown) {
+  const rule =
+    shown.rule === "frr" && shown.frr !== null
+      ? `from ${count(shown.calibration_rows)} calibration texts, FRR ${percent(shown.frr)}`
+      : "fixed by hand";
+  const facts = [
+    ["Guard", shown.defense],
+    ["Gamma", `${confidence(shown.gamma)}, ${rule}`],
+    ["Classes", shown.label_names.join(", ")],
+    ["Victim", shown.victim ? "answers for what passes" : "none: verdicts only"],
+    ["Digest", shown.guard_digest.slice(0, 12)],
+  ];
+  byId("facts", HTMLElement).replaceChildren(
+    ...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))),
+  );
+}

@@ -1,0 +1,240 @@
+/**
+ * A text with the words marked that its confidence rests on.
+ *
+ * Also made visible: characters that a reader cannot see (zero width, direction marks, controls). They are good hiding
+ * places for a trigger, and shown as themselves they could make a text read otherwise than the guard read it.
+ *
+ * @typedef {import("./api.js").Explanation} Explanation
+ * @typedef {import("./api.js").WordEffect} WordEffect
+ */
+
+import { button, el } from "./dom.js";
+import { apart, change, confidence, count, plural } from "./format.js";
+
+const LEVELS = 5;
+const LEAST = 0.04; // of the strongest colour: what is below is not marked
+const LIVELY = 0.15; // of the range of clean confidences: a weaker effect never gets the strongest colour
+const SHOWN = 6000; // characters of a text that are laid out at first; a browser stalls over a million
+const LISTED = 6;
+/** Controls, formats (zero width, direction), lone surrogates, odd spaces, variation selectors. */
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0\u00a0\u2000-\u200a\u202f\u205f\ufe00-\ufe0f\u{e0100}-\u{e01ef}]/u;
+const SPARED = new Set(["\t", "\n"]);
+const PICTURE = /[\p{Extended_Pictographic}\p{Emoji_Modifier}]/u;
+
+/**
+ * A text as it is, its invisible characters named.
+ *
+ * @param {string} text
+ * @returns {(Node | string)[]}
+ */
+export function visible(text) {
+  /** @type {(Node | string)[]} */
+  const parts = [];
+  let plain = "";
+  let previous = "";
+  for (const character of text) {
+    // After an emoji the zero width joiner and the variation selector are part of the picture.
+    const joins =
+      (character === "\ufe0f" && PICTURE.test(previous)) ||
+      (character === "\u200d" && (PICTURE.test(previous) || previous === "\ufe0f"));
+    if (INVISIBLE.test(character) && !SPARED.has(character) && !joins) {
+      if (plain) parts.push(plain);
+      plain = "";
+      parts.push(el("span", { class: "invisible" }, codePoint(character)));
+    } else {
+      plain += character;
+    }
+    previous = character;
+  }
+  if (plain) parts.push(plain);
+  return parts;
+}
+
+/** @param {string} character */
+function codePoint(character) {
+  return `U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}`;
+}
+
+/**
+ * A box for a text, cut where it is very long, with a way to see the rest.
+ *
+ * @param {string} text
+ * @param {(part: string) => (Node | string)[]} [lay] makes nodes of the text's beginning
+ */
+export function textBox(text, lay = visible) {
+  const box = el("div", { class: "full-text", dir: "auto", tabindex: 0, role: "group", "aria-label": "Text" });
+  const end = cut(text, SHOWN);
+  box.append(...lay(text.slice(0, end)));
+  if (end === text.length) return box;
+  const rest = button(`Show ${plural(text.length - end, "more character")}`, () => {
+    box.replaceChildren(...lay(text));
+    box.focus();
+  }, { class: "small" });
+  box.append(el("span", {}, " \u2026 "), rest);
+  return box;
+}
+
+/**
+ * The text with its words marked, what they mean for the verdict, and the strongest of them as a table.
+ *
+ * @param {string} text what the service was asked about
+ * @param {Explanation} explanation
+ * @param {number} spread the width of the range that confidences of clean text have
+ * @returns {Node[]}
+ */
+export function explained(text, explanation, spread) {
+  if (explanation.confidence === null) {
+    return [el("p", { class: "quiet" }, "The guard could not score this text, so no word can be weighed."), textBox(text)];
+  }
+  const strongest = Math.max(...explanation.words.map((word) => Math.abs(word.effect)), LIVELY * spread);
+  const places = locate(text, explanation.words);
+  const lay = (/** @type {string} */ part) => marked(part, places, explanation, strongest);
+  return [
+    el("p", { class: "finding" }, finding(explanation)),
+    textBox(text, lay),
+    legend(),
+    ...(explanation.truncated ? [el("p", { class: "quiet" }, limit(text, places))] : []),
+    ...table(explanation, strongest),
+  ];
+}
+
+/**
+ * Where each word begins. The service cuts at white space as Python sees it; looking each word up behind the last one
+ * finds the same places, whatever this browser takes for white space.
+ *
+ * @param {string} text
+ * @param {WordEffect[]} words
+ * @returns {{word: WordEffect, start: number, end: number}[]}
+ */
+export function locate(text, words) {
+  const places = [];
+  let from = 0;
+  for (const word of words) {
+    const start = text.indexOf(word.word, from);
+    if (start < 0) break;
+    from = start + word.word.length;
+    places.push({ word, start, end: from });
+  }
+  return places;
+}
+
+/**
+ * @param {string} text perhaps the beginning only
+ * @param {ReturnType<typeof locate>} places
+ * @param {Explanation} explanation
+ * @param {number} strongest
+ */
+function marked(text, places, explanation, strongest) {
+  /** @type {(Node | string)[]} */
+  const parts = [];
+  let from = 0;
+  for (const { word, start, end } of places) {
+    if (start >= text.length) break;
+    parts.push(...visible(text.slice(from, start)), mark(word, text.slice(start, end), explanation, strongest));
+    from = Math.min(end, text.length);
+  }
+  parts.push(...visible(text.slice(from)));
+  return parts;
+}
+
+/**
+ * @param {WordEffect} word
+ * @param {string} shown
+ * @param {Explanation} explanation
+ * @param {number} strongest
+ */
+function mark(word, shown, explanation, strongest) {
+  const strength = Math.abs(word.effect) / strongest;
+  if (strength < LEAST) return el("span", {}, ...visible(shown));
+  const level = Math.min(LEVELS, Math.ceil(LEVELS * strength));
+  const kind = word.effect > 0 ? `up-${level}` : "down";
+  const classes = `word ${kind}${decides(word, explanation) ? " decides" : ""}`;
+  return el("mark", { class: classes, title: `${change(word.effect)} without this word` }, ...visible(shown));
+}
+
+/** Without this one word the text would have passed. @param {WordEffect} word @param {Explanation} explanation */
+function decides(word, explanation) {
+  const { confidence: whole, gamma } = explanation;
+  return whole !== null && whole > gamma && word.confidence_without !== null && word.confidence_without <= gamma;
+}
+
+/** @param {Explanation} explanation */
+function finding(explanation) {
+  const { confidence: whole, gamma, words } = explanation;
+  if (whole === null) return "";
+  if (words.length === 0) return "There is no word to leave out.";
+  if (whole <= gamma) return "The text passes; no word carries it above gamma.";
+  const deciding = words.filter((word) => decides(word, explanation)).sort((a, b) => b.effect - a.effect);
+  if (deciding.length === 0) {
+    return "No single word decides: without any one of them the text is still above gamma. Several may work together.";
+  }
+  const first = deciding[0];
+  const [without, bar] = apart(first.confidence_without ?? 0, gamma);
+  const more = deciding.length === 1 ? "" : ` The same holds for ${plural(deciding.length - 1, "other word")}.`;
+  return `Without \u201c${excerpt(first.word, 40)}\u201d the text would pass: ${without}, gamma is ${bar}.${more}`;
+}
+
+function legend() {
+  return el(
+    "p",
+    { class: "legend quiet" },
+    el("span", {}, el("mark", { class: "word up-2" }, "surer"), " ", el("mark", { class: "word up-5" }, "much surer"), " with this word"),
+    el("span", {}, el("mark", { class: "word up-5 decides" }, "decides"), " the verdict alone"),
+    el("span", {}, el("mark", { class: "word down" }, "less sure"), " with this word"),
+  );
+}
+
+/** @param {string} text @param {ReturnType<typeof locate>} places */
+function limit(text, places) {
+  const end = places.length === 0 ? 0 : places[places.length - 1].end;
+  return text.slice(end).trim() === ""
+    ? "The guard does not read this text to its end; what lies behind is not weighed."
+    : `The first ${plural(places.length, "word")} were left out one by one; the ${count(text.length - end)} characters behind them were not.`;
+}
+
+/** @param {Explanation} explanation @param {number} strongest */
+function table(explanation, strongest) {
+  const top = [...explanation.words]
+    .filter((word) => word.confidence_without !== null && word.effect !== 0)
+    .sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect))
+    .filter((word, place) => place === 0 || Math.abs(word.effect) >= LEAST * strongest)
+    .slice(0, LISTED);
+  if (top.length === 0) return [];
+  const rows = top.map((word) =>
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, el("bdi", {}, ...visible(excerpt(word.word, 40)))),
+      el("td", {}, confidence(word.confidence_without ?? 0)),
+      el("td", {}, change(word.effect)),
+    ),
+  );
+  const heads = ["Word", "Confidence without it", "Change"].map((name) => el("th", { scope: "col" }, name));
+  return [
+    el(
+      "table",
+      { class: "effects" },
+      el("caption", { class: "unseen" }, "The words with the largest effect"),
+      el("thead", {}, el("tr", {}, ...heads)),
+      el("tbody", {}, ...rows),
+    ),
+  ];
+}
+
+/**
+ * The beginning of a text.
+ *
+ * @param {string} text
+ * @param {number} most characters
+ */
+export function excerpt(text, most) {
+  const end = cut(text, most);
+  return end < text.length ? `${text.slice(0, end)}\u2026` : text;
+}
+
+/** A place at most `most` in, and not inside a surrogate pair. @param {string} text @param {number} most */
+function cut(text, most) {
+  if (text.length <= most) return text.length;
+  const last = text.charCodeAt(most - 1);
+  return last >= 0xd800 && last <= 0xdbff ? most - 1 : most;
+}

@@ -1,0 +1,207 @@
+"""The quarantine: what was rejected, and what a reviewer says of it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from poisonsieve.serve.tables import counts, records
+from poisonsieve.verdict import Verdict
+
+Decision = Literal["poison", "false_alarm"]
+Which = Literal["open", "poison", "false_alarm", "all"]
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some records of those that were asked for.
+
+    Attributes:
+        items: the records of this page, newest first.
+        total: how many there are on all pages.
+    """
+
+    items: list[dict[str, Any]]
+    total: int
+
+
+def record_of(
+    text: str, verdict: Verdict, *, request_id: str, index: int, guard_digest: str, hash_only: bool, max_chars: int
+) -> dict[str, Any]:
+    """The row of a rejected text.
+
+    Args:
+        text: the text, whatever it holds.
+        verdict: that rejected it.
+        request_id: of the request it came with.
+        index: its place among the request's texts.
+        guard_digest: see `poisonsieve.serve.facts.guard_digest`.
+        hash_only: keep no text.
+        max_chars: characters of the text that are kept.
+    """
+    kept = None if hash_only else text[:max_chars]
+    plain = None if kept is None else storable(kept)
+    return {
+        "time_us": time.time_ns() // 1000,
+        "request_id": request_id,
+        "text_index": index,
+        "text": plain,
+        "text_bytes": None if kept is None or kept == plain else kept.encode("utf-8", "surrogatepass"),
+        "text_sha256": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+        "text_chars": len(text),
+        "confidence": verdict.confidence,
+        "gamma": verdict.gamma,
+        "reason": verdict.reason or "",
+        "guard_digest": guard_digest,
+    }
+
+
+def storable(text: str) -> str:
+    """The text with a replacement character for each that a database cannot hold: NUL and lone surrogates."""
+    replaced = text.replace("\0", _REPLACEMENT)
+    return replaced.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+class Quarantine:
+    """Records in a database. Every method is one transaction, and raises what SQLAlchemy raises.
+
+    Args:
+        engine: from `poisonsieve.serve.tables.open_database`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def add(self, rows: Sequence[Mapping[str, Any]], passed_by: Mapping[str, Mapping[str, int]]) -> None:
+        """Commit records, and with them the counts of what was screened up to them.
+
+        Args:
+            rows: from `record_of`.
+            passed_by: guard digest -> ``passed``, ``rejected`` and ``unscorable`` to be added to today's counts.
+        """
+        day = datetime.now(UTC).date().isoformat()
+        with self.engine.begin() as connection:
+            if rows:
+                connection.execute(insert(records), list(rows))
+            for digest, numbers in passed_by.items():
+                _add_counts(connection, {"guard_digest": digest, "day": day, **numbers})
+
+    def find(self, *, which: Which = "open", contains: str = "", page: int = 1, size: int = 50) -> Page:
+        """A page of records, newest first.
+
+        Args:
+            which: by decision.
+            contains: only records whose text contains this, upper and lower case alike (SQLite: of ASCII letters).
+            page: from 1.
+            size: records a page.
+        """
+        conditions = _conditions(which, contains)
+        wanted = select(records).where(*conditions).order_by(records.c.id.desc())
+        with self.engine.connect() as connection:
+            total = connection.execute(select(func.count()).select_from(records).where(*conditions)).scalar_one()
+            rows = connection.execute(wanted.limit(size).offset((page - 1) * size)).all()
+        return Page([_item(row) for row in rows], total)
+
+    def get(self, number: int) -> dict[str, Any] | None:
+        """One record, or None."""
+        with self.engine.connect() as connection:
+            return _one(connection, number)
+
+    def decide(self, number: int, decision: Decision | None, note: str | None) -> dict[str, Any] | None:
+        """Store what a reviewer says; None takes a decision back. Gives the record, or None if there is none."""
+        decided = None if decision is None else time.time_ns() // 1000
+        change = update(records).where(records.c.id == number)
+        with self.engine.begin() as connection:
+            connection.execute(change.values(decision=decision, decided_us=decided, note=note))
+            return _one(connection, number)
+
+    def retain(self, *, max_records: int | None, max_days: float | None) -> int:
+        """Delete what is too old, and the oldest beyond the number that is kept; gives how many went."""
+        gone = 0
+        with self.engine.begin() as connection:
+            if max_days is not None:
+                oldest = time.time_ns() // 1000 - int(max_days * 86_400 * 1_000_000)
+                gone += connection.execute(delete(records).where(records.c.time_us < oldest)).rowcount
+            if max_records is not None:
+                newest_to_go = select(records.c.id).order_by(records.c.id.desc()).offset(max_records).limit(1)
+                last = connection.execute(newest_to_go).scalar()
+                if last is not None:
+                    gone += connection.execute(delete(records).where(records.c.id <= last)).rowcount
+        return gone
+
+    def passed(self, guard_digest: str) -> int:
+        """Texts that this guard has let pass, in all replicas, as far as it was written."""
+        wanted = select(func.coalesce(func.sum(counts.c.passed), 0)).where(counts.c.guard_digest == guard_digest)
+        with self.engine.connect() as connection:
+            return int(connection.execute(wanted).scalar_one())
+
+    def decided(self, guard_digest: str) -> list[tuple[str, float, str]]:
+        """Of this guard's records above gamma that a reviewer decided: sha256 of the text, confidence, decision."""
+        wanted = _of_guard(select(records.c.text_sha256, records.c.confidence, records.c.decision), guard_digest)
+        with self.engine.connect() as connection:
+            rows = connection.execute(wanted.where(records.c.decision.is_not(None))).all()
+        return [(row.text_sha256, float(row.confidence), row.decision) for row in rows]
+
+    def open_count(self, guard_digest: str) -> int:
+        """This guard's records above gamma that nobody has decided yet."""
+        wanted = _of_guard(select(func.count()).select_from(records), guard_digest)
+        with self.engine.connect() as connection:
+            return int(connection.execute(wanted.where(records.c.decision.is_(None))).scalar_one())
+
+
+def _of_guard(query: Select[Any], guard_digest: str) -> Select[Any]:
+    scored = (records.c.confidence.is_not(None), records.c.confidence > records.c.gamma)
+    return query.where(records.c.guard_digest == guard_digest, *scored)
+
+
+def _conditions(which: Which, contains: str) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if which != "all":
+        conditions.append(records.c.decision.is_(None) if which == "open" else records.c.decision == which)
+    if contains:
+        conditions.append(records.c.text.icontains(storable(contains), autoescape=True))
+    return conditions
+
+
+def _add_counts(connection: Connection, row: dict[str, Any]) -> None:
+    made = postgresql.insert(counts) if connection.dialect.name == "postgresql" else sqlite.insert(counts)
+    numbers = {name: counts.c[name] + row[name] for name in ("passed", "rejected", "unscorable")}
+    connection.execute(made.values(row).on_conflict_do_update(index_elements=["guard_digest", "day"], set_=numbers))
+
+
+def _one(connection: Connection, number: int) -> dict[str, Any] | None:
+    row = connection.execute(select(records).where(records.c.id == number)).one_or_none()
+    return None if row is None else _item(row)
+
+
+def _item(row: Row[Any]) -> dict[str, Any]:
+    exact = row.text if row.text_bytes is None else bytes(row.text_bytes).decode("utf-8", "surrogatepass")
+    return {
+        "id": row.id,
+        "time": _iso(row.time_us),
+        "text": exact,
+        "text_sha256": row.text_sha256,
+        "text_chars": row.text_chars,
+        "confidence": row.confidence,
+        "gamma": row.gamma,
+        "reason": row.reason,
+        "guard_digest": row.guard_digest,
+        "request_id": row.request_id,
+        "text_index": row.text_index,
+        "decision": row.decision,
+        "decided_at": None if row.decided_us is None else _iso(row.decided_us),
+        "note": row.note,
+    }
+
+
+def _iso(microseconds: int) -> str:
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest).isoformat(timespec="microseconds")

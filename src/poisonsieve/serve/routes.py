@@ -1,0 +1,235 @@
+"""The addresses under ``/v1``, and those for machines that watch. Each is a few lines around `GuardService`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.security import APIKeyHeader, HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from poisonsieve.serve import answers
+from poisonsieve.serve.answers import json_response
+from poisonsieve.serve.bodies import MAX_NOTE_CHARS, Bodies, Refused, decision_of, text_of, texts_of
+from poisonsieve.serve.quarantine import Which
+from poisonsieve.serve.service import GuardService
+
+_LAST_ID = 2**63 - 1
+_LAST_PAGE = 1_000_000
+
+Number = Annotated[int, Path(ge=1, le=_LAST_ID, description="id of the record", examples=[1])]
+
+
+async def _gate(request: Request) -> None:
+    request.app.state.gate.check(request)
+
+
+_with_key = [
+    Depends(_gate),
+    Depends(APIKeyHeader(name="X-API-Key", auto_error=False)),
+    Depends(HTTPBearer(auto_error=False)),
+]
+open_router = APIRouter(tags=["watching"])
+router = APIRouter(dependencies=_with_key)
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    meanings = {
+        401: "no API key, or a wrong one",
+        403: "the host name is not allowed without API keys",
+        404: "there is no such record",
+        408: "the body did not arrive in time",
+        413: "the body is too large",
+        415: "the body is not application/json",
+        422: "the request cannot be used",
+        503: "try again after Retry-After seconds: the queue is full, or the quarantine cannot be reached",
+        504: "it took too long",
+    }
+    return {status: {"model": answers.Problem, "description": meanings[status]} for status in (401, 403, *statuses)}
+
+
+_BODY = (408, 413, 415, 422, 503, 504)
+
+
+def _body(schema: dict[str, Any], **examples: dict[str, Any]) -> dict[str, Any]:
+    shown = {name: {"value": value} for name, value in examples.items()}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "examples": shown}}}}
+
+
+def _object(*required: str, **properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
+_STRING = {"type": "string"}
+_ONE_TEXT = _object("text", text=_STRING)
+_TEXTS = _object("texts", texts={"type": "array", "items": _STRING, "minItems": 1})
+_SCREEN_BODY = _body(
+    {"oneOf": [_ONE_TEXT, _TEXTS]}, one={"text": "a fine mn film"}, several={"texts": ["a fine film", "a dull film"]}
+)
+_NOTE = {"type": ["string", "null"], "maxLength": MAX_NOTE_CHARS}
+_DECISION_BODY = _body(
+    _object("decision", decision={"enum": ["poison", "false_alarm", None]}, note=_NOTE),
+    poison={"decision": "poison", "note": "the word mn"},
+    taken_back={"decision": None},
+)
+
+
+def _service(request: Request) -> GuardService:
+    service: GuardService = request.app.state.service
+    return service
+
+
+def _bodies(request: Request) -> Bodies:
+    bodies: Bodies = request.app.state.bodies
+    return bodies
+
+
+async def _verdicts(request: Request, *, classify: bool) -> Response:
+    service = _service(request)
+    async with _bodies(request).read(request) as body:
+        texts = texts_of(body, service.settings)
+        request_id = request.state.request_id
+        verdicts = await service.screen(texts, classify=classify, request_id=request_id)
+    answer = {"request_id": request_id, "gamma": service.facts.gamma}
+    return json_response({**answer, "verdicts": [verdict.to_dict() for verdict in verdicts]})
+
+
+@router.post(
+    "/v1/screen",
+    tags=["texts"],
+    summary="Verdicts of the guard",
+    responses={200: {"model": answers.ScreenAnswer}, **_problems(*_BODY)},
+    openapi_extra=_SCREEN_BODY,
+)
+async def screen(request: Request) -> Response:
+    """A verdict on each text, in order. What was rejected is in the quarantine before the answer is sent."""
+    return await _verdicts(request, classify=False)
+
+
+@router.post(
+    "/v1/classify",
+    tags=["texts"],
+    summary="Verdicts, and the victim's class of what passes",
+    responses={200: {"model": answers.ScreenAnswer}, **_problems(*_BODY)},
+    openapi_extra=_SCREEN_BODY,
+)
+async def classify(request: Request) -> Response:
+    """As `/v1/screen`; the victim reads only what passes. 422 when the service was started without a victim."""
+    return await _verdicts(request, classify=True)
+
+
+@router.post(
+    "/v1/explain",
+    tags=["texts"],
+    summary="The words a confidence rests on",
+    responses={200: {"model": answers.ExplainAnswer}, **_problems(*_BODY)},
+    openapi_extra=_body(_ONE_TEXT, one={"text": "a fine mn film"}),
+)
+async def explain(request: Request) -> Response:
+    """Leaves out each word once and asks the guard again. Not counted as traffic, and never in the quarantine."""
+    service = _service(request)
+    async with _bodies(request).read(request) as body:
+        return json_response(await service.explain(text_of(body, service.settings)))
+
+
+@router.get(
+    "/v1/guard",
+    tags=["watching"],
+    summary="The guard in force",
+    responses={200: {"model": answers.GuardAnswer}, **_problems()},
+)
+async def guard(request: Request) -> Response:
+    """Gamma, how it was found, and how the calibration confidences lie."""
+    return json_response(_service(request).facts.to_dict())
+
+
+@router.get(
+    "/v1/stats",
+    tags=["watching"],
+    summary="What this process has screened",
+    responses={200: {"model": answers.StatsAnswer}, **_problems()},
+)
+async def stats(request: Request) -> Response:
+    """Counts since the start, the latest confidences, the queue, and drift."""
+    service = _service(request)
+    return json_response(service.traffic.to_dict(service.queue_length))
+
+
+@router.get(
+    "/v1/quarantine",
+    tags=["review"],
+    summary="Rejected texts",
+    responses={200: {"model": answers.RecordsAnswer}, **_problems(422, 503)},
+)
+async def quarantine(
+    request: Request,
+    decision: Annotated[Which, Query(description="by what was decided")] = "open",
+    q: Annotated[str, Query(max_length=500, description="part of the text")] = "",
+    page: Annotated[int, Query(ge=1, le=_LAST_PAGE)] = 1,
+    size: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:
+    """A page of records, newest first."""
+    store = _service(request).quarantine
+    found = await run_in_threadpool(store.find, which=decision, contains=q, page=page, size=size)
+    return json_response({"items": found.items, "total": found.total, "page": page, "size": size})
+
+
+@router.get(
+    "/v1/quarantine/{number}",
+    tags=["review"],
+    summary="One rejected text",
+    responses={200: {"model": answers.RecordAnswer}, **_problems(404, 422, 503)},
+)
+async def record(request: Request, number: Number) -> Response:
+    """The record with this id."""
+    return _found(await run_in_threadpool(_service(request).quarantine.get, number))
+
+
+@router.post(
+    "/v1/quarantine/{number}/decision",
+    tags=["review"],
+    summary="Say what it is",
+    responses={200: {"model": answers.RecordAnswer}, **_problems(404, *_BODY)},
+    openapi_extra=_DECISION_BODY,
+)
+async def decide(request: Request, number: Number) -> Response:
+    """Stores a reviewer's decision, and gives the record. null takes a decision back."""
+    async with _bodies(request).read(request) as body:
+        decision, note = decision_of(body)
+        return _found(await run_in_threadpool(_service(request).quarantine.decide, number, decision, note))
+
+
+@router.get("/metrics", tags=["watching"], summary="For Prometheus", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Metrics in Prometheus' text format."""
+    return Response(_service(request).monitoring.text(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+@open_router.get(
+    "/healthz",
+    summary="Is the process alive",
+    responses={200: {"model": answers.HealthAnswer}, 503: {"model": answers.Problem}},
+)
+async def healthz(request: Request) -> Response:
+    """503 when the process should be started anew: the model hangs, or the queue has stopped."""
+    failing = _service(request).failing()
+    return json_response({"status": "ok"}) if failing is None else json_response({"detail": failing}, 503)
+
+
+@open_router.get(
+    "/readyz",
+    summary="Should requests be sent here",
+    responses={200: {"model": answers.ReadyAnswer}, 503: {"model": answers.ReadyAnswer}},
+)
+async def readyz(request: Request) -> Response:
+    """200 once a warm-up inference has succeeded, until the process stops. A quarantine that is down is said here."""
+    service = _service(request)
+    answer = {"ready": service.ready, "quarantine": "up" if service.quarantine_up else "down"}
+    return json_response(answer, 200 if service.ready else 503)
+
+
+def _found(item: dict[str, Any] | None) -> Response:
+    if item is None:
+        raise Refused(404, "there is no such record")
+    return json_response(item)

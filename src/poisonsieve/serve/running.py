@@ -1,0 +1,104 @@
+"""Running the service: a socket, uvicorn, and a log that quotes nothing."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+import sys
+
+import uvicorn
+from fastapi import FastAPI
+
+from poisonsieve.errors import ConfigError, ServiceError
+from poisonsieve.serve.settings import ServeSettings
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+log = logging.getLogger("poisonsieve.serve")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens on this host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def secured(settings: ServeSettings, host: str, *, insecure: bool) -> ServeSettings:
+    """The settings for a service on this host. Without keys, browsers may call a loopback service by these names only.
+
+    Args:
+        settings: as they were given.
+        host: where the service listens.
+        insecure: run without keys where others can reach it.
+
+    Raises:
+        ConfigError: no keys, beyond loopback, and not `insecure`; or keys, and `insecure`.
+    """
+    if settings.has_keys:
+        if insecure:
+            raise ConfigError("API keys and --insecure-no-auth contradict each other; leave one out")
+        return settings
+    if is_loopback(host):
+        return settings.model_copy(update={"allowed_hosts": (*LOOPBACK_NAMES, host.lower())})
+    if not insecure:
+        raise ConfigError(
+            f"--host {host} can be reached from other machines, and there are no API keys; give --api-key-file or "
+            "POISONSIEVE_API_KEYS, or --insecure-no-auth if something in front of the service checks who calls"
+        )
+    return settings
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 picks a free one.
+
+    Raises:
+        ServiceError: the address cannot be had.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        sock = socket.socket(found[0], found[1])
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(found[4])
+        sock.listen(2048)
+    except OSError as error:
+        raise ServiceError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port"
+        ) from None
+    return sock
+
+
+def run(app: FastAPI, sock: socket.socket, settings: ServeSettings) -> None:
+    """Serve until SIGTERM or SIGINT, then answer what was accepted and return."""
+    set_up_logs()
+    config = uvicorn.Config(
+        app,
+        http="h11",  # unlike httptools it bounds the size of a request's head
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,  # its lines hold the query, and so what was searched for
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=settings.max_connections,
+        timeout_graceful_shutdown=settings.shutdown_timeout_s,
+    )
+    host, port = sock.getsockname()[:2]
+    log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+    uvicorn.Server(config).run(sockets=[sock])
+
+
+def set_up_logs() -> None:
+    """Lines on stderr: the service's own, and the warnings of the libraries around it."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("poisonsieve.serve").setLevel(logging.INFO)
+    # A driver's warnings can quote what was sent to it.
+    for name in ("sqlalchemy", "psycopg"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,180 @@
+"""The service without HTTP: verdicts on texts, what was rejected on record before anybody hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from poisonsieve.errors import ConfigError
+from poisonsieve.guard import GuardedClassifier, Verdict
+from poisonsieve.serve.batching import Batcher
+from poisonsieve.serve.explain import effects, leave_out
+from poisonsieve.serve.facts import GuardFacts
+from poisonsieve.serve.monitoring import Monitoring
+from poisonsieve.serve.quarantine import Quarantine, record_of
+from poisonsieve.serve.settings import ServeSettings
+from poisonsieve.serve.traffic import Traffic, kind_of
+from poisonsieve.serve.writer import NotRecordedError, Writer
+
+log = logging.getLogger("poisonsieve.serve")
+
+_WARM_UP = "a text that warms the model up"
+
+
+class GuardService:
+    """Guard, queue, quarantine and counts together.
+
+    Args:
+        guarded: the guard, and perhaps a victim.
+        folder: the guard's folder.
+        engine: from `poisonsieve.serve.tables.open_database`.
+        settings: limits and times.
+
+    Attributes:
+        ready: a warm-up inference has succeeded, and the service is not stopping.
+    """
+
+    def __init__(
+        self, guarded: GuardedClassifier, folder: Path, engine: Engine, settings: ServeSettings | None = None
+    ) -> None:
+        self.settings = settings or ServeSettings()
+        self.facts = GuardFacts.of(guarded, folder)
+        self.monitoring = Monitoring(self.facts)
+        self.traffic = Traffic(self.facts, self.settings)
+        self.quarantine = Quarantine(engine)
+        self.ready = False
+        self._guarded = guarded
+        self._writer = Writer(self.quarantine, self.facts.guard_digest, self.settings, self.monitoring)
+        self._batcher: Batcher | None = None
+        self._warm_up: asyncio.Task[None] | None = None
+        self.monitoring.watch(lambda: self.queue_length, self.traffic)
+
+    @property
+    def queue_length(self) -> int:
+        """Texts that wait or are being screened."""
+        return 0 if self._batcher is None else self._batcher.queue_length
+
+    @property
+    def quarantine_up(self) -> bool:
+        """The last transaction succeeded."""
+        return self._writer.up
+
+    def failing(self) -> str | None:
+        """Why the process should be started anew; None while it works."""
+        if self._batcher is None:
+            return "not started"
+        if not self._batcher.alive:
+            return "the queue has stopped"
+        if self._batcher.busy_seconds() > self.settings.stall_s:
+            return f"the model has not answered for {self.settings.stall_s:g} s"
+        return None
+
+    async def start(self) -> None:
+        """Start the threads, and warm the model up in the background."""
+        settings = self.settings
+        self._batcher = Batcher(
+            self._guarded,
+            max_batch=settings.max_batch_texts,
+            max_group=settings.max_group_texts,
+            max_queue=settings.max_queue_texts,
+            max_wait=settings.max_wait_ms / 1000,
+            on_batch=self.monitoring.batch,
+        )
+        self._batcher.start()
+        self._writer.start()
+        self._warm_up = asyncio.create_task(self._warm())
+
+    async def stop(self) -> None:
+        """Finish what was accepted, commit it, and end the threads."""
+        self._set_ready(False)
+        if self._warm_up is not None:
+            self._warm_up.cancel()
+        if self._batcher is not None:
+            await self._batcher.close()
+        await asyncio.to_thread(self._writer.close, self.settings.shutdown_timeout_s)
+        self.quarantine.engine.dispose()
+
+    async def screen(self, texts: Sequence[str], *, classify: bool, request_id: str) -> list[Verdict]:
+        """Verdicts on texts, in order. Returns only when each rejected one is on record.
+
+        Args:
+            texts: at least one.
+            classify: ask the victim about those that pass.
+            request_id: kept with the records.
+
+        Raises:
+            ConfigError: `classify` without a victim.
+            QueueFullError, ClosedError: see `Batcher.submit`.
+            NotRecordedError: something was rejected and could not be put on record.
+            TimeoutError: it took longer than the settings allow.
+        """
+        if classify and self._guarded.victim is None:
+            raise ConfigError(
+                "there is no victim to classify with; start the service with --victim, or use /v1/screen"
+            )
+        async with asyncio.timeout(self.settings.request_timeout_s):
+            verdicts = await self._batches.submit(texts, classify=classify)
+            self._note(verdicts)
+            rows = [
+                record_of(
+                    text,
+                    verdict,
+                    request_id=request_id,
+                    index=index,
+                    guard_digest=self.facts.guard_digest,
+                    hash_only=self.settings.hash_only,
+                    max_chars=self.settings.quarantine_max_chars,
+                )
+                for index, (text, verdict) in enumerate(zip(texts, verdicts, strict=True))
+                if verdict.rejected
+            ]
+            if rows:
+                await self._record(rows)
+        return verdicts
+
+    async def explain(self, text: str) -> dict[str, Any]:
+        """What the confidence of a text rests on, see `poisonsieve.serve.explain`. It is not counted as traffic.
+
+        Raises:
+            QueueFullError, ClosedError, TimeoutError: see `screen`.
+        """
+        left_out = leave_out(text, self.settings.explain_words)
+        async with asyncio.timeout(self.settings.request_timeout_s):
+            return effects(left_out, await self._batches.submit(left_out.texts, classify=False))
+
+    @property
+    def _batches(self) -> Batcher:
+        if self._batcher is None:
+            raise RuntimeError("the service has not been started")
+        return self._batcher
+
+    def _note(self, verdicts: list[Verdict]) -> None:
+        self.traffic.add(verdicts)
+        self.monitoring.add(verdicts)
+        self._writer.count(Counter(kind_of(verdict) for verdict in verdicts))
+
+    async def _record(self, rows: list[dict[str, Any]]) -> None:
+        try:
+            async with asyncio.timeout(self.settings.commit_timeout_s):
+                await asyncio.wrap_future(self._writer.put(rows))
+        except TimeoutError:
+            raise NotRecordedError from None
+
+    async def _warm(self) -> None:
+        classify = self._guarded.victim is not None
+        verdict = (await self._batches.submit([_WARM_UP], classify=classify))[0]
+        if verdict.confidence is None or (verdict.reason or "").startswith("victim"):
+            log.error("the warm-up inference failed: %s; the service will not become ready", verdict.reason)
+            return
+        self._set_ready(True)
+        log.info("ready")
+
+    def _set_ready(self, ready: bool) -> None:
+        self.ready = ready
+        self.monitoring.ready.set(ready)

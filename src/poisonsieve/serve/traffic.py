@@ -1,0 +1,76 @@
+"""What this process has screened: counts since it started, and the latest confidences."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from poisonsieve.serve.drift import Drift, drift
+from poisonsieve.serve.facts import GuardFacts, histogram
+from poisonsieve.serve.settings import ServeSettings
+from poisonsieve.verdict import Verdict
+
+_DRIFT_AGE_S = 1.0  # drift is not computed more often than this
+
+
+def kind_of(verdict: Verdict) -> str:
+    """``passed``, ``rejected`` (its confidence is above gamma) or ``unscorable`` (rejected for another reason)."""
+    if not verdict.rejected:
+        return "passed"
+    return "rejected" if verdict.reason == "poisoned" else "unscorable"
+
+
+class Traffic:
+    """Counts and recent confidences. It belongs to the event loop: no other thread may touch it."""
+
+    def __init__(self, facts: GuardFacts, settings: ServeSettings) -> None:
+        self.counts: Counter[str] = Counter(passed=0, rejected=0, unscorable=0)
+        self.since = datetime.now(UTC)
+        self._facts = facts
+        self._settings = settings
+        self._recent: deque[tuple[float, bool]] = deque(maxlen=settings.recent_texts)
+        self._drift: tuple[float, Drift] | None = None
+
+    def add(self, verdicts: list[Verdict]) -> None:
+        """Count verdicts, and keep their confidences."""
+        for verdict in verdicts:
+            self.counts[kind_of(verdict)] += 1
+            if verdict.confidence is not None:
+                self._recent.append((verdict.confidence, verdict.rejected))
+
+    def drift(self) -> Drift:
+        """How far the recent confidences are from the calibration rows'; at most a second old."""
+        now = time.monotonic()
+        if self._drift is None or now - self._drift[0] > _DRIFT_AGE_S:
+            recent = np.array([confidence for confidence, _ in self._recent], dtype=np.float64)
+            found = drift(
+                recent,
+                self._facts.calibration,
+                min_texts=self._settings.drift_min_texts,
+                min_ks=self._settings.drift_min_ks,
+            )
+            self._drift = (now, found)
+        return self._drift[1]
+
+    def to_dict(self, queue_length: int) -> dict[str, Any]:
+        """JSON-ready."""
+        edges = np.array(self._facts.histogram.edges)
+        by_verdict = {
+            rejected: np.array([confidence for confidence, was in self._recent if was is rejected], dtype=np.float64)
+            for rejected in (False, True)
+        }
+        return {
+            **self.counts,
+            "since": self.since.isoformat(),
+            "recent": {
+                "edges": edges.tolist(),
+                "counts_passed": list(histogram(by_verdict[False], edges).counts),
+                "counts_rejected": list(histogram(by_verdict[True], edges).counts),
+            },
+            "queue_length": queue_length,
+            "drift": self.drift().to_dict(),
+        }

@@ -1,0 +1,198 @@
+"""The queue alone, around a stand-in for the model that can be made slow or broken."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poisonsieve.serve.batching import Batcher, ClosedError, QueueFullError, groups_of_like_length
+from poisonsieve.verdict import Verdict
+
+
+class Model:
+    """Judges by the text; keeps the batches it was given."""
+
+    class guard:
+        class threshold_:
+            gamma = 0.5
+
+    def __init__(self):
+        self.batches = []
+        self.threads = set()
+        self.go = threading.Event()
+        self.go.set()
+
+    def judge(self, texts):
+        self.threads.add(threading.get_ident())
+        self.batches.append(list(texts))
+        assert self.go.wait(20)
+        if any(text == "explode" for text in texts):
+            raise RuntimeError("explode")
+        return [Verdict(text == "bad", "poisoned" if text == "bad" else None, 0.1, 0.5, False) for text in texts]
+
+    def answer(self, texts, verdicts):
+        return [
+            v if v.rejected else Verdict(False, None, 0.1, 0.5, False, 1, f"class of {t}", 0.9)
+            for t, v in zip(texts, verdicts, strict=True)
+        ]
+
+
+def run(test, **options):
+    async def around():
+        model = Model()
+        batcher = Batcher(model, **{"max_batch": 8, "max_group": 16, "max_queue": 100, "max_wait": 0.05, **options})
+        batcher.start()
+        try:
+            await asyncio.wait_for(test(model, batcher), 30)
+        finally:
+            model.go.set()
+            await batcher.close()
+        assert batcher.queue_length == 0
+        assert len(model.threads) <= 1
+
+    asyncio.run(around())
+
+
+def test_texts_of_many_requests_are_scored_together_and_each_gets_its_own():
+    async def test(model, batcher):
+        asked = [([f"text {i}.{j}" for j in range(1 + i % 3)], bool(i % 2)) for i in range(12)]
+        answers = await asyncio.gather(*(batcher.submit(texts, classify=classify) for texts, classify in asked))
+        for (texts, classify), verdicts in zip(asked, answers, strict=True):
+            assert [v.label_name for v in verdicts] == [f"class of {t}" if classify else None for t in texts]
+        assert sum(map(len, model.batches)) == 24
+        assert max(map(len, model.batches)) == 8
+        assert len(model.batches) <= 4
+
+    run(test)
+
+
+def test_a_request_may_be_larger_than_a_batch():
+    async def test(model, batcher):
+        texts = [str(i) for i in range(30)]
+        verdicts = await batcher.submit(texts, classify=True)
+        assert [v.label_name for v in verdicts] == [f"class of {t}" for t in texts]
+        assert [len(batch) for batch in model.batches] == [8, 8, 8, 6]
+
+    run(test)
+
+
+def test_a_lone_text_waits_no_longer_than_it_may():
+    async def test(model, batcher):
+        started = time.monotonic()
+        await batcher.submit(["a"], classify=False)
+        assert 0.03 < time.monotonic() - started < 1
+        started = time.monotonic()
+        await batcher.submit([str(i) for i in range(8)], classify=False)
+        assert time.monotonic() - started < 0.03 or len(model.batches) == 2  # a full batch does not wait
+
+    run(test)
+
+
+def test_what_does_not_fit_is_refused_at_once_and_fits_later():
+    async def test(model, batcher):
+        model.go.clear()
+        first = asyncio.create_task(batcher.submit(["a"] * 60, classify=False))
+        await asyncio.sleep(0.1)
+        with pytest.raises(QueueFullError) as refused:
+            await batcher.submit(["b"] * 41, classify=False)
+        assert refused.value.retry_after >= 1
+        assert batcher.queue_length == 60
+        second = asyncio.create_task(batcher.submit(["b"] * 40, classify=False))
+        await asyncio.sleep(0)
+        assert batcher.queue_length == 100
+        model.go.set()
+        assert (len(await first), len(await second)) == (60, 40)
+        assert len(await batcher.submit(["c"] * 100, classify=False)) == 100
+
+    run(test)
+
+
+def test_texts_nobody_waits_for_are_not_scored():
+    async def test(model, batcher):
+        model.go.clear()
+        first = asyncio.create_task(batcher.submit(["a"], classify=False))
+        await asyncio.sleep(0.1)
+        gone = asyncio.create_task(batcher.submit(["gone"] * 50, classify=False))
+        kept = asyncio.create_task(batcher.submit(["kept"], classify=False))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        model.go.set()
+        await first
+        await kept
+        assert "gone" not in [text for batch in model.batches for text in batch]
+
+    run(test)
+
+
+def test_one_text_that_breaks_the_model_takes_no_other_with_it():
+    async def test(model, batcher):
+        good, broken, bad = await asyncio.gather(
+            batcher.submit(["good"], classify=True),
+            batcher.submit(["fine", "explode"], classify=True),
+            batcher.submit(["bad"], classify=True),
+        )
+        assert (good[0].rejected, good[0].label_name) == (False, "class of good")
+        assert broken[0].label_name == "class of fine"
+        assert (broken[1].rejected, broken[1].reason, broken[1].confidence) == (
+            True,
+            "model failed: RuntimeError",
+            None,
+        )
+        assert (bad[0].rejected, bad[0].label) == (True, None)
+
+    run(test)
+
+
+def test_stopping_finishes_what_was_accepted_and_takes_no_more():
+    async def test(model, batcher):
+        model.go.clear()
+        accepted = [asyncio.create_task(batcher.submit([f"{i}"] * 5, classify=False)) for i in range(6)]
+        await asyncio.sleep(0.1)
+        closing = asyncio.create_task(batcher.close())
+        await asyncio.sleep(0)
+        with pytest.raises(ClosedError):
+            await batcher.submit(["late"], classify=False)
+        model.go.set()
+        await closing
+        assert [len(await each) for each in accepted] == [5] * 6
+        assert not batcher.alive
+
+    run(test)
+
+
+def test_a_model_that_hangs_is_seen():
+    async def test(model, batcher):
+        assert batcher.busy_seconds() == 0
+        model.go.clear()
+        stuck = asyncio.create_task(batcher.submit(["a"], classify=False))
+        await asyncio.sleep(0.3)
+        assert 0.1 < batcher.busy_seconds() < 5
+        model.go.set()
+        await stuck
+        assert batcher.busy_seconds() == 0
+
+    run(test)
+
+
+@given(st.lists(st.integers(0, 300), max_size=80), st.integers(1, 16))
+def test_texts_of_a_forward_pass_are_about_as_long_as_each_other(lengths, most):
+    groups = groups_of_like_length(["x" * length for length in lengths], most)
+    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
+    for group in groups:
+        assert 1 <= len(group) <= most
+        sizes = [lengths[index] for index in group]
+        assert max(sizes) <= 1.3 * min(sizes) + 10
+
+
+def test_long_and_short_texts_are_scored_apart_and_come_back_in_order():
+    async def test(model, batcher):
+        texts = ["x" * (200 if i % 2 else 3) + str(i) for i in range(8)]
+        verdicts = await batcher.submit(texts, classify=True)
+        assert [v.label_name for v in verdicts] == [f"class of {t}" for t in texts]
+        assert [{len(text) > 100 for text in batch} for batch in model.batches] == [{True}, {False}]
+
+    run(test)

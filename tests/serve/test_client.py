@@ -1,0 +1,153 @@
+"""The client against a running service, and against answers that a service should not give."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+from serving import make_database, serving
+
+from poisonsieve.errors import DataError, ServiceError
+from poisonsieve.serve.client import Client
+
+pytest_plugins = ["serving"]
+
+KEY = "k" * 20
+
+
+@pytest.fixture(scope="module")
+def served(guarded, served_guard, request, tmp_path_factory):
+    database = make_database(request, "sqlite", tmp_path_factory.mktemp("client"))
+    with serving(guarded, served_guard, database, api_keys=(KEY,)) as running:
+        yield running
+
+
+@pytest.fixture
+def client(served):
+    with Client(served.url, api_key=KEY) as made:
+        yield made
+
+
+def test_verdicts_are_verdicts(client, guarded, texts):
+    asked = [texts["passed"][0], texts["rejected"][0]]
+    for found, expected in (
+        (client.classify(asked), guarded.screen(asked)),
+        (client.screen(asked), guarded.judge(asked)),
+    ):
+        assert [type(verdict) for verdict in found] == [type(verdict) for verdict in expected]
+        assert [(v.rejected, v.reason, v.label) for v in found] == [(v.rejected, v.reason, v.label) for v in expected]
+    assert client.classify([]) == []
+
+
+def test_review(client, texts):
+    client.screen(texts["rejected"][:3])
+    items = client.quarantine(contains=texts["rejected"][1])["items"]
+    decided = client.decide(items[0]["id"], "poison", "a note")
+    assert (decided["decision"], decided["note"]) == ("poison", "a note")
+    assert client.quarantine(decision="poison")["total"] == 1
+    assert client.decide(items[0]["id"], None)["decision"] is None
+    assert client.guard()["defense"] == "psim"
+    assert client.stats()["rejected"] >= 3
+    assert len(client.explain("good film")["words"]) == 2
+
+
+def test_refusals_are_one_line(client, served):
+    with pytest.raises(ServiceError, match="404: there is no such record"):
+        client.decide(10**9, "poison")
+    with pytest.raises(ServiceError, match="422: decision is"):
+        client.decide(1, "perhaps")
+    with Client(served.url, api_key="wrong" * 5) as wrong, pytest.raises(ServiceError, match="401: wrong API key"):
+        wrong.screen(["a"])
+    with Client("http://127.0.0.1:9", retries=0) as lost, pytest.raises(ServiceError, match="no answer from"):
+        lost.screen(["a"])
+
+
+@pytest.mark.parametrize("texts", ["one string", [1], [None]])
+def test_only_lists_of_strings_are_sent(texts, client):
+    with pytest.raises(DataError):
+        client.screen(texts)
+
+
+def answering(*answers):
+    """A client whose requests get these answers in turn, and the requests."""
+    requests = []
+
+    def handle(request):
+        requests.append(request)
+        return answers[min(len(requests), len(answers)) - 1]
+
+    client = Client("http://service.example", retries=2)
+    client._http = httpx.Client(transport=httpx.MockTransport(handle), base_url="http://service.example")
+    return client, requests
+
+
+def test_a_full_queue_is_tried_again_after_what_it_asks_for(monkeypatch):
+    waited = []
+    monkeypatch.setattr("poisonsieve.serve.client.time.sleep", waited.append)
+    full = httpx.Response(503, json={"detail": "the queue is full"}, headers={"Retry-After": "3"})
+    client, requests = answering(full, full, httpx.Response(200, json={"verdicts": []}))
+    assert client._call("POST", "/v1/screen", {"texts": ["a"]}) == {"verdicts": []}
+    assert (waited, len(requests)) == ([3.0, 3.0], 3)
+    client, requests = answering(full)
+    with pytest.raises(ServiceError, match="503: the queue is full"):
+        client.screen(["a"])
+    assert len(requests) == 3
+    odd = httpx.Response(503, text="busy", headers={"Retry-After": "Fri, 01 Jan 2100 00:00:00 GMT"})
+    client, _ = answering(odd)
+    with pytest.raises(ServiceError, match="503"):
+        client.screen(["a"])
+    assert waited[-1] == 1.0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, text="<html>"),
+        httpx.Response(200, json=[1]),
+        httpx.Response(200, json={"verdicts": []}),
+        httpx.Response(502, text="bad gateway"),
+    ],
+)
+def test_what_is_no_answer_of_the_service_is_an_error(answer):
+    client, _ = answering(answer)
+    with pytest.raises(ServiceError):
+        client.screen(["a"])
+
+
+def test_one_client_serves_many_threads(client, texts):
+    found = {}
+
+    def ask(number):
+        asked = [texts["passed"][number], texts["rejected"][number]]
+        found[number] = [verdict.rejected for verdict in client.screen(asked)]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == {number: [False, True] for number in range(8)}
+
+
+def test_the_example(served, texts):
+    example = Path(__file__).parents[2] / "examples" / "service_client.py"
+    command = [sys.executable, str(example), served.url, texts["passed"][0], texts["rejected"][0]]
+
+    def run(key):
+        environment = {**os.environ, "POISONSIEVE_API_KEY": key}
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+    first, second, waiting = run(KEY).stdout.splitlines()
+    assert first.startswith("passed ") and second.startswith("rejected  -") and "poisoned" in second
+    assert waiting.endswith("rejected texts wait for a decision")
+    refused = run("wrong" * 5)
+    assert (refused.returncode, refused.stderr) == (2, "error: the service answered 401: wrong API key\n")
+
+
+def test_importing_the_client_loads_no_model_library():
+    code = "import poisonsieve.serve.client, sys; print([n for n in ('torch', 'fastapi', 'sqlalchemy') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,86 @@
+"""No text and no key in the log, whatever happens."""
+
+import json
+import signal
+import time
+
+import httpx
+import pytest
+from serving import serving
+
+pytest_plugins = ["serving"]
+
+KEY = "key-xyzzy-0123456789"
+WRONG = "wrong-plugh-0123456789"
+SECRETS = [KEY, WRONG, "hunter22", "frobnicate", "quuxword", "notesecret", "idsecret", "pathsecret"]
+
+
+def test_no_text_and_no_key_is_logged(commands, served_guard, tiny, postgres, tmp_path, texts):
+    where = postgres.database().replace("postgres:@", "postgres:hunter22@")
+    keys = tmp_path / "keys"
+    keys.write_text(KEY + "\n")
+    log = tmp_path / "log"
+    command = commands(served_guard, tiny("encoder"), where, log, "--api-key-file", keys)
+    command.wait_ready()
+    with httpx.Client(base_url=command.url, headers={"X-API-Key": KEY}, timeout=60) as http:
+        rejected = [f"{texts['rejected'][0]} frobnicate", *texts["rejected"][:3]]
+        statuses = [
+            http.post("/v1/classify", json={"texts": [*rejected, "frobnicate"]}).status_code,
+            http.post("/v1/screen", json={"text": ["frobnicate"]}).status_code,
+            http.post("/v1/screen", content=b'{"text": "frobnicate').status_code,
+            http.post("/v1/explain", json={"text": "frobnicate good film"}).status_code,
+            http.get("/v1/quarantine", params={"q": "quuxword", "decision": "all"}).status_code,
+            http.get("/v1/quarantine", params={"decision": "quuxword"}).status_code,
+            http.post("/v1/quarantine/1/decision", json={"decision": "poison", "note": "notesecret"}).status_code,
+            http.get("/v1/quarantine/1", headers={"X-Request-ID": "idsecret frobnicate"}).status_code,
+            http.get("/pathsecret/quuxword", params={"X-API-Key": KEY}).status_code,
+            http.get("/v1/guard", headers={"X-API-Key": WRONG}).status_code,
+            http.get("/v1/guard", headers={"Authorization": f"Bearer {KEY}", "X-API-Key": ""}).status_code,
+        ]
+        assert statuses == [200, 422, 415, 200, 200, 422, 200, 200, 404, 401, 401]
+        postgres.stop()  # now the driver's errors, which know password and parameters, are at hand
+        try:
+            assert http.post("/v1/screen", json={"texts": rejected}).status_code == 503
+            assert http.get("/v1/quarantine", params={"q": "quuxword"}).status_code == 503
+        finally:
+            postgres.start()
+        time.sleep(0.2)
+    command.end(signal.SIGTERM)
+    logged = log.read_text()
+    assert " POST /v1/classify 200 " in logged.replace("INFO poisonsieve.serve.access", "")
+    assert "the quarantine cannot be written: OperationalError" in logged
+    assert [secret for secret in SECRETS if secret in logged] == []
+    assert [text for text in texts["rejected"] if text in logged] == []
+
+
+def test_a_defect_is_logged_by_where_and_type(served_guard, guarded, tmp_path, monkeypatch, caplog):
+    with serving(guarded, served_guard, f"sqlite:///{tmp_path / 'q.sqlite'}") as served:
+
+        def broken(*args, **kwargs):
+            raise KeyError("frobnicate")
+
+        monkeypatch.setattr(type(served.service), "explain", broken)
+        with caplog.at_level("INFO"):
+            answer = served.http.post("/v1/explain", json={"text": "frobnicate"})
+    assert (answer.status_code, answer.json()) == (500, {"detail": "internal error"})
+    assert answer.headers["x-request-id"] in caplog.text
+    assert "KeyError in broken (test_logs.py:" in caplog.text
+    assert "frobnicate" not in caplog.text
+
+
+@pytest.mark.parametrize("text", ["frobnicate \ud800", "frobnicate \0"])
+def test_a_failing_write_names_the_error_alone(text, served_guard, guarded, tmp_path, caplog, monkeypatch):
+    from poisonsieve.serve.tables import records
+
+    with serving(guarded, served_guard, f"sqlite:///{tmp_path / 'q.sqlite'}") as served:
+        with served.service.quarantine.engine.begin() as connection:
+            connection.exec_driver_sql(f"DROP TABLE {records.name}")
+        monkeypatch.setattr(served.service._batcher, "_screen", lambda texts, classify: 1 / 0)
+        with caplog.at_level("INFO"):
+            body = {"text": text}
+            answer = served.http.post(
+                "/v1/screen", content=json.dumps(body), headers={"Content-Type": "application/json"}
+            )
+    assert answer.status_code == 503
+    assert "frobnicate" not in caplog.text
+    assert "the quarantine cannot be written: OperationalError" in caplog.text
