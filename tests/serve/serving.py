@@ -75,6 +75,9 @@ class Postgres:
         self.execute(f"CREATE DATABASE {name}")
         return self.server.get_uri(database=name)
 
+    def drop(self, url: str) -> None:
+        self.execute(f"DROP DATABASE {url.partition('?')[0].rpartition('/')[2]} WITH (FORCE)")
+
     def execute(self, *statements: str) -> None:
         import psycopg
 
@@ -111,7 +114,10 @@ def postgres():
 @pytest.fixture(params=DATABASES)
 def database(request, tmp_path):
     """The URL of an empty database, once of each kind."""
-    return make_database(request, request.param, tmp_path)
+    made = make_database(request, request.param, tmp_path)
+    yield made
+    if request.param == "postgresql":
+        request.getfixturevalue("postgres").drop(made)  # each is megabytes of files
 
 
 def make_database(request, kind, folder):

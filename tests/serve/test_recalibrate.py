@@ -206,3 +206,10 @@ def test_the_command(folder, tmp_path, cli):
     assert (code, "would replace" in err) == (2, True)
     code, _, err = cli("recalibrate", folder, "--db", tmp_path / "none.sqlite", "--out", tmp_path / "new3")
     assert (code, err.count("\n"), "there is no quarantine" in err) == (2, 1, True)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "run.json").write_text("{}")
+    code, _, err = cli("recalibrate", folder, "--db", where, "--out", tmp_path / "theirs")
+    assert (code, "already exists" in err) == (2, True)
+    assert (tmp_path / "theirs" / "run.json").read_text() == "{}"
+    code, _, err = cli("recalibrate", folder, "--db", where, "--out", tmp_path / "theirs", "--force")
+    assert code == 0 and (tmp_path / "theirs" / "guard.json").is_file()

@@ -37,8 +37,10 @@ def recalibrate(
         from poisonsieve.serve.recalibrate import recalibrate as run
         from poisonsieve.serve.recalibrate import write_recalibrated
         from poisonsieve.serve.tables import open_database
+        from poisonsieve.storage import require_free
 
         common.check_outputs(out, force, [guard])
+        require_free(out, force=force)  # a folder that a training command made is no exception here
         engine = open_database(db, create=False)
         done = run(guard, Quarantine(engine), frr)
         engine.dispose()
