@@ -84,6 +84,7 @@ def run(app: FastAPI, sock: socket.socket, settings: ServeSettings) -> None:
         server_header=False,
         proxy_headers=False,
         limit_concurrency=settings.max_connections,
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
     host, port = sock.getsockname()[:2]

@@ -28,6 +28,8 @@ class ServeSettings(BaseModel):
         max_wait_ms: what a text waits for others to be scored with, in milliseconds, when the model is idle.
         request_timeout_s: seconds from the whole request to its answer; beyond, 504.
         body_timeout_s: seconds that a body may take to arrive; beyond, 408.
+        keep_alive_s: seconds that an idle connection stays open. Longer than a load balancer keeps its own (60 is usual), or
+            it may send a request on a connection that is just being closed.
         shutdown_timeout_s: seconds that answers to accepted requests may take once the service is to stop.
         stall_s: seconds a batch may take before ``/healthz`` says that the model hangs.
         explain_words: words that are left out one by one, at most.
@@ -59,6 +61,7 @@ class ServeSettings(BaseModel):
     max_wait_ms: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 5.0
     request_timeout_s: Seconds = 30.0
     body_timeout_s: Seconds = 15.0
+    keep_alive_s: Count = 75
     shutdown_timeout_s: Count = 30
     stall_s: Seconds = 120.0
     explain_words: Count = 64
