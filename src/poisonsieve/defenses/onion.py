@@ -6,7 +6,7 @@ word is taken out (Section 3, Equation 1); words whose suspicion reaches the bar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -149,9 +149,10 @@ class ONION(Rewriter):
         """
         check_texts(texts)
         self._check_settings()
-        found: dict[str, np.ndarray] = {}
+        prepared = getattr(self, "prepared_", {})
+        found = {text: np.array(prepared[text], dtype=np.float64) for text in texts if text in prepared}
         judged = []
-        for text in dict.fromkeys(texts):
+        for text in dict.fromkeys(text for text in texts if text not in found):
             words = text.split()
             found[text] = np.full(len(words), np.nan)
             if len(words) > 1 and is_encodable(text):
@@ -163,6 +164,18 @@ class ONION(Rewriter):
                 perplexity = np.exp(loss)
                 found[text][: len(loss) - 1] = perplexity[0] - perplexity[1:]
         return [found[text].copy() for text in texts]
+
+    def prepare(self, texts: Sequence[str], *, progress: str | None = None) -> dict[str, Any]:
+        """The suspicions of the words: they depend on the text alone, and are nearly all of the work. None for NaN."""
+        found = self.suspicions(texts, progress=progress)
+        return {
+            text: [float(value) if np.isfinite(value) else None for value in suspicions]
+            for text, suspicions in zip(texts, found, strict=True)
+        }
+
+    def _known_rewrites(self) -> Mapping[str, str]:
+        """None: what was prepared are suspicions, which become rewrites with the bar."""
+        return {}
 
     def facts(self) -> dict[str, Any]:
         """Its arguments, the bar in force, what `fit` saw, and the sha256 of the language model's weights."""
