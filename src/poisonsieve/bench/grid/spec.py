@@ -234,7 +234,7 @@ def load_grid(path: Path, *, scale: str | None = None, data_root: Path | None = 
     """
     content = read_mapping(path, "grid; it has to be a YAML mapping with the keys datasets, models, attacks, ...")
     try:
-        return make_spec(GridSpec, **with_root(at_scale(content, scale), data_root))
+        return make_spec(GridSpec, **with_root(at_scale(content, scale), data_root and data_root.absolute()))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
