@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +13,7 @@ from poisonsieve.cli import common
 
 if TYPE_CHECKING:
     from poisonsieve.bench.grid.spec import ThresholdEntry
+    from poisonsieve.bench.grid.table import GridTable
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
@@ -109,3 +112,127 @@ def _rule(text: str) -> ThresholdEntry:
     if not equals or key not in ("gamma", "frr"):
         raise ConfigError(f"--threshold {text!r} is neither gamma=NUMBER nor frr=NUMBER")
     return make_spec(ThresholdEntry, **{key: value})
+
+
+@bench.command()
+def table(
+    results: _Results,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="The paper's figure and the difference beside each.")
+    ] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a GitHub table.")] = False,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="One line a cell, with intervals and the paper's figures.")
+    ] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="In the paper's layout, for booktabs and multirow.")] = False,
+    out: Annotated[Path | None, typer.Option(help="File for it. Default: stdout.")] = None,
+    json: common.Json = False,
+) -> None:
+    """Show results in the paper's table layout: CA and ASR for every victim, a row a defence.
+
+    Example: poisonsieve bench table grid/grids/table01-small --compare --markdown
+    """
+    with common.running():
+        from poisonsieve.bench.grid.rendering import to_csv, to_latex, to_markdown
+        from poisonsieve.bench.grid.results import read_results
+        from poisonsieve.bench.grid.table import failures, make_table
+        from poisonsieve.errors import ConfigError
+        from poisonsieve.storage import writing_file
+
+        if markdown + csv + latex + json > 1:
+            raise ConfigError("--markdown, --csv, --latex and --json exclude each other; give one")
+        records = read_results(results)
+        tables = [make_table(record) for record in records]
+        if not (markdown or csv or latex or json) and out is None:
+            for made in tables:
+                _print(made, compare=compare)
+        elif json:
+            common.print_result({"tables": [asdict(made) for made in tables]})
+        else:
+            render = to_csv if csv else partial(to_latex if latex else to_markdown, compare=compare)
+            text = "\n".join(render(made) for made in tables)
+            if out is None:
+                common.print_line(text.rstrip("\n"))
+            else:
+                with writing_file(out) as stream:
+                    stream.write(text)
+        for record in records:
+            for line in failures(record):
+                common.note(f"failed: {line}")
+
+
+@bench.command()
+def figure(
+    results: _Results,
+    out: Annotated[Path, typer.Option(help="Picture to write: .svg, .png or .pdf.")],
+    json: common.Json = False,
+) -> None:
+    """Draw the figure that results hold: the panels of a sweep (Figures 3, 4), or tunings side by side (Figure 1).
+
+    Example: poisonsieve bench figure grid/grids/fig3-small --out figure3.svg
+    """
+    with common.running():
+        from poisonsieve.bench.grid.drawing import draw
+        from poisonsieve.bench.grid.results import read_results
+        from poisonsieve.errors import ConfigError
+        from poisonsieve.storage import reporting_write_errors
+
+        records = read_results(results)
+        if len(records) > 1:
+            raise ConfigError(
+                f"{results} has the results of {len(records)} grids; give one of the folders under grids/"
+            )
+        if out.suffix.lower() not in (".svg", ".png", ".pdf"):
+            raise ConfigError(f"--out {out}: give a name that ends in .svg, .png or .pdf")
+        drawing = draw(records[0])
+        with reporting_write_errors(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            drawing.savefig(out, dpi=200)
+        if json:
+            common.print_result({"out": str(out), "title": records[0]["title"]})
+        else:
+            common.note(f"drawn: {out}")
+
+
+@bench.command()
+def report(
+    results: _Results,
+    out: Annotated[Path, typer.Option(help="HTML file to write; whole in itself.")],
+    title: Annotated[str, typer.Option(help="Its heading.")] = "What was published, and what was measured",
+    json: common.Json = False,
+) -> None:
+    """Write one HTML file with all tables, figures, settings and versions.
+
+    Example: poisonsieve bench report grid/ --out report.html
+    """
+    with common.running():
+        from poisonsieve.bench.grid.html import write_report
+        from poisonsieve.bench.grid.results import read_results
+
+        records = read_results(results)
+        write_report(out, records, title)
+        if json:
+            common.print_result({"out": str(out), "grids": [record["title"] for record in records]})
+        else:
+            common.note(f"written: {out}")
+
+
+def _print(made: GridTable, *, compare: bool) -> None:
+    """All columns; where the output has no width of its own, as wide as they come."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from poisonsieve.bench.grid.rendering import heads, lines, notes
+
+    drawn = Table(
+        box=box.SIMPLE_HEAD, title=made.title, title_justify="left", caption=" ".join(notes(made, compare=compare))
+    )
+    for index, head in enumerate(heads(made)):
+        drawn.add_column(
+            head.replace(" CA", "\nCA").replace(" ASR", "\nASR"), justify="left" if index < 3 else "right"
+        )
+    for line in lines(made, compare=compare):
+        drawn.add_row(*line)
+    with common.stdout() as stream:
+        Console(file=stream, width=None if stream.isatty() else 40 + 26 * len(made.victims)).print(drawn)
