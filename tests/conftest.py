@@ -214,39 +214,37 @@ def cli(capfd):
     return call
 
 
-@pytest.fixture
-def toy_rows(tmp_path, write_jsonl):
-    """A folder with the toy rows' train, dev and test as JSONL."""
+def write_toy_rows(folder: Path) -> Path:
+    """The toy rows' train, dev and test as JSONL, in `folder`."""
+    import json
+
     for seed, split in enumerate(("train", "dev", "test")):
-        write_jsonl(f"{split}.jsonl", dataset(sentences(120, seed=seed + 10)))
-    return tmp_path
+        rows = [json.dumps({"sentence": text, "label": label}) for text, label in sentences(120, seed=seed + 10)]
+        (folder / f"{split}.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder
 
 
-@pytest.fixture
-def grid_file(tmp_path, tiny, toy_rows):
-    """`grid_file(**changes)` -> a grid's YAML file: one tiny model, un-poisoned and BadNet, no defence and PSIM."""
+def write_grid(folder: Path, model: Path, **changes) -> Path:
+    """A grid's file: one tiny model, un-poisoned and BadNet, two victims, no defence and PSIM; None takes a key away."""
     import yaml
 
-    data = {split: f"{{data}}/{split}.jsonl" for split in ("train", "dev", "test")}
-
-    def make(**changes):
-        content = {
-            "title": "tiny",
-            "datasets": {"toy": {"setting": "full_data", "data": data}},
-            "models": {"tiny": {"model": str(tiny("encoder", head=False))}},
-            "attacks": {
-                "normal": {"clean": True, "defenses": ["none"]},
-                "BadNet": {"trigger": "badnet", "count": 30},
-            },
-            "defenses": {"none": {"defense": "none"}, "psim": {"defense": "psim"}},
-            "victims": {"full": {"method": "full", "epochs": 1}, "lora": {"method": "lora", "epochs": 1}},
-            "poison": {"epochs": 1, "learning_rate": 1e-3, "precision": "fp32"},
-            "threshold": {"frr": 0.05},
-            **changes,
-        }
-        path = tmp_path / "grid.yaml"
-        kept = {key: value for key, value in content.items() if value is not None}
-        path.write_text(yaml.safe_dump(kept, sort_keys=False))
-        return path
-
-    return make
+    content = {
+        "title": "tiny",
+        "datasets": {
+            "toy": {
+                "setting": "full_data",
+                "data": {split: f"{{data}}/{split}.jsonl" for split in ("train", "dev", "test")},
+            }
+        },
+        "models": {"tiny": {"model": str(model)}},
+        "attacks": {"normal": {"clean": True, "defenses": ["none"]}, "BadNet": {"trigger": "badnet", "count": 30}},
+        "defenses": {"none": {"defense": "none"}, "psim": {"defense": "psim"}},
+        "victims": {"full": {"method": "full", "epochs": 1}, "lora": {"method": "lora", "epochs": 1}},
+        "poison": {"epochs": 1, "learning_rate": 1e-3, "precision": "fp32"},
+        "threshold": {"frr": 0.05},
+        **changes,
+    }
+    path = folder / "grid.yaml"
+    kept = {key: value for key, value in content.items() if value is not None}
+    path.write_text(yaml.safe_dump(kept, sort_keys=False))
+    return path

@@ -22,6 +22,8 @@ from poisonsieve.storage import canonical_hash
 
 #: Sets of test rows, by what they are called in the scores.
 CLEAN, TRIGGERED = "clean", "triggered"
+#: Stands for the cell's own clean model in a repair, such as ``fine-mixing:pretrained={model}``.
+MODEL_PLACEHOLDER = "{model}"
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,8 @@ class _Planner:
         start, words = self._theta_p(cell), f"{cell.attack}-{cell.victim}"
         if self.kinds[cell.defense] == "repair":
             repairing = {key: value for key, value in params.items() if key != "settings"}
-            repairing["defense"] = entry.defense
+            model = self.grid.models[cell.model].model
+            repairing["defense"] = str(entry.defense).replace(MODEL_PLACEHOLDER, model)
             start = self._stage("repair", f"{cell.attack}-{cell.defense}", repairing, {"model": start})
             words += f"-{cell.defense}"
         return self._stage("victim", words, params, {"model": start})
