@@ -12,7 +12,8 @@ import typer
 from poisonsieve.cli import common
 
 if TYPE_CHECKING:
-    from poisonsieve.bench.grid.spec import ThresholdEntry
+    from poisonsieve.bench.grid.runner import Engine
+    from poisonsieve.bench.grid.spec import GridSpec, ThresholdEntry
     from poisonsieve.bench.grid.table import GridTable
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
@@ -48,6 +49,13 @@ def run(
         ),
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="These seeds instead of the file's.", min=0)] = None,
+    engine: Annotated[
+        str, typer.Option(help="local: one stage after the other, here; ray: on a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster; auto: the one on this machine. Default: one just for this run."),
+    ] = None,
     json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
@@ -69,7 +77,14 @@ def run(
             grid = grid.model_copy(update={"seeds": list(seed)})
         name = config.stem if scale is None else f"{config.stem}-{scale}"
         record = run_grid(
-            grid, name, out, only=_only(only or []), retry_failed=retry_failed, progress=not quiet, note=common.note
+            grid,
+            name,
+            out,
+            only=_only(only or []),
+            retry_failed=retry_failed,
+            engine=_engine(engine, address, grid),
+            progress=not quiet,
+            note=common.note,
         )
         _report(record, name, out, json=json)
 
@@ -88,6 +103,25 @@ def _report(record: dict[str, Any], name: str, out: Path, *, json: bool) -> None
         common.note(f"failed ({alike} cell{'s' * (alike > 1)}): {error}")
     if counts["failed"]:
         raise typer.Exit(_EXIT_FAILED)
+
+
+def _engine(name: str, address: str | None, grid: GridSpec) -> Engine | None:
+    """The engine that was asked for; None for the one that needs nothing.
+
+    Raises:
+        ConfigError: there is no such engine, or an address without a cluster.
+    """
+    from poisonsieve.errors import ConfigError
+
+    if name == "ray":
+        from poisonsieve.bench.grid.cluster import RayEngine
+
+        return RayEngine(grid.resources, address)
+    if name != "local":
+        raise ConfigError(f"--engine {name}: there is no such engine; there are: local, ray")
+    if address is not None:
+        raise ConfigError("--address is of a Ray cluster; it needs --engine ray")
+    return None
 
 
 def _only(given: list[str]) -> dict[str, list[str]]:
