@@ -13,7 +13,7 @@ from poisonsieve.cli import common
 
 if TYPE_CHECKING:
     from poisonsieve.bench.grid.runner import Engine
-    from poisonsieve.bench.grid.spec import GridSpec, ThresholdEntry
+    from poisonsieve.bench.grid.spec import GridSpec, How, ThresholdEntry
     from poisonsieve.bench.grid.table import GridTable
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
@@ -56,6 +56,13 @@ def run(
         str | None,
         typer.Option(help="Of a Ray cluster; auto: the one on this machine. Default: one just for this run."),
     ] = None,
+    num_processes: Annotated[
+        int,
+        typer.Option(help="Processes that train one model together, a GPU each (DDP, through accelerate).", min=1),
+    ] = 1,
+    accelerate_config: Annotated[
+        Path | None, typer.Option(help="An `accelerate config` file to launch them by, instead of plain DDP.")
+    ] = None,
     json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
@@ -83,7 +90,7 @@ def run(
             only=_only(only or []),
             retry_failed=retry_failed,
             engine=_engine(engine, address, grid),
-            progress=not quiet,
+            how=_how(grid, not quiet, num_processes, accelerate_config),
             note=common.note,
         )
         _report(record, name, out, json=json)
@@ -103,6 +110,23 @@ def _report(record: dict[str, Any], name: str, out: Path, *, json: bool) -> None
         common.note(f"failed ({alike} cell{'s' * (alike > 1)}): {error}")
     if counts["failed"]:
         raise typer.Exit(_EXIT_FAILED)
+
+
+def _how(grid: GridSpec, progress: bool, processes: int, launch_config: Path | None) -> How:
+    """How stages are done.
+
+    Raises:
+        ConfigError: there is no such config file, or nothing to launch by it.
+    """
+    from poisonsieve.bench.grid.spec import How
+    from poisonsieve.errors import ConfigError
+
+    if launch_config is not None and (processes == 1 or not launch_config.is_file()):
+        raise ConfigError(
+            f"--accelerate-config {launch_config}: give a file that is there, and --num-processes above 1"
+        )
+    config = None if launch_config is None else launch_config.absolute()
+    return How(progress=progress, report_to=grid.report_to, processes=processes, launch_config=config)
 
 
 def _engine(name: str, address: str | None, grid: GridSpec) -> Engine | None:

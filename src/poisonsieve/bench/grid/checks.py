@@ -54,16 +54,29 @@ def check(grid: GridSpec, memory: Path | None = None) -> Checked:
     known = _read(memory)
     if known.get("digest") == digest:
         return Checked(known["kinds"], known["deferred"])
+    _check_tracker(grid.report_to)
     found = Checked(_check_names(grid), _check_tunings(grid))
     if memory is not None:
         write_json(memory, {"digest": digest, "kinds": found.kinds, "deferred": found.deferred})
     return found
 
 
+def _check_tracker(report_to: str) -> None:
+    if report_to == "none":
+        return
+    from transformers.integrations import get_available_reporting_integrations
+
+    available = sorted(get_available_reporting_integrations())
+    if report_to not in available:
+        raise ConfigError(
+            f"report_to: {report_to} is not installed; installed are: {', '.join(['none', *available])}"
+        )
+
+
 def _what_names_mean(grid: GridSpec) -> dict[str, Any]:
     """The parts of a grid that are looked up; another threshold or title needs no other look."""
     return grid.model_dump(
-        mode="json", include={"models", "attacks", "defenses", "victims", "psim", "poison", "sweeps"}
+        mode="json", include={"models", "attacks", "defenses", "victims", "psim", "poison", "sweeps", "report_to"}
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from poisonsieve.bench.grid.plan import Stage
 from poisonsieve.bench.grid.runner import Done
-from poisonsieve.bench.grid.spec import Resources
+from poisonsieve.bench.grid.spec import How, Resources
 from poisonsieve.bench.grid.stages import attempt
 from poisonsieve.bench.grid.store import Store
 from poisonsieve.errors import ConfigError, UnsupportedError
@@ -37,21 +37,21 @@ class RayEngine:
     def __init__(self, resources: Resources, address: str | None = None) -> None:
         self.resources, self.address = resources, address
 
-    def run(self, stages: list[Stage], store: Store, *, progress: bool) -> Iterator[Done]:
+    def run(self, stages: list[Stage], store: Store, how: How) -> Iterator[Done]:
         """See `Engine`; stages come in the order in which they are through.
 
         Raises:
             UnsupportedError: Ray is not installed.
             ConfigError: there is no cluster at the address, or none of its nodes has what a stage asks for.
         """
-        ray = connect(self.address, progress=progress)
+        ray = connect(self.address, progress=how.progress)
         try:
             self._require_room(ray)
-            yield from self._work(ray, stages, store)
+            yield from self._work(ray, stages, store, how.model_copy(update={"progress": False}))
         finally:
             ray.shutdown()
 
-    def _work(self, ray: Any, stages: list[Stage], store: Store) -> Iterator[Done]:
+    def _work(self, ray: Any, stages: list[Stage], store: Store, how: How) -> Iterator[Done]:
         submitted: dict[str, Any] = {}
         stage_of: dict[Any, Stage] = {}
         for stage in stages:  # needed ones first, so that their results can be handed on as references
@@ -63,7 +63,7 @@ class RayEngine:
                 max_retries=_LOST_NODES,
                 retry_exceptions=False,
             )
-            submitted[stage.key] = task.remote(stage, str(store.root), *needed)
+            submitted[stage.key] = task.remote(stage, str(store.root), how, *needed)
             stage_of[submitted[stage.key]] = stage
         waiting = list(stage_of)
         try:
@@ -113,12 +113,14 @@ def connect(address: str | None, *, progress: bool) -> Any:
     return ray
 
 
-def _attempt(stage: Stage, root: str, *needed: tuple[str | None, float] | None) -> tuple[str | None, float] | None:
+def _attempt(
+    stage: Stage, root: str, how: How, *needed: tuple[str | None, float] | None
+) -> tuple[str | None, float] | None:
     """The task: an error or None, and the seconds; None where something it needs could not be done."""
     if any(result is None or result[0] is not None for result in needed):
         return None
     started = time.perf_counter()
-    error = attempt(stage, Store(Path(root)))
+    error = attempt(stage, Store(Path(root)), how)
     return error, time.perf_counter() - started
 
 

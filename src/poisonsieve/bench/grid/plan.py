@@ -50,6 +50,17 @@ class Stage:
             yield from stage.chain()
         yield self
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, for another process."""
+        needs = {part: stage.to_dict() for part, stage in self.needs.items()}
+        return {"kind": self.kind, "words": self.words, "params": self.params, "needs": needs, "key": self.key}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Stage:
+        """What `to_dict` made."""
+        needs = {part: cls.from_dict(stage) for part, stage in values["needs"].items()}
+        return cls(values["kind"], values["words"], values["params"], needs, values["key"])
+
 
 @dataclass(frozen=True)
 class Plan:

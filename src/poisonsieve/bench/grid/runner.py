@@ -16,7 +16,7 @@ from poisonsieve.bench.grid.fingerprints import Fingerprints
 from poisonsieve.bench.grid.plan import Plan, Stage, make_plan
 from poisonsieve.bench.grid.progress import Progress
 from poisonsieve.bench.grid.results import Results
-from poisonsieve.bench.grid.spec import GridSpec
+from poisonsieve.bench.grid.spec import GridSpec, How
 from poisonsieve.bench.grid.store import Store
 
 Note = Callable[[str], None]
@@ -40,7 +40,7 @@ class Done:
 class Engine(Protocol):
     """What does the stages: this process, or a cluster."""
 
-    def run(self, stages: list[Stage], store: Store, *, progress: bool) -> Iterator[Done]:
+    def run(self, stages: list[Stage], store: Store, how: How) -> Iterator[Done]:
         """Do `stages`, each after those it needs, and say of each when it is through.
 
         A stage that needs one that failed is not done, and is not yielded.
@@ -51,7 +51,7 @@ class Engine(Protocol):
 class InProcess:
     """One stage after the other, here."""
 
-    def run(self, stages: list[Stage], store: Store, *, progress: bool) -> Iterator[Done]:
+    def run(self, stages: list[Stage], store: Store, how: How) -> Iterator[Done]:
         """See `Engine`."""
         import time
 
@@ -63,7 +63,7 @@ class InProcess:
                 failed.add(stage.key)
                 continue
             started = time.perf_counter()
-            error = attempt(stage, store, progress=progress)
+            error = attempt(stage, store, how)
             if error is not None:
                 failed.add(stage.key)
             yield Done(stage, error, time.perf_counter() - started)
@@ -77,7 +77,7 @@ def run_grid(
     only: Mapping[str, Collection[str]] | None = None,
     retry_failed: bool = False,
     engine: Engine | None = None,
-    progress: bool = False,
+    how: How | None = None,
     note: Note = lambda text: None,
 ) -> dict[str, Any]:
     """Run what is not finished of a grid, and write its results.
@@ -89,7 +89,7 @@ def run_grid(
         only: values by axis; cells that are on none of them are left as they are.
         retry_failed: try again what failed before.
         engine: what does the stages; this process when left out.
-        progress: draw progress bars on stderr.
+        how: how stages are done.
         note: is told what is worth knowing, a line at a time.
 
     Returns:
@@ -115,7 +115,7 @@ def run_grid(
     if todo:
         for line in checked.deferred:
             note(line)
-        _work_off(todo, plan, results, store, engine or InProcess(), progress, note)
+        _work_off(todo, plan, results, store, engine or InProcess(), how or How(report_to=grid.report_to), note)
     return results.write()
 
 
@@ -135,12 +135,12 @@ def _to_do(plan: Plan, wanted: list[Stage], store: Store) -> list[Stage]:
 
 
 def _work_off(
-    todo: list[Stage], plan: Plan, results: Results, store: Store, engine: Engine, progress: bool, note: Note
+    todo: list[Stage], plan: Plan, results: Results, store: Store, engine: Engine, how: How, note: Note
 ) -> None:
     last = {stage.key for stage in plan.scores}
     results.write()  # so that every cell is in the file from the start, waiting
-    with Progress(todo, plan, store, shown=progress) as bar:
-        for done in engine.run(todo, store, progress=progress):
+    with Progress(todo, plan, store, shown=how.progress) as bar:
+        for done in engine.run(todo, store, how):
             bar.through(done.stage, done.seconds)
             if done.error is not None:
                 note(f"failed: {done.stage.kind} {done.stage.words}: {done.error}")

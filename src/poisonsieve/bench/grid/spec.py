@@ -163,6 +163,22 @@ class Resources(Spec):
     gpus: float = Field(0, ge=0)
 
 
+class How(Spec):
+    """How stages are done: what decides nothing of a result but its last digits, and so is in no stage's name.
+
+    Attributes:
+        progress: draw progress bars on stderr.
+        report_to: see `GridSpec`.
+        processes: that train one model together, each with a GPU of its own where there are GPUs.
+        launch_config: an `accelerate` config file to launch them by; without, they are plain data parallel (DDP).
+    """
+
+    progress: bool = False
+    report_to: str = "none"
+    processes: int = Field(1, ge=1)
+    launch_config: Path | None = None
+
+
 class GridSpec(Spec):
     """A grid of experiments; every combination that the entries allow is a cell.
 

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +23,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from poisonsieve.bench.caching import run_stage
+from poisonsieve.bench.grid.launching import launch
 from poisonsieve.bench.grid.plan import TRIGGERED, Stage
 from poisonsieve.bench.grid.rows import AnyRows, Rewritten, Rows, Triggered, load, load_counted, target_of
 from poisonsieve.bench.grid.scores import ROWS_FILE, read_rows, write_rows
+from poisonsieve.bench.grid.spec import How
 from poisonsieve.bench.grid.store import Store
 from poisonsieve.storage import write_json
 
@@ -35,10 +38,12 @@ if TYPE_CHECKING:
     from poisonsieve.models.classifier import Classifier
 
 WORK_FILE = "work.json"
+#: Kinds that train a model, and so can be done by several processes together.
+TRAINING = frozenset({"theta_p", "repair", "victim", "guard"})
 Made = tuple[Callable[[Path], None], dict[str, Any]]
 
 
-def attempt(stage: Stage, store: Store, *, progress: bool = False) -> str | None:
+def attempt(stage: Stage, store: Store, how: How) -> str | None:
     """Do a stage whose needs are done, unless its result is there; one line on why it could not be done, if so.
 
     Whatever goes wrong is recorded with the stage, so that the rest of a grid can go on.
@@ -51,11 +56,26 @@ def attempt(stage: Stage, store: Store, *, progress: bool = False) -> str | None
         if store.finished(stage):
             return None
         try:
-            _DO[stage.kind](stage, store, progress)
+            if how.processes > 1 and stage.kind in TRAINING:
+                launch(stage, store, how)
+            else:
+                do(stage, store, how)
         except Exception as error:
             return store.record_failure(stage, error)
         store.forget_failure(stage)
         return None
+
+
+def do(stage: Stage, store: Store, how: How) -> None:
+    """Do a stage in this process, or this process's share of it."""
+    if how.report_to == "none" or stage.kind not in TRAINING:
+        _DO[stage.kind](stage, store, how.progress)
+        return
+    from poisonsieve.tuning.training import tracked_by
+
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(store.root / "tracking" / store.folder(stage).name)
+    with tracked_by(how.report_to, f"{stage.kind} {stage.words}"):
+        _DO[stage.kind](stage, store, how.progress)
 
 
 def _theta_p(stage: Stage, store: Store, progress: bool) -> None:
