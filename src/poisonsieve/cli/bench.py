@@ -293,4 +293,4 @@ def _print(made: GridTable, *, compare: bool) -> None:
     for line in lines(made, compare=compare):
         drawn.add_row(*line)
     with common.stdout() as stream:
-        Console(file=stream, width=None if stream.isatty() else 40 + 26 * len(made.victims)).print(drawn)
+        Console(file=stream, width=None if stream.isatty() else 60 + 46 * len(made.victims)).print(drawn)
