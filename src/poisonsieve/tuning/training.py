@@ -24,7 +24,7 @@ import torch
 
 from poisonsieve.config import Precision, TuneSpec
 from poisonsieve.environment import processes
-from poisonsieve.errors import ConfigError, DataError
+from poisonsieve.errors import ConfigError, DataError, UnsupportedError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.storage import reporting_write_errors
 from poisonsieve.tuning.methods import attach
@@ -294,10 +294,24 @@ def _make_trainer(
             data_collator=lambda batch: collate(classifier, batch),
             compute_metrics=lambda p: {"accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())},
         )
+    _refuse_shards(trainer)
     trainer.remove_callback(transformers.PrinterCallback)
     if progress:
         trainer.add_callback(_progress_callback(progress))
     return trainer
+
+
+def _refuse_shards(trainer: Any) -> None:
+    """A model whose weights are spread over processes cannot be scored or saved as one: said before hours of training.
+
+    Raises:
+        UnsupportedError: the launch asks for that.
+    """
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        raise UnsupportedError(
+            "FSDP and DeepSpeed spread a model's weights over the processes, and such a model cannot be saved here; launch "
+            "plain data parallel training (DDP)"
+        )
 
 
 def collate(classifier: Classifier, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

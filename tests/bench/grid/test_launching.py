@@ -1,5 +1,8 @@
 """One model trained by two processes (gloo, on the processor), and training that reports to a tracker."""
 
+import json
+from types import SimpleNamespace
+
 import pytest
 
 from conftest import make_encoder, write_grid, write_toy_rows
@@ -8,8 +11,8 @@ from poisonsieve.bench.grid.plan import Stage
 from poisonsieve.bench.grid.runner import run_grid
 from poisonsieve.bench.grid.spec import How, load_grid
 from poisonsieve.environment import processes
-from poisonsieve.errors import ConfigError
-from poisonsieve.tuning.training import _share_of
+from poisonsieve.errors import ConfigError, UnsupportedError
+from poisonsieve.tuning.training import _refuse_shards, _share_of
 
 
 @pytest.fixture
@@ -36,7 +39,6 @@ def test_two_processes_train_one_model(run, tmp_path):
     cells = done(run(How(processes=2)))
     assert [cell["defense"] for cell in cells] == ["none", "psim"]
     trained = {stage["kind"]: tmp_path / "store" / stage["folder"] for stage in cells[1]["stages"]}
-    import json
 
     by = {kind: json.loads((folder / "run.json").read_text())["environment"] for kind, folder in trained.items()}
     assert {kind: environment.get("processes") for kind, environment in by.items()} == {
@@ -71,6 +73,15 @@ def test_a_batch_is_that_of_all_processes_together(monkeypatch):
     assert _share_of(32) == 8
     with pytest.raises(ConfigError, match="a batch of 30 rows cannot be shared out among 4 processes"):
         _share_of(30)
+
+
+@pytest.mark.parametrize("sharded", ["is_fsdp_enabled", "is_deepspeed_enabled"])
+def test_weights_in_shards_are_refused_before_training(sharded):
+    trainer = SimpleNamespace(is_fsdp_enabled=False, is_deepspeed_enabled=False)
+    _refuse_shards(trainer)
+    setattr(trainer, sharded, True)
+    with pytest.raises(UnsupportedError, match="launch"):
+        _refuse_shards(trainer)
 
 
 def test_a_config_of_accelerate_is_what_launches(tmp_path):

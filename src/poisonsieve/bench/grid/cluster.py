@@ -102,12 +102,10 @@ def connect(address: str | None, *, progress: bool) -> Any:
     except ImportError:
         raise UnsupportedError('--engine ray needs Ray; pip install "poisonsieve[ray]"') from None
     try:
-        ray.init(
-            address=address,
-            log_to_driver=progress,
-            logging_level="warning",
-            include_dashboard=None if address else False,
-        )
+        if address is None:  # "local": without it, Ray would look for whatever cluster ran here last
+            ray.init(address="local", include_dashboard=False, log_to_driver=progress, logging_level="warning")
+        else:
+            ray.init(address=address, log_to_driver=progress, logging_level="warning")
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(f"no Ray cluster at {address or 'this machine'}: {' '.join(str(error).split())}") from None
     return ray
