@@ -17,6 +17,7 @@ from conftest import make_encoder, write_grid, write_toy_rows
 from poisonsieve.bench.grid.runner import run_grid
 from poisonsieve.bench.grid.spec import ThresholdEntry, load_grid
 from poisonsieve.errors import ConfigError
+from tiny_lm import make_lm
 
 #: What the tiny grid is made of.
 _STAGES = 14
@@ -172,6 +173,31 @@ def test_a_threshold_that_a_detector_cannot_have_fails_its_own_cells_and_no_othe
         ("BadNet", "psim", "lora"),
     ]
     assert "gamma" in by_place(record)["BadNet", "psim", "full"]["error"]
+
+
+def test_every_kind_of_defence_has_its_cells(again, world, tmp_path):
+    """A rewriter that asks the victim, rewrites from files, a repair, and a detector on the victim itself."""
+    lm = make_lm(tmp_path, kind="llama")
+    defenses = {
+        "none": {"defense": "none"},
+        "onion": {"defense": f"onion:lm={lm},max_ca_drop=0.5"},
+        "files": {"clean": "{data}/test.jsonl", "triggered": {"BadNet": "{data}/back.jsonl"}},
+        "mixing": {"defense": "fine-mixing:pretrained={model},epochs=1"},
+        "msp": {"defense": "msp", "on": "victim"},
+    }
+    rows = [line for line in (world / "test.jsonl").read_text().splitlines() if '"label": 1' in line]
+    (world / "back.jsonl").write_text("\n".join(rows) + "\n")
+    found = by_place(again(defenses=defenses, attacks={"BadNet": {"trigger": "badnet", "count": 30}}))
+    assert {cell["status"] for cell in found.values()} == {"done"}, [cell.get("error") for cell in found.values()]
+    made = Counter(path.parts[1] for path in runs(again.store))
+    assert (made["repair"], made["rewriting"]) == (1, 3)  # for both victims
+    kinds = {place: [stage["kind"] for stage in cell["stages"]] for place, cell in found.items()}
+    assert kinds["BadNet", "mixing", "lora"] == ["theta_p", "repair", "victim", "answers"]
+    assert kinds["BadNet", "msp", "lora"].count("guard") == 1
+    assert found["BadNet", "files", "full"]["metrics"]["ca"] == found["BadNet", "none", "full"]["metrics"]["ca"]
+    (answers,) = [stage for stage in found["BadNet", "onion", "full"]["stages"] if stage["kind"] == "answers"]
+    assert answers["result"]["facts"]["fit"]["rows"] == 120
+    assert set(answers["result"]["facts"]["changed"]) == {"clean", "triggered"}
 
 
 def test_only_what_is_asked_for_runs(world, tmp_path):

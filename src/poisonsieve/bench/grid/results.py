@@ -69,7 +69,9 @@ class Results:
             known = self._last.get((stage.key, json.dumps(judged_by)))
             if known is not None and known["status"] == "done":
                 return {**known, **axes}
-            return {**axes, "key": stage.key, "judged_by": judged_by, **self._judged(stage, rules)}
+            judged = {**axes, "key": stage.key, "judged_by": judged_by, **self._judged(stage, rules)}
+            self._last[stage.key, json.dumps(judged_by)] = judged
+            return judged
         error = self.store.failure(stage)
         status = {"status": "waiting"} if error is None else {"status": "failed", "error": error}
         return {**axes, "key": stage.key, "judged_by": judged_by, **status}

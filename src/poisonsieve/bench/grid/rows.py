@@ -8,6 +8,7 @@ rows.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from poisonsieve.config import Spec
@@ -88,6 +89,13 @@ def target_of(rows: Rows, target: str) -> int:
     from poisonsieve.data import class_number
 
     return class_number(target, class_names(rows.names or rows.source))
+
+
+def described(values: Mapping[str, Any]) -> AnyRows:
+    """The description that a dump came from, by the keys it has."""
+    if "source" in values:
+        return Rows(**values)
+    return Triggered(**values) if "target" in values else Rewritten(of=described(values["of"]), file=values["file"])
 
 
 def load(rows: AnyRows) -> datasets.Dataset:
