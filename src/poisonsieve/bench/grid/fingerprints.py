@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from poisonsieve.data.files import exists
 from poisonsieve.storage import sha256_file, write_json
 
 
@@ -54,7 +55,7 @@ class Fingerprints:
     def _path(self, name: str) -> str | None:
         source, hash_sign, split = name.rpartition("#")
         for path, rest in ((name, ""), (source, hash_sign + split)):
-            if path and len(path) < 4096 and Path(path).exists():
+            if path and exists(Path(path)):
                 return self._content(Path(path)) + rest
         return None
 
