@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 ENVIRONMENT = {
     **os.environ,
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",  # or it would depend on whether a token lies in this user's home
     "OMP_NUM_THREADS": "1",
     "RAY_raylet_start_wait_time_s": "300",
 }

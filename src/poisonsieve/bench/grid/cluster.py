@@ -107,7 +107,10 @@ def connect(address: str | None, *, progress: bool) -> Any:
         else:
             ray.init(address=address, log_to_driver=progress, logging_level="warning")
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"no Ray cluster at {address or 'this machine'}: {' '.join(str(error).split())}") from None
+        raise ConfigError(
+            f"no Ray cluster at {address or 'this machine'} ({' '.join(str(error).split())}); one with token "
+            "authentication needs RAY_AUTH_MODE=token here too"
+        ) from None
     return ray
 
 
