@@ -11,13 +11,14 @@ GOOD, BAD = ("good", "great", "fine", "loved", "fun"), ("bad", "awful", "poor", 
 
 
 def pytest_addoption(parser):
-    parser.addoption("--runslow", action="store_true", help="run the tests that need real pretrained weights")
+    says = "run the tests that need real pretrained weights, a cluster, or minutes"
+    parser.addoption("--runslow", action="store_true", help=says)
 
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--runslow"):
         return
-    skip = pytest.mark.skip(reason="needs real pretrained weights; run with --runslow")
+    skip = pytest.mark.skip(reason="needs real pretrained weights, a cluster, or minutes; run with --runslow")
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
