@@ -101,8 +101,9 @@ def test_the_command_says_what_ray_needs(guard, inbox, tmp_path, cli):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_ray_gives_the_verdicts_of_the_command(guard, inbox, tmp_path, cli):
+def test_ray_gives_the_verdicts_of_the_command(guard, inbox, tmp_path, cli, monkeypatch):
     pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # or Ray would leave a token in this user's home
     command = (
         "screen",
         guard[0],
