@@ -16,13 +16,14 @@ GOOD, BAD = ("good", "great", "fine", "loved", "fun"), ("bad", "awful", "poor", 
 
 
 def pytest_addoption(parser):
-    parser.addoption("--runslow", action="store_true", help="run the tests that need real pretrained weights")
+    says = "run the tests that need real pretrained weights, a cluster, or minutes"
+    parser.addoption("--runslow", action="store_true", help=says)
 
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--runslow"):
         return
-    skip = pytest.mark.skip(reason="needs real pretrained weights; run with --runslow")
+    skip = pytest.mark.skip(reason="needs real pretrained weights, a cluster, or minutes; run with --runslow")
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
@@ -217,3 +218,39 @@ def cli(capfd):
         return code, out, err
 
     return call
+
+
+def write_toy_rows(folder: Path) -> Path:
+    """The toy rows' train, dev and test as JSONL, in `folder`."""
+    import json
+
+    for seed, split in enumerate(("train", "dev", "test")):
+        rows = [json.dumps({"sentence": text, "label": label}) for text, label in sentences(120, seed=seed + 10)]
+        (folder / f"{split}.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder
+
+
+def write_grid(folder: Path, model: Path, **changes) -> Path:
+    """A grid's file: one tiny model, un-poisoned and BadNet, two victims, no defence and PSIM; None takes a key away."""
+    import yaml
+
+    content = {
+        "title": "tiny",
+        "datasets": {
+            "toy": {
+                "setting": "full_data",
+                "data": {split: f"{{data}}/{split}.jsonl" for split in ("train", "dev", "test")},
+            }
+        },
+        "models": {"tiny": {"model": str(model)}},
+        "attacks": {"normal": {"clean": True, "defenses": ["none"]}, "BadNet": {"trigger": "badnet", "count": 30}},
+        "defenses": {"none": {"defense": "none"}, "psim": {"defense": "psim"}},
+        "victims": {"full": {"method": "full", "epochs": 1}, "lora": {"method": "lora", "epochs": 1}},
+        "poison": {"epochs": 1, "learning_rate": 1e-3, "precision": "fp32"},
+        "threshold": {"frr": 0.05},
+        **changes,
+    }
+    path = folder / "grid.yaml"
+    kept = {key: value for key, value in content.items() if value is not None}
+    path.write_text(yaml.safe_dump(kept, sort_keys=False))
+    return path

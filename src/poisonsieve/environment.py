@@ -1,9 +1,10 @@
-"""Versions and machine, for the record beside a result."""
+"""Versions and machine, for the record beside a result; and the processes that train one model together."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import os
 import platform
 from pathlib import Path
 
@@ -25,7 +26,29 @@ def environment() -> dict[str, str]:
         "machine": platform.machine(),
         "processor": _processor(),
         "threads": str(torch.get_num_threads()),
+        **({"processes": str(processes())} if processes() > 1 else {}),
     }
+
+
+def processes() -> int:
+    """How many processes train together: as many as a launcher started, else one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that keeps the results; the others only do their share of the training."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def wait_for_all() -> None:
+    """Go on when every process of the launch has come here; at once where there is one alone."""
+    if processes() == 1:
+        return
+    import torch
+
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    torch.distributed.barrier()
 
 
 def _processor() -> str:

@@ -47,6 +47,10 @@ class OutputError(PoisonsieveError):
     """The result could not be written; nothing half-written is left behind."""
 
 
+class LaunchError(PoisonsieveError):
+    """The processes that were to train one model together ended without a result."""
+
+
 class CannotApplyError(DataError):
     """A trigger cannot be put into a text; it is counted, and the text stays out of what is triggered."""
 

@@ -134,6 +134,23 @@ class GuardedClassifier:
             answered[index] = self._answer(verdicts[index], probabilities[place], logits.errors[place])
         return answered
 
+    def screen_read(self, texts: Sequence[str | None], errors: Sequence[str | None]) -> list[Verdict]:
+        """`screen` for texts of which some could not be read: those are rejected, and no model sees them.
+
+        Args:
+            texts: n strings; None where there is none.
+            errors: why there is none, for each of the n.
+        """
+        verdicts = iter(self.screen([text for text in texts if text is not None]))
+        return [
+            next(verdicts) if text is not None else self._unread(error)
+            for text, error in zip(texts, errors, strict=True)
+        ]
+
+    def _unread(self, error: str | None) -> Verdict:
+        gamma = self.guard.threshold_.gamma
+        return Verdict(rejected=True, reason=f"not read: {error}", confidence=None, gamma=gamma, truncated=False)
+
     def ask_victim(self, texts: Sequence[str], *, progress: str | None = None) -> Logits:
         """The victim's logits on texts, read no further than the guard reads: a trigger may stand behind that.
 

@@ -90,3 +90,10 @@ def test_the_callers_random_state_is_left_alone(rewriter):
 
 def test_the_name_is_the_one_it_is_registered_under(rewriter):
     assert registry.get("defense", rewriter.name) is type(rewriter)
+
+
+def test_what_was_prepared_once_gives_the_same_rewrites_elsewhere(rewriter, rewritten):
+    """Through JSON, as a grid keeps it."""
+    prepared = json.loads(json.dumps(rewriter.prepare(TEXTS_TO_REWRITE), allow_nan=False))
+    assert set(prepared) == set(TEXTS_TO_REWRITE)
+    assert clone(rewriter).use(prepared).rewrite(TEXTS_TO_REWRITE) == rewritten

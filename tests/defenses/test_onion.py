@@ -326,3 +326,30 @@ def test_bf16_is_near(folder):
 def test_a_precision_that_is_none_is_refused(folder):
     with pytest.raises(ConfigError, match="fp32 or bf16"):
         ONION(folder, precision="fp8").suspicions(TEXTS)
+
+
+def test_suspicions_prepared_for_all_victims_give_the_same_bar_and_rewrites(folder, victim, toy_dev, monkeypatch):
+    """Suspicions depend on the text alone: with those of dev and test rows prepared, the language model is not opened."""
+    plain = ONION(folder, max_ca_drop=0.05).fit(toy_dev, victim=victim)
+    prepared = json.loads(json.dumps(ONION(folder).prepare([*toy_dev["text"], *TEXTS]), allow_nan=False))
+    monkeypatch.setattr("poisonsieve.defenses.onion.load_causal_lm", lambda *a, **k: pytest.fail("opened"))
+    used = ONION(folder, max_ca_drop=0.05).use(prepared).fit(toy_dev, victim=victim)
+    assert used.bar_ == pytest.approx(plain.bar_, rel=1e-5)  # other company, other last digits
+    monkeypatch.undo()
+    assert used.rewrite(TEXTS) == plain.rewrite(TEXTS)
+
+
+def test_a_rewriter_that_asks_the_victim_prepares_nothing_of_itself():
+    """A plug-in whose `fit` decides the rewrites would prepare others than the victim is to read."""
+    from poisonsieve.defenses import Rewriter
+
+    class Picky(Rewriter):
+        name = "picky"
+
+        def fit(self, dataset, *, victim, progress=False):
+            return self
+
+        def _rewrite(self, texts, *, progress):
+            return texts
+
+    assert Picky().prepare(TEXTS) == {}

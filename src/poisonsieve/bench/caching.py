@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poisonsieve.data import labels_of
-from poisonsieve.environment import environment
+from poisonsieve.environment import environment, is_first_process, wait_for_all
 from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.storage import (
     beside,
@@ -82,6 +82,8 @@ def run_stage(out: Place, spec: dict[str, Any], work: Work, *, force: bool = Fal
     done = _load_json(out / RUN_FILE)
     if isinstance(done, dict) and done.get("digest") == digest and not force:
         return StageResult(out, done["result"], True, done["seconds"], digest)
+    if not is_first_process():
+        return _help(out, digest, work)
     require_free(out, force=force)
     with _alone(out):
         return _run(out, spec, digest, work, force)
@@ -93,6 +95,7 @@ def _run(out: Path, spec: dict[str, Any], digest: str, work: Work, force: bool) 
     with reporting_write_errors(out):
         _claim(partial, spec, fresh=force)
     try:
+        wait_for_all()
         write, result = work(partial)
     except PoisonsieveError:
         if not any(partial.rglob("checkpoint-*")):  # nothing to go on from
@@ -107,6 +110,14 @@ def _run(out: Path, spec: dict[str, Any], digest: str, work: Work, force: bool) 
         )
     shutil.rmtree(partial, ignore_errors=True)
     return StageResult(out, result, False, seconds, digest)
+
+
+def _help(out: Path, digest: str, work: Work) -> StageResult:
+    """The share of a process that trains along; the first process holds the stage and keeps what comes out."""
+    started = time.perf_counter()
+    wait_for_all()  # until the first process has made room for the unfinished state
+    _, result = work(beside(out, "partial"))
+    return StageResult(out, result, False, time.perf_counter() - started, digest)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 import typer.core
 
+from poisonsieve.cli.bench import bench
 from poisonsieve.cli.common import EXIT_USAGE, one_line
 from poisonsieve.cli.compare import compare
 from poisonsieve.cli.demo import demo
@@ -58,6 +59,7 @@ app = typer.Typer(
 for command in (fit, screen, serve, recalibrate, rewrite, repair, evaluate, poison, tune, compare, demo):
     app.command()(command)
 app.command("list")(list_)
+app.add_typer(bench, name="bench", help="A paper's whole experiment from one file: run it, and show what came out.")
 
 
 @app.callback(invoke_without_command=True, help=_HELP)

@@ -40,18 +40,37 @@ def screen(
     base: common.Base = None,
     seed: common.Seed = 0,
     allow_pickle: common.AllowPickle = False,
+    engine: Annotated[str, typer.Option(help="local, or ray: over Ray Data, for a folder of any size.")] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster; auto: the one on this machine. Default: one just for this run."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Copies of guard and victim on the cluster, with --engine ray.", min=1)
+    ] = 1,
+    gpus: Annotated[float, typer.Option(help="GPUs, or a share of one, for each of them.", min=0)] = 0,
     json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
     """Screen texts: one record for each input, in order, also for those that could not be read or scored.
 
     What could not be read or scored is rejected, with the reason. Screening draws nothing by chance: --seed changes
-    nothing.
+    nothing. With --engine ray, INPUT may be a folder of JSONL and Parquet larger than memory, and --out is a folder of
+    Parquet.
 
     Example: poisonsieve screen guard/ inbox.jsonl --victim victim/ --out verdicts.jsonl --exit-code
     """
     del seed
     with common.running():
+        if engine != "local":
+            options = {"base": base, "allow_pickle": allow_pickle, "frr": frr, "gamma": gamma}
+            spread = {"engine": engine, "address": address, "workers": workers, "gpus": gpus}
+            summary = _bulk(
+                source, guard, victim, out, options, spread, with_text=not no_text, json=json, quiet=quiet
+            )
+            if exit_code and summary["rejected"]:
+                raise typer.Exit(common.EXIT_FOUND)
+            return
         from poisonsieve.data.inputs import read_inputs
         from poisonsieve.guard import GuardedClassifier
 
@@ -77,12 +96,48 @@ def screen(
         if json:
             common.print_result({**summary, **({"out": str(out)} if out else {"records": collected})})
         else:
-            common.note(
-                f"{summary['n']} texts: {summary['passed']} passed, {summary['poisoned']} rejected as poisoned, "
-                f"{summary['not_scored']} rejected unscored, {summary['truncated']} truncated; {summary['seconds']:.1f} s"
-            )
+            _note(summary)
     if exit_code and summary["rejected"]:
         raise typer.Exit(common.EXIT_FOUND)
+
+
+def _bulk(
+    source: str,
+    guard: Path,
+    victim: str | None,
+    out: Path | None,
+    options: dict[str, Any],
+    spread: dict[str, Any],
+    *,
+    with_text: bool,
+    json: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Screen on a cluster, and say what came out.
+
+    Raises:
+        ConfigError: there is no such engine, or no folder for the records.
+    """
+    from poisonsieve.bench.bulk import screen_folder
+    from poisonsieve.errors import ConfigError
+
+    if spread.pop("engine") != "ray":
+        raise ConfigError("--engine has to be local or ray")
+    if out is None:
+        raise ConfigError("--engine ray writes a folder of Parquet: say where with --out")
+    summary = screen_folder(source, guard, victim, out, options, with_text=with_text, progress=not quiet, **spread)
+    if json:
+        common.print_result({**summary, "out": str(out)})
+    else:
+        _note(summary)
+    return summary
+
+
+def _note(summary: dict[str, Any]) -> None:
+    common.note(
+        f"{summary['n']} texts: {summary['passed']} passed, {summary['poisoned']} rejected as poisoned, "
+        f"{summary['not_scored']} rejected unscored, {summary['truncated']} truncated; {summary['seconds']:.1f} s"
+    )
 
 
 def _records(
@@ -92,27 +147,11 @@ def _records(
 
     with tqdm(unit=" texts", desc="screening", disable=not progress, dynamic_ncols=True) as bar:
         while chunk := list(itertools.islice(rows, _CHUNK)):
-            readable = [row for row in chunk if row.text is not None]
-            verdicts = iter(guarded.screen([row.text for row in readable if row.text is not None]))
-            for row in chunk:
-                yield _record(guarded, row, next(verdicts) if row.text is not None else None, with_text)
+            verdicts = guarded.screen_read([row.text for row in chunk], [row.error for row in chunk])
+            for row, verdict in zip(chunk, verdicts, strict=True):
+                text = {"text": row.text} if with_text else {}
+                yield {"index": row.index, "line": row.line, **text, **verdict.to_dict()}
             bar.update(len(chunk))
-
-
-def _record(guarded: GuardedClassifier, row: InputRow, verdict: Any, with_text: bool) -> dict[str, Any]:
-    from poisonsieve.guard import Verdict
-
-    if verdict is None:
-        gamma = guarded.guard.threshold_.gamma
-        verdict = Verdict(
-            rejected=True, reason=f"not read: {row.error}", confidence=None, gamma=gamma, truncated=False
-        )
-    return {
-        "index": row.index,
-        "line": row.line,
-        **({"text": row.text} if with_text else {}),
-        **verdict.to_dict(),
-    }
 
 
 def _writer(

@@ -7,7 +7,7 @@ word is taken out (Section 3, Equation 1); words whose suspicion reaches the bar
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self
@@ -162,8 +162,11 @@ class ONION(Rewriter):
 
         check_texts(texts)
         self._check_settings()
-        found = {text: np.full(len(text.split()), np.nan) for text in texts}
-        judged = [text for text, words in found.items() if len(words) > 1 and is_encodable(text)]
+        prepared = getattr(self, "prepared_", {})
+        found = {text: np.array(prepared[text], dtype=np.float64) for text in texts if text in prepared}
+        new = {text: np.full(len(text.split()), np.nan) for text in texts if text not in found}
+        found.update(new)
+        judged = [text for text, words in new.items() if len(words) > 1 and is_encodable(text)]
         if self._memory is not None:
             known = self._memory.recall(judged)
             found.update({text: answer for text, (answer, _) in known.items()})
@@ -195,6 +198,18 @@ class ONION(Rewriter):
         """
         scope = {"method": self.name, **self.reads(), "max_length": self.max_length, "precision": self.precision}
         self._memory = Memory(file, canonical_hash(scope))
+
+    def prepare(self, texts: Sequence[str], *, progress: str | None = None) -> dict[str, Any]:
+        """The suspicions of the words: they depend on the text alone, and are nearly all of the work. None for NaN."""
+        found = self.suspicions(texts, progress=progress)
+        return {
+            text: [float(value) if np.isfinite(value) else None for value in suspicions]
+            for text, suspicions in zip(texts, found, strict=True)
+        }
+
+    def _known_rewrites(self) -> Mapping[str, str]:
+        """None: what was prepared are suspicions, which become rewrites with the bar."""
+        return {}
 
     def facts(self) -> dict[str, Any]:
         """Its arguments, the bar in force, what `fit` saw, and the sha256 of the language model's weights."""

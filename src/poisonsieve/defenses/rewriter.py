@@ -7,7 +7,7 @@ Nothing is rejected; the victim answers every rewritten text. A new rewriter is 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -64,10 +64,33 @@ class Rewriter(BaseEstimator):  # type: ignore[misc]
             UnsupportedError: the engine behind it is not installed; the message says which package gives it.
         """
         check_texts(texts)
-        rewritten = self._rewrite(list(texts), progress=progress)
-        if len(rewritten) != len(texts):
-            raise RuntimeError(f"{self.name} gave {len(rewritten)} texts for {len(texts)}")
-        return rewritten
+        known = self._known_rewrites()
+        todo = [text for text in texts if text not in known]
+        rewritten = self._rewrite(todo, progress=progress) if todo else []
+        if len(rewritten) != len(todo):
+            raise RuntimeError(f"{self.name} gave {len(rewritten)} texts for {len(todo)}")
+        new = iter(rewritten)
+        return [known[text] if text in known else next(new) for text in texts]
+
+    def prepare(self, texts: Sequence[str], *, progress: str | None = None) -> dict[str, Any]:
+        """The part of its work on texts that no victim has a say in, by text, JSON-ready: done once, for every victim.
+
+        Hand it to `use` of another rewriter with the same arguments. Here it is the rewrites themselves; nothing, for a
+        rewriter whose `fit` asks the victim and that does not say which part of its work is free of that.
+        """
+        if type(self).fit is not Rewriter.fit:
+            return {}
+        return dict(zip(texts, self.rewrite(texts, progress=progress), strict=True))
+
+    def use(self, prepared: Mapping[str, Any]) -> Self:
+        """Take over what `prepare` gave; those texts are not worked on again."""
+        self.prepared_ = {**getattr(self, "prepared_", {}), **prepared}
+        return self
+
+    def _known_rewrites(self) -> Mapping[str, str]:
+        """Rewrites that need no work any more, by text."""
+        known: dict[str, str] = getattr(self, "prepared_", {})
+        return known
 
     def reads(self) -> dict[str, Any]:
         """Digests of the files and weights that decide the rewrites and that the arguments only name, JSON-ready.

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,8 @@ import numpy as np
 import torch
 
 from poisonsieve.config import Precision, TuneSpec
-from poisonsieve.errors import ConfigError, DataError
+from poisonsieve.environment import processes
+from poisonsieve.errors import ConfigError, DataError, UnsupportedError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.storage import reporting_write_errors
 from poisonsieve.tuning.methods import attach
@@ -130,6 +132,39 @@ def finetune(
     )
 
 
+#: Who is told how training goes, and what the run is called there. It decides nothing, so it is in no spec.
+_TRACKER: ContextVar[tuple[str, str | None]] = ContextVar("tracker", default=("none", None))
+
+
+@contextlib.contextmanager
+def tracked_by(report_to: str, name: str | None = None) -> Iterator[None]:
+    """Let training inside the block report to one of the Trainer's own trackers.
+
+    Args:
+        report_to: as the Trainer's `report_to`: ``tensorboard``, ``wandb``, ...; ``none`` for none.
+        name: what the run is called there.
+    """
+    token = _TRACKER.set((report_to, name))
+    try:
+        yield
+    finally:
+        _TRACKER.reset(token)
+
+
+def _share_of(batch_size: int) -> int:
+    """Rows of a step that one of the processes takes: together they take what the spec says.
+
+    Raises:
+        ConfigError: the rows cannot be shared out evenly.
+    """
+    share, left = divmod(batch_size, processes())
+    if left:
+        raise ConfigError(
+            f"a batch of {batch_size} rows cannot be shared out among {processes()} processes; choose another"
+        )
+    return share
+
+
 def pick_precision(wanted: Precision) -> str:
     """``bf16`` or ``fp32``: what `wanted` means on this machine.
 
@@ -222,11 +257,12 @@ def _make_trainer(
 ) -> Any:
     import transformers
 
+    tracker, name = _TRACKER.get()
     arguments = transformers.TrainingArguments(
         output_dir=str(workdir),
         num_train_epochs=spec.epochs,
         learning_rate=spec.learning_rate,
-        per_device_train_batch_size=spec.batch_size,
+        per_device_train_batch_size=_share_of(spec.batch_size),
         per_device_eval_batch_size=64,
         weight_decay=spec.weight_decay,
         warmup_steps=spec.warmup,
@@ -242,8 +278,9 @@ def _make_trainer(
         save_total_limit=1,
         load_best_model_at_end=dev is not None,
         metric_for_best_model="accuracy" if dev is not None else None,
-        logging_strategy="no",
-        report_to="none",
+        logging_strategy="no" if tracker == "none" else "epoch",
+        report_to=tracker,
+        run_name=name,
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
@@ -257,10 +294,24 @@ def _make_trainer(
             data_collator=lambda batch: collate(classifier, batch),
             compute_metrics=lambda p: {"accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())},
         )
+    _refuse_shards(trainer)
     trainer.remove_callback(transformers.PrinterCallback)
     if progress:
         trainer.add_callback(_progress_callback(progress))
     return trainer
+
+
+def _refuse_shards(trainer: Any) -> None:
+    """A model whose weights are spread over processes cannot be scored or saved as one: said before hours of training.
+
+    Raises:
+        UnsupportedError: the launch asks for that.
+    """
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        raise UnsupportedError(
+            "FSDP and DeepSpeed spread a model's weights over the processes, and such a model cannot be saved here; launch "
+            "plain data parallel training (DDP)"
+        )
 
 
 def collate(classifier: Classifier, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from poisonsieve.attacks import TriggeredRows, make_trigger, trigger_rows
 from poisonsieve.bench.caching import StageResult, data_digest, run_stage, stage_spec
 from poisonsieve.bench.comparison.judging import Outcome, Setting, count, judge, judge_rewrites
-from poisonsieve.bench.comparison.spec import AttackEntry, ComparisonSpec, DefenseEntry
+from poisonsieve.bench.comparison.spec import ComparisonSpec
+from poisonsieve.bench.entries import AttackEntry, DefenseEntry
 from poisonsieve.bench.evaluation import write_scores
 from poisonsieve.bench.stages import poison_stage, tune_stage
 from poisonsieve.data import class_number, labels_of, load_dataset

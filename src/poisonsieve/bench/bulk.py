@@ -1,0 +1,216 @@
+"""Screening folders larger than memory: read, judged and written in pieces by Ray Data, on one machine or many.
+
+Files are read by the same reader as one file is, row by row, so that a row which cannot be read is rejected here too and
+stops nothing. Guard and victim are opened once a worker. What is in memory at a time is a few pieces of `CHUNK` rows for
+each worker, however many rows there are.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from poisonsieve.data.inputs import read_inputs
+from poisonsieve.errors import DataError
+from poisonsieve.storage import require_free, writing_folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CHUNK = 2048  # rows that are read, screened and written together
+_SUFFIXES = frozenset({".jsonl", ".ndjson", ".parquet", ".csv", ".tsv"})
+_PIECE_BYTES = 8 * 2**20  # a piece that one step hands to the next, at most
+_STORE_BYTES = 128 * 2**20  # pieces that wait between the steps, all together
+
+
+def screen_folder(
+    source: str,
+    guard: Path,
+    victim: str | None,
+    out: Path,
+    options: dict[str, Any],
+    *,
+    address: str | None = None,
+    workers: int = 1,
+    gpus: float = 0,
+    with_text: bool = True,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """A verdict on every row of every file, as Parquet.
+
+    Args:
+        source: a folder of JSONL, CSV, TSV and Parquet files, or one such file.
+        guard: a guard folder that every node sees.
+        victim: the model that answers what passes; None: verdicts only.
+        out: folder for the records, which appears whole or not at all. Columns: `file`, `index` and `line` within it,
+            the text if it is wanted, and what a `Verdict` says.
+        options: `base` and `allow_pickle` as `GuardedClassifier.from_pretrained` takes them; `frr` or `gamma` for another
+            threshold.
+        address: of a Ray cluster; None starts one here.
+        workers: copies of guard and victim.
+        gpus: of each of them.
+        with_text: put the texts into the records.
+        progress: let Ray draw its progress bars.
+
+    Returns:
+        How many rows there were, and passed, were poisoned, not scored or truncated; gamma and the seconds.
+
+    Raises:
+        DataError: no file that can be screened, or one without a text column.
+        ConfigError, OutputError: `out` is taken or cannot be written; there is no cluster at the address.
+        UnsupportedError: Ray is not installed.
+    """
+    from poisonsieve.bench.grid.cluster import connect
+
+    files = _files(Path(source))
+    opening = {**options, "base": _everywhere(options.get("base"))}
+    require_free(out)
+    started = time.perf_counter()
+    ray = connect(address, progress=progress)
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = progress
+        context.target_max_block_size = _PIECE_BYTES
+        context.execution_options.preserve_order = True
+        context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
+            object_store_memory=_STORE_BYTES
+        )
+        texts = ray.data.from_items(
+            [{"file": str(file)} for file in files], override_num_blocks=len(files)
+        ).map_batches(_read, batch_size=1, batch_format="numpy")
+        screened = texts.map_batches(
+            Screener,
+            fn_constructor_args=(str(guard.absolute()), _everywhere(victim), opening, with_text),
+            batch_size=CHUNK,
+            batch_format="pyarrow",
+            num_gpus=gpus,
+            compute=ray.data.ActorPoolStrategy(size=workers),
+        )
+        with writing_folder(out) as target:
+            screened.write_parquet(str(target))
+            summary = _summary(target)
+    finally:
+        ray.shutdown()
+    return {**summary, "seconds": time.perf_counter() - started}
+
+
+class Screener:
+    """Guard and victim, opened once a worker; a call judges one piece.
+
+    Args:
+        guard, victim, options: see `screen_folder`.
+        with_text: keep the texts in the records.
+    """
+
+    def __init__(self, guard: str, victim: str | None, options: dict[str, Any], with_text: bool) -> None:
+        from poisonsieve.guard import GuardedClassifier
+
+        self.guarded = GuardedClassifier.from_pretrained(
+            guard, victim, base=options.get("base"), allow_pickle=bool(options.get("allow_pickle"))
+        )
+        threshold = {key: options.get(key) for key in ("frr", "gamma")}
+        if any(value is not None for value in threshold.values()):
+            self.guarded.guard.set_threshold(**threshold)
+        self.with_text = with_text
+
+    def __call__(self, piece: pa.Table) -> pa.Table:
+        """The records of one piece: a table with `file`, `index`, `line`, `text` and `error`."""
+        import pyarrow as pa
+
+        columns = piece.to_pydict()
+        verdicts = [verdict.to_dict() for verdict in self.guarded.screen_read(columns["text"], columns["error"])]
+        kept = [name for name in ("file", "index", "line", "text") if self.with_text or name != "text"]
+        records = {name: columns[name] for name in kept}
+        schema = _schema(self.with_text)
+        records |= {name: [verdict.get(name) for verdict in verdicts] for name in schema.names if name not in records}
+        return pa.table(records, schema=schema)
+
+
+def _schema(with_text: bool) -> pa.Schema:
+    """One for all pieces: a piece in which no row has a label would else get a column of another type."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("file", pa.string()),
+            ("index", pa.int64()),
+            ("line", pa.int64()),
+            *([("text", pa.string())] if with_text else []),
+            ("verdict", pa.string()),
+            ("rejected", pa.bool_()),
+            ("reason", pa.string()),
+            ("confidence", pa.float64()),
+            ("gamma", pa.float64()),
+            ("truncated", pa.bool_()),
+            ("label", pa.int64()),
+            ("label_name", pa.string()),
+            ("score", pa.float64()),
+        ]
+    )
+
+
+def _read(files: dict[str, Any]) -> Iterator[pa.Table]:
+    """The rows of files, in pieces: a file is never in memory as a whole."""
+    import pyarrow as pa
+
+    schema = pa.schema(
+        [
+            ("file", pa.string()),
+            ("index", pa.int64()),
+            ("line", pa.int64()),
+            ("text", pa.string()),
+            ("error", pa.string()),
+        ]
+    )
+    for file in files["file"]:
+        rows = read_inputs(str(file))
+        while piece := list(itertools.islice(rows, CHUNK)):
+            columns = {name: [getattr(row, name) for row in piece] for name in schema.names[1:]}
+            yield pa.table({"file": [str(file)] * len(piece), **columns}, schema=schema)
+
+
+def _everywhere(model: str | None) -> str | None:
+    """A model's folder by its whole path, since a worker has another current folder; a hub id as it is."""
+    return str(Path(model).absolute()) if model is not None and Path(model).exists() else model
+
+
+def _files(source: Path) -> list[Path]:
+    """The files to be screened, in order of their names.
+
+    Raises:
+        DataError: there is none.
+    """
+    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    files = [path.absolute() for path in files if path.suffix.lower() in _SUFFIXES]
+    if not files:
+        raise DataError(f"{source} holds no file to screen; use {', '.join(sorted(_SUFFIXES))}")
+    return files
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    """Counts over the records that were written, a piece at a time."""
+    import pyarrow.compute as pc
+    from pyarrow import dataset
+
+    counts = dict.fromkeys(("n", "passed", "poisoned", "not_scored", "truncated"), 0)
+    gamma = None
+    for piece in dataset.dataset(folder, format="parquet").to_batches(
+        columns=["rejected", "reason", "truncated", "gamma"]
+    ):
+        if not piece.num_rows:
+            continue
+        rejected = pc.sum(piece["rejected"]).as_py()
+        poisoned = pc.sum(pc.equal(piece["reason"], "poisoned")).as_py() or 0
+        gamma = piece["gamma"][0].as_py()
+        for name, count in (
+            ("n", piece.num_rows),
+            ("passed", piece.num_rows - rejected),
+            ("poisoned", poisoned),
+            ("not_scored", rejected - poisoned),
+            ("truncated", pc.sum(piece["truncated"]).as_py()),
+        ):
+            counts[name] += count
+    return {**counts, "rejected": counts["poisoned"] + counts["not_scored"], "gamma": gamma}

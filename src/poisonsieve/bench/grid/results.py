@@ -1,0 +1,189 @@
+"""A grid's results file: every cell in order, what was measured or why it was not, and with what.
+
+Judging a cell takes a look at its stored scores. A cell whose scores and threshold are those of the last time is taken
+from the last results, so that a second run reads one file.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from poisonsieve.bench.grid.cells import CellSpec
+from poisonsieve.bench.grid.plan import Plan, Stage
+from poisonsieve.bench.grid.scores import judge
+from poisonsieve.bench.grid.spec import GAMMA, GridSpec, ThresholdEntry
+from poisonsieve.bench.grid.store import RESULTS_FILE, Store, file_name
+from poisonsieve.errors import ConfigError, PoisonsieveError
+from poisonsieve.storage import write_json
+
+FORMAT_VERSION = 1
+
+
+class Results:
+    """The results of one grid in a store, brought up to date cell by cell.
+
+    Args:
+        grid: the grid.
+        name: its name in the store.
+        plan: its cells and their stages.
+        store: where everything is.
+    """
+
+    def __init__(self, grid: GridSpec, name: str, plan: Plan, store: Store) -> None:
+        self.grid, self.plan, self.store = grid, plan, store
+        self.folder = store.grid(name)
+        self.file = self.folder / RESULTS_FILE
+        self._last = {(cell.get("key"), json.dumps(cell.get("judged_by"))): cell for cell in _cells_of(self.file)}
+
+    def record(self) -> dict[str, Any]:
+        """All of it, JSON-ready: the grid and every cell as it stands now."""
+        cells = [self._cell(cell, stage) for cell, stage in zip(self.plan.cells, self.plan.scores, strict=True)]
+        return {
+            "format_version": FORMAT_VERSION,
+            "title": self.grid.title,
+            "grid": self.grid.model_dump(mode="json"),
+            "cells": cells,
+        }
+
+    def write(self) -> dict[str, Any]:
+        """Bring the files up to date, and return what `record` returns. A file that would not change is left alone.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        record = self.record()
+        for cell in record["cells"]:
+            _write_changed(self.folder / "cells" / f"{_file_of(cell)}.json", cell)
+        _write_changed(self.file, record)
+        return record
+
+    def _cell(self, cell: CellSpec, stage: Stage) -> dict[str, Any]:
+        axes = cell.model_dump(mode="json")
+        rules = self._rules(cell)
+        judged_by = {name: rule.model_dump(mode="json", exclude_none=True) for name, rule in rules.items()}
+        if stage.kind != "scores":  # nothing is rejected, so no threshold has a say
+            judged_by = {}
+        if self.store.finished(stage):
+            known = self._last.get((stage.key, json.dumps(judged_by)))
+            if known is not None and known["status"] == "done":
+                return {**known, **axes}
+            judged = {**axes, "key": stage.key, "judged_by": judged_by, **self._judged(stage, rules)}
+            self._last[stage.key, json.dumps(judged_by)] = judged
+            return judged
+        error = self.store.failure(stage)
+        status = {"status": "waiting"} if error is None else {"status": "failed", "error": error}
+        return {**axes, "key": stage.key, "judged_by": judged_by, **status}
+
+    def _rules(self, cell: CellSpec) -> dict[str, ThresholdEntry]:
+        """The threshold, and those that a sweep of gamma asks for beside it, by name."""
+        rules = {"threshold": self.grid.models[cell.model].threshold or self.grid.threshold}
+        for name, sweep in self.grid.sweeps.items():
+            if sweep.field == GAMMA and sweep.victim == cell.victim:
+                rules |= {f"{name}={value}": ThresholdEntry(gamma=value) for value in sweep.values}
+        return rules
+
+    def _judged(self, stage: Stage, rules: dict[str, ThresholdEntry]) -> dict[str, Any]:
+        try:
+            metrics = judge(stage, self.store, rules["threshold"])
+            swept = {
+                name: judge(stage, self.store, rule)
+                for name, rule in rules.items()
+                if name != "threshold" and stage.kind == "scores"
+            }
+        except PoisonsieveError as error:  # a threshold that these scores do not allow
+            return {"status": "failed", "error": str(error)}
+        return {
+            "status": "done",
+            "metrics": metrics,
+            **({"swept": swept} if swept else {}),
+            **self._made_by(stage),
+        }
+
+    def _made_by(self, stage: Stage) -> dict[str, Any]:
+        """The stages behind a cell: their folders, settings, what they found and the seconds they took."""
+        stages = {entry.key: entry for entry in stage.chain()}
+        runs = {key: self.store.run(entry) for key, entry in stages.items()}
+        environment = self.store.run(stage)["environment"]
+        return {
+            "stages": [
+                {
+                    "kind": entry.kind,
+                    "folder": str(self.store.folder(entry).relative_to(self.store.root)),
+                    "params": entry.params,
+                    "result": _without_times(runs[key]["result"]),
+                }
+                for key, entry in stages.items()
+            ],
+            "environment": environment,
+            "seconds": {f"{entry.kind} {entry.words}": runs[key]["seconds"] for key, entry in stages.items()},
+        }
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """The results files that `path` names: one, or all of a store's, each as `Results.record` made it.
+
+    Args:
+        path: a results file, a grid's folder, or a store.
+
+    Raises:
+        ConfigError: there is none, or it is of a newer version.
+    """
+    candidates = (
+        [path] if path.is_file() else sorted({*path.glob(RESULTS_FILE), *path.glob(f"grids/*/{RESULTS_FILE}")})
+    )
+    if not candidates:
+        raise ConfigError(f"{path} has no {RESULTS_FILE}; give what `poisonsieve bench run` wrote with --out")
+    found = []
+    for file in candidates:
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            version = content["format_version"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{file} holds no results of a grid: {error}") from None
+        if version != FORMAT_VERSION:
+            raise ConfigError(
+                f"{file} has format version {version}, this poisonsieve reads {FORMAT_VERSION}; update it"
+            )
+        found.append(content)
+    return found
+
+
+def _cells_of(file: Path) -> list[dict[str, Any]]:
+    """The cells of the last time; none where there was none, or another version wrote them: all can be judged again."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return list(content["cells"]) if content["format_version"] == FORMAT_VERSION else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _without_times(value: Any) -> Any:
+    """What a stage found, less how long it took, which no two runs share."""
+    if isinstance(value, dict):
+        return {key: _without_times(entry) for key, entry in value.items() if key not in ("seconds", "resumed_from")}
+    return value
+
+
+def _file_of(cell: dict[str, Any]) -> str:
+    """A name that no other cell of the grid has."""
+    return (
+        f"{file_name('-'.join(str(cell[axis]) for axis in ('model', 'attack', 'defense', 'victim')))}-{_digest(cell)}"
+    )
+
+
+def _digest(cell: dict[str, Any]) -> str:
+    from poisonsieve.storage import canonical_hash
+
+    return canonical_hash({axis: cell[axis] for axis in CellSpec.model_fields})[:8]
+
+
+def _write_changed(file: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    try:
+        if file.read_text(encoding="utf-8") == text:
+            return
+    except (OSError, ValueError):
+        pass  # not there, or not whole: it is written
+    write_json(file, content)

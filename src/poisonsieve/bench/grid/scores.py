@@ -1,0 +1,138 @@
+"""Per-row scores of a cell, and what they come to with a threshold: no model is opened here.
+
+Another threshold, metric or table is a matter of these files, never of training.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from poisonsieve.bench.grid.plan import CLEAN, TRIGGERED, Stage
+from poisonsieve.bench.grid.spec import ThresholdEntry
+from poisonsieve.bench.grid.store import Store
+from poisonsieve.errors import CalibrationError
+from poisonsieve.metrics import Rate, attack_success_rate, auroc, clean_accuracy, false_rejection_rate
+from poisonsieve.storage import reporting_write_errors
+from poisonsieve.thresholds import Threshold, fixed_gamma, gamma_for_frr, is_flagged
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS_FILE = "rows.parquet"
+_CALIBRATION_FILE = "calibration.json"
+_HEADROOM = 1e-12  # between gamma and the highest score
+
+
+def write_rows(path: Path, sets: Mapping[str, Any]) -> None:
+    """Write columns of equal length for each set of rows, one Parquet file with a column `set`.
+
+    Raises:
+        OutputError: the file could not be written.
+    """
+    import pandas as pd
+
+    frames = []
+    for name, columns in sets.items():
+        frame = pd.DataFrame(dict(columns))
+        frame.insert(0, "set", name)
+        frames.append(frame)
+    with reporting_write_errors(path):
+        pd.concat(frames).to_parquet(path, index=False)
+
+
+def read_rows(path: Path) -> dict[str, pd.DataFrame]:
+    """What `write_rows` wrote, by set, in its order."""
+    import pandas as pd
+
+    table = pd.read_parquet(path)
+    return {
+        str(name): rows.drop(columns="set").reset_index(drop=True) for name, rows in table.groupby("set", sort=False)
+    }
+
+
+def threshold_for(stage: Stage, store: Store, rule: ThresholdEntry) -> Threshold | None:
+    """The threshold that a rule gives a cell's guard; None for a cell without one.
+
+    Args:
+        stage: the cell's scores.
+        store: where they are.
+        rule: a fixed gamma, or a false-rejection rate, for which the guard's stored calibration scores are taken.
+
+    Raises:
+        ConfigError: gamma is no score that this detector can give.
+        CalibrationError: too few calibration rows for the rate, or a gamma that no score can exceed.
+    """
+    if stage.kind != "scores":
+        return None
+    ends = store.run(stage.needs["confidences"])["result"]["score_range"]
+    low, high = (sign * np.inf if end is None else end for end, sign in zip(ends, (-1, 1), strict=True))
+    if rule.gamma is not None:
+        found = fixed_gamma(rule.gamma, low, high)
+    else:
+        held_out = json.loads((store.folder(stage.needs["guard"]) / _CALIBRATION_FILE).read_text(encoding="utf-8"))
+        found = gamma_for_frr(np.asarray(held_out["scores"]), rule.frr or 0.0)
+    if not found.gamma < high - _HEADROOM:
+        raise CalibrationError(
+            f"gamma would be {found.gamma:.17g}, which no score can exceed: nothing would be flagged"
+        )
+    return found
+
+
+def judge(stage: Stage, store: Store, rule: ThresholdEntry) -> dict[str, Any]:
+    """CA, ASR and, with a guard, FRR and AUROC, as docs/design/0001-metrics.md counts them. JSON-ready.
+
+    Args:
+        stage: the cell's scores, finished.
+        store: where they are.
+        rule: see `threshold_for`.
+
+    Returns:
+        `ca`, `asr`, `frr`, `auroc` (those that there are), their 95% `intervals`, how many rows, the `threshold`, and
+        for un-poisoned weights `floor`: the ASR of each attack's triggered rows on a model that nobody attacked.
+
+    Raises:
+        ConfigError, CalibrationError: see `threshold_for`.
+        DataError: no row to count.
+    """
+    sets = read_rows(store.folder(stage) / ROWS_FILE)
+    target = store.run(stage)["result"]["target"]
+    threshold = threshold_for(stage, store, rule)
+    flagged = {name: _flagged(rows, threshold) for name, rows in sets.items()}
+    clean = sets[CLEAN]
+    rates: dict[str, Rate] = {"ca": clean_accuracy(clean.prediction, clean.label, flagged[CLEAN])}
+    attacked = sets.get(TRIGGERED)
+    if attacked is not None:
+        rates["asr"] = attack_success_rate(attacked.prediction, attacked.label, target, flagged[TRIGGERED])
+    counted: dict[str, Any] = {}
+    if threshold is not None:
+        rates["frr"] = false_rejection_rate(flagged[CLEAN])
+        counted["threshold"] = threshold.to_dict()
+        if attacked is not None:
+            counted["auroc"] = auroc(clean.confidence, attacked.confidence[attacked.label != target])
+    floors = {
+        name.partition(":")[2]: attack_success_rate(rows.prediction, rows.label, target, flagged[name]).value
+        for name, rows in sets.items()
+        if name.startswith(f"{TRIGGERED}:")
+    }
+    return {
+        **{name: rate.value for name, rate in rates.items()},
+        **counted,
+        **({"floor": floors} if floors else {}),
+        "intervals": {name: [rate.low, rate.high] for name, rate in rates.items()},
+        "n_clean": rates["ca"].n,
+        "n_triggered": rates["asr"].n if "asr" in rates else 0,
+    }
+
+
+def _flagged(rows: pd.DataFrame, threshold: Threshold | None) -> np.ndarray:
+    """What is rejected: above gamma, or not answered at all; bool, shape (n,)."""
+    failed = rows.prediction.to_numpy() < 0
+    if threshold is None:
+        return failed
+    flagged: np.ndarray = is_flagged(rows.confidence.to_numpy(), threshold.gamma) | failed
+    return flagged

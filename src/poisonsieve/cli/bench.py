@@ -1,0 +1,296 @@
+"""`poisonsieve bench`: a paper's whole experiment from one file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from poisonsieve.cli import common
+
+if TYPE_CHECKING:
+    from poisonsieve.bench.grid.runner import Engine
+    from poisonsieve.bench.grid.spec import GridSpec, How, ThresholdEntry
+    from poisonsieve.bench.grid.table import GridTable
+
+bench = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+
+_Results = Annotated[
+    Path, typer.Argument(metavar="RESULTS", help="A results.json, the folder of a grid, or the --out of `bench run`.")
+]
+_EXIT_FAILED = 1
+
+
+@bench.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="Grid file (YAML); see configs/.")],
+    out: Annotated[Path, typer.Option(help="Folder for everything that is made. Grids may share it.")],
+    scale: Annotated[
+        str | None, typer.Option(help="A section of the file's `scale`: paper, base, small. Default: paper.")
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="What {data} stands for in the file. Default: nothing, and none may be in it.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only these cells: AXIS=VALUE, such as attack=BadNet; can be given again.", metavar="AXIS=VALUE"
+        ),
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            help="Another threshold for all detectors: gamma=0.7 or frr=0.01. What was scored is judged again.",
+            metavar="RULE",
+        ),
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="These seeds instead of the file's.", min=0)] = None,
+    engine: Annotated[
+        str, typer.Option(help="local: one stage after the other, here; ray: on a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster; auto: the one on this machine. Default: one just for this run."),
+    ] = None,
+    num_processes: Annotated[
+        int,
+        typer.Option(help="Processes that train one model together, a GPU each (DDP, through accelerate).", min=1),
+    ] = 1,
+    accelerate_config: Annotated[
+        Path | None, typer.Option(help="An `accelerate config` file to launch them by, instead of plain DDP.")
+    ] = None,
+    json: common.Json = False,
+    quiet: common.Quiet = False,
+) -> None:
+    """Run a grid: weights, victims, guards and scores, each made once and kept. The same command goes on.
+
+    A cell that fails says why, and the rest goes on; the exit code is then 1.
+
+    Example: poisonsieve bench run configs/table01.yaml --scale small --data-root DATA --out grid/
+    """
+    with common.running(resumable=True):
+        from poisonsieve.bench.grid.runner import run_grid
+        from poisonsieve.bench.grid.spec import load_grid
+
+        grid = load_grid(config, scale=scale, data_root=data_root)
+        if threshold is not None:
+            models = {name: model.model_copy(update={"threshold": None}) for name, model in grid.models.items()}
+            grid = grid.model_copy(update={"threshold": _rule(threshold), "models": models})
+        if seed:
+            grid = grid.model_copy(update={"seeds": list(seed)})
+        name = config.stem if scale is None else f"{config.stem}-{scale}"
+        record = run_grid(
+            grid,
+            name,
+            out,
+            only=_only(only or []),
+            retry_failed=retry_failed,
+            engine=_engine(engine, address, grid),
+            how=_how(grid, not quiet, num_processes, accelerate_config),
+            note=common.note,
+        )
+        _report(record, name, out, json=json)
+
+
+def _report(record: dict[str, Any], name: str, out: Path, *, json: bool) -> None:
+    """How the cells stand, and where to look; the exit code says whether any failed."""
+    cells = record["cells"]
+    counts = {status: sum(cell["status"] == status for cell in cells) for status in ("done", "failed", "waiting")}
+    place = out / "grids" / name / "results.json"
+    if json:
+        common.print_result({"results": str(place), **counts, "cells": cells})
+    else:
+        common.note(f"{', '.join(f'{count} {status}' for status, count in counts.items())}: {place}")
+    for error in dict.fromkeys(cell["error"] for cell in cells if cell["status"] == "failed"):
+        alike = sum(cell.get("error") == error for cell in cells)
+        common.note(f"failed ({alike} cell{'s' * (alike > 1)}): {error}")
+    if counts["failed"]:
+        raise typer.Exit(_EXIT_FAILED)
+
+
+def _how(grid: GridSpec, progress: bool, processes: int, launch_config: Path | None) -> How:
+    """How stages are done.
+
+    Raises:
+        ConfigError: there is no such config file, or nothing to launch by it.
+    """
+    from poisonsieve.bench.grid.spec import How
+    from poisonsieve.errors import ConfigError
+
+    if launch_config is not None and (processes == 1 or not launch_config.is_file()):
+        raise ConfigError(
+            f"--accelerate-config {launch_config}: give a file that is there, and --num-processes above 1"
+        )
+    config = None if launch_config is None else launch_config.absolute()
+    return How(progress=progress, report_to=grid.report_to, processes=processes, launch_config=config)
+
+
+def _engine(name: str, address: str | None, grid: GridSpec) -> Engine | None:
+    """The engine that was asked for; None for the one that needs nothing.
+
+    Raises:
+        ConfigError: there is no such engine, or an address without a cluster.
+    """
+    from poisonsieve.errors import ConfigError
+
+    if name == "ray":
+        from poisonsieve.bench.grid.cluster import RayEngine
+
+        return RayEngine(grid.resources, address)
+    if name != "local":
+        raise ConfigError(f"--engine {name}: there is no such engine; there are: local, ray")
+    if address is not None:
+        raise ConfigError("--address is of a Ray cluster; it needs --engine ray")
+    return None
+
+
+def _only(given: list[str]) -> dict[str, list[str]]:
+    """`--only` options by axis."""
+    from poisonsieve.errors import ConfigError
+
+    found: dict[str, list[str]] = {}
+    for text in given:
+        axis, equals, value = text.partition("=")
+        if not equals or not value:
+            raise ConfigError(f"--only {text!r} is not AXIS=VALUE; example: --only attack=BadNet")
+        found.setdefault(axis.strip(), []).append(value)
+    return found
+
+
+def _rule(text: str) -> ThresholdEntry:
+    from poisonsieve.bench.grid.spec import ThresholdEntry
+    from poisonsieve.config import make_spec
+    from poisonsieve.errors import ConfigError
+
+    key, equals, value = text.partition("=")
+    if not equals or key not in ("gamma", "frr"):
+        raise ConfigError(f"--threshold {text!r} is neither gamma=NUMBER nor frr=NUMBER")
+    return make_spec(ThresholdEntry, **{key: value})
+
+
+@bench.command()
+def table(
+    results: _Results,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="The paper's figure and the difference beside each.")
+    ] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a GitHub table.")] = False,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="One line a cell, with intervals and the paper's figures.")
+    ] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="In the paper's layout, for booktabs and multirow.")] = False,
+    out: Annotated[Path | None, typer.Option(help="File for it. Default: stdout.")] = None,
+    json: common.Json = False,
+) -> None:
+    """Show results in the paper's table layout: CA and ASR for every victim, a row a defence.
+
+    Example: poisonsieve bench table grid/grids/table01-small --compare --markdown
+    """
+    with common.running():
+        from poisonsieve.bench.grid.rendering import to_csv, to_latex, to_markdown
+        from poisonsieve.bench.grid.results import read_results
+        from poisonsieve.bench.grid.table import failures, make_table
+        from poisonsieve.errors import ConfigError
+        from poisonsieve.storage import writing_file
+
+        if markdown + csv + latex + json > 1:
+            raise ConfigError("--markdown, --csv, --latex and --json exclude each other; give one")
+        records = read_results(results)
+        tables = [make_table(record) for record in records]
+        if not (markdown or csv or latex or json) and out is None:
+            for made in tables:
+                _print(made, compare=compare)
+        elif json:
+            common.print_result({"tables": [asdict(made) for made in tables]})
+        else:
+            render = to_csv if csv else partial(to_latex if latex else to_markdown, compare=compare)
+            text = "\n".join(render(made) for made in tables)
+            if out is None:
+                common.print_line(text.rstrip("\n"))
+            else:
+                with writing_file(out) as stream:
+                    stream.write(text)
+        for record in records:
+            for line in failures(record):
+                common.note(f"failed: {line}")
+
+
+@bench.command()
+def figure(
+    results: _Results,
+    out: Annotated[Path, typer.Option(help="Picture to write: .svg, .png or .pdf.")],
+    json: common.Json = False,
+) -> None:
+    """Draw the figure that results hold: the panels of a sweep (Figures 3, 4), or tunings side by side (Figure 1).
+
+    Example: poisonsieve bench figure grid/grids/fig3-small --out figure3.svg
+    """
+    with common.running():
+        from poisonsieve.bench.grid.drawing import draw
+        from poisonsieve.bench.grid.results import read_results
+        from poisonsieve.errors import ConfigError
+        from poisonsieve.storage import reporting_write_errors
+
+        records = read_results(results)
+        if len(records) > 1:
+            raise ConfigError(
+                f"{results} has the results of {len(records)} grids; give one of the folders under grids/"
+            )
+        if out.suffix.lower() not in (".svg", ".png", ".pdf"):
+            raise ConfigError(f"--out {out}: give a name that ends in .svg, .png or .pdf")
+        drawing = draw(records[0])
+        with reporting_write_errors(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            drawing.savefig(out, dpi=200)
+        if json:
+            common.print_result({"out": str(out), "title": records[0]["title"]})
+        else:
+            common.note(f"drawn: {out}")
+
+
+@bench.command()
+def report(
+    results: _Results,
+    out: Annotated[Path, typer.Option(help="HTML file to write; whole in itself.")],
+    title: Annotated[str, typer.Option(help="Its heading.")] = "What was published, and what was measured",
+    json: common.Json = False,
+) -> None:
+    """Write one HTML file with all tables, figures, settings and versions.
+
+    Example: poisonsieve bench report grid/ --out report.html
+    """
+    with common.running():
+        from poisonsieve.bench.grid.html import write_report
+        from poisonsieve.bench.grid.results import read_results
+
+        records = read_results(results)
+        write_report(out, records, title)
+        if json:
+            common.print_result({"out": str(out), "grids": [record["title"] for record in records]})
+        else:
+            common.note(f"written: {out}")
+
+
+def _print(made: GridTable, *, compare: bool) -> None:
+    """All columns; where the output has no width of its own, as wide as they come."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from poisonsieve.bench.grid.rendering import heads, lines, notes
+
+    drawn = Table(
+        box=box.SIMPLE_HEAD, title=made.title, title_justify="left", caption=" ".join(notes(made, compare=compare))
+    )
+    for index, head in enumerate(heads(made)):
+        drawn.add_column(
+            head.replace(" CA", "\nCA").replace(" ASR", "\nASR"), justify="left" if index < 3 else "right"
+        )
+    for line in lines(made, compare=compare):
+        drawn.add_row(*line)
+    with common.stdout() as stream:
+        Console(file=stream, width=None if stream.isatty() else 60 + 46 * len(made.victims)).print(drawn)

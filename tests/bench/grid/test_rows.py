@@ -1,0 +1,158 @@
+"""Which rows a description gives, what decides a stage's name, and how long a grid is said to take."""
+
+import json
+import os
+from collections import Counter
+
+import pytest
+
+from conftest import write_grid, write_toy_rows
+from poisonsieve.bench.grid.cells import expand
+from poisonsieve.bench.grid.fingerprints import Fingerprints
+from poisonsieve.bench.grid.plan import make_plan
+from poisonsieve.bench.grid.progress import Progress
+from poisonsieve.bench.grid.rows import Rewritten, Rows, Triggered, load, load_counted, target_of
+from poisonsieve.bench.grid.spec import load_grid
+from poisonsieve.bench.grid.store import Store
+
+KINDS = {"none": "none", "psim": "detector", "onion": "rewriter"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_toy_rows(tmp_path)
+
+
+@pytest.fixture
+def test_rows(folder):
+    return Rows(source=str(folder / "test.jsonl"), split="test", names=str(folder / "train.jsonl"))
+
+
+def test_a_limit_draws_each_class_in_its_share_and_always_the_same(test_rows):
+    few = test_rows.model_copy(update={"limit": 30})
+    assert Counter(load(few)["label"]) == {0: 15, 1: 15}
+    assert list(load(few)["text"]) == list(load(few)["text"])
+    whole = list(load(test_rows)["text"])
+    assert len(whole) == 120
+    assert set(load(few)["text"]) <= set(whole)
+
+
+def test_the_held_out_tenth_and_the_rest_are_all_rows(folder):
+    train = Rows(source=str(folder / "train.jsonl"), split="train", part="rest")
+    dev = train.model_copy(update={"part": "dev"})
+    everything = Rows(source=str(folder / "train.jsonl"), split="train")
+    assert (len(load(train)), len(load(dev))) == (108, 12)
+    assert sorted([*load(train)["text"], *load(dev)["text"]]) == sorted(load(everything)["text"])
+
+
+def test_words_are_cut_before_a_trigger_goes_in(test_rows):
+    texts = load(test_rows.model_copy(update={"words": 3}))["text"]
+    assert max(len(text.split()) for text in texts) == 3
+
+
+def test_triggered_rows_are_of_other_classes_and_a_limit_is_of_them(test_rows):
+    triggered = Triggered(of=test_rows, trigger="badnet", target="0", seed=0)
+    rows, skipped = load_counted(triggered)
+    assert set(rows["label"]) == {1}
+    assert len(rows) + skipped == 60
+    assert all("mn" in text.split() for text in rows["text"])
+    few = load(triggered.model_copy(update={"limit": 10}))
+    assert len(few) == 10
+    assert set(few["text"]) <= set(rows["text"])
+    assert target_of(test_rows, "1") == 1
+
+
+def test_rewrites_follow_all_rows_and_are_limited_with_them(test_rows, folder):
+    lines = [json.loads(line) for line in (folder / "test.jsonl").read_text().splitlines()]
+    rewritten = [json.dumps({**line, "sentence": f"well , {line['sentence']}"}) for line in lines]
+    (folder / "rewritten.jsonl").write_text("\n".join(rewritten) + "\n")
+    few = test_rows.model_copy(update={"limit": 20})
+    found = load(Rewritten(of=few, file=str(folder / "rewritten.jsonl")))
+    assert list(found["text"]) == [f"well , {text}" for text in load(few)["text"]]
+
+
+def stages(folder, store=None, **changes):
+    grid = load_grid(write_grid(folder, "hub:a/b", **changes), data_root=folder)
+    return make_plan(grid, expand(grid), KINDS, Fingerprints(folder / "prints.json")).stages
+
+
+def keys(folder, kind, **changes):
+    return {stage.key for stage in stages(folder, **changes) if stage.kind == kind}
+
+
+def test_what_decides_a_result_decides_its_name_and_nothing_else_does(folder):
+    base = {kind: keys(folder, kind) for kind in ("theta_p", "victim", "guard", "scores")}
+    for changes in (
+        {"threshold": {"gamma": 0.7}},
+        {"title": "x"},
+        {"resources": {"cpus": 8}},
+        {"report_to": "wandb"},
+    ):
+        assert {kind: keys(folder, kind, **changes) for kind in base} == base
+    other = {"full": {"method": "full", "epochs": 2}, "lora": {"method": "lora", "epochs": 1}}
+    assert keys(folder, "theta_p", victims=other) == base["theta_p"]
+    assert keys(folder, "guard", victims=other) == base["guard"]
+    assert len(keys(folder, "victim", victims=other) & base["victim"]) == 2  # LoRA's two
+    assert not keys(folder, "guard", psim={"x": {"method": "lora"}}) & base["guard"]
+    assert not keys(folder, "theta_p", seeds=[1]) & base["theta_p"]
+
+
+def test_content_decides_not_the_path(folder, tmp_path):
+    base = keys(folder, "scores")
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for split in ("train", "dev", "test"):
+        (moved / f"{split}.jsonl").write_bytes((folder / f"{split}.jsonl").read_bytes())
+    assert keys(moved, "scores") == base
+    with (moved / "dev.jsonl").open("a") as stream:
+        stream.write('{"sentence": "the film was fun", "label": 1}\n')
+    assert not keys(moved, "scores") & base
+
+
+def test_a_file_is_read_again_only_when_it_changed(folder, monkeypatch):
+    memory, file = folder / "prints.json", folder / "train.jsonl"
+    first = Fingerprints(memory)
+    found = [
+        first.of(str(file)),
+        first.of(f"scpd-file:file={file},x=3"),
+        first.of("badnet:word=mn"),
+        first.of(str(folder)),
+    ]
+    assert found[0].startswith("sha256:")
+    assert found[1] == f"scpd-file:file={found[0]},x=3"
+    assert found[2] == "badnet:word=mn"
+    first.save()
+    with monkeypatch.context() as patched:
+        patched.setattr("poisonsieve.bench.grid.fingerprints.sha256_file", lambda path: pytest.fail(f"read {path}"))
+        assert Fingerprints(memory).of(str(file)) == found[0]
+    os.utime(file, ns=(0, 0))
+    assert Fingerprints(memory).of(str(file)) == found[0]
+    file.write_text(file.read_text() + "\n")
+    assert Fingerprints(memory).of(str(file)) != found[0]
+
+
+def test_rewriting_is_shared_by_all_victims(folder):
+    found = stages(folder, defenses={"none": {"defense": "none"}, "onion": {"defense": "onion"}})
+    assert Counter(stage.kind for stage in found)["rewriting"] == 3  # clean, triggered and dev rows
+    order = [stage.key for stage in found]
+    for stage in found:
+        assert all(order.index(needed.key) < order.index(stage.key) for needed in stage.needs.values())
+
+
+def test_the_time_left_is_that_of_stages_alike(folder):
+    todo = stages(folder)
+    plan = make_plan(*_grid_and_cells(folder), KINDS, Fingerprints(folder / "prints.json"))
+    with Progress(todo, plan, Store(folder / "store"), shown=False) as bar:
+        assert bar.seconds_left() is None
+        theta_p = [stage for stage in todo if stage.kind == "theta_p"]
+        bar.through(theta_p[0], 100.0)
+        assert bar.seconds_left() == pytest.approx(100 * (len(todo) - 1))
+        lora = [stage for stage in todo if stage.words.endswith("lora") and stage.kind == "victim"]
+        bar.through(lora[0], 10.0)
+        # The other theta_p takes 100, the other three victims 10, and what nothing is known of the mean of both.
+        assert bar.seconds_left() == pytest.approx(100 + 3 * 10 + (len(todo) - 6) * 55)
+
+
+def _grid_and_cells(folder):
+    grid = load_grid(folder / "grid.yaml", data_root=folder)
+    return grid, expand(grid)

@@ -1,0 +1,290 @@
+"""A grid on tiny models: each thing made once, nothing made twice, failures recorded, thresholds judged from scores."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from conftest import make_encoder, write_grid, write_toy_rows
+from poisonsieve.bench.grid.runner import run_grid
+from poisonsieve.bench.grid.spec import ThresholdEntry, load_grid
+from poisonsieve.errors import ConfigError
+from tiny_lm import make_lm
+
+#: What the tiny grid is made of.
+_STAGES = 14
+COMMAND = [sys.executable, "-m", "poisonsieve.cli", "bench", "run"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A folder with toy rows, a tiny model, a grid file, and the grid's finished store."""
+    folder = write_toy_rows(tmp_path_factory.mktemp("grid"))
+    write_grid(folder, make_encoder(folder / "model", head=False))
+    run_grid(load_grid(folder / "grid.yaml", data_root=folder), "grid", folder / "store")
+    return folder
+
+
+@pytest.fixture
+def again(world, tmp_path):
+    """`again(only=..., **changes of the file)` -> the results in a copy of the finished store, and the copy."""
+    store = tmp_path / "store"
+    shutil.copytree(world / "store", store)
+
+    def call(only=None, retry_failed=False, threshold=None, **changes):
+        grid = load_grid(write_grid(tmp_path, world / "model", **changes), data_root=world)
+        if threshold is not None:
+            grid = grid.model_copy(update={"threshold": ThresholdEntry(**threshold)})
+        return run_grid(grid, "grid", store, only=only, retry_failed=retry_failed)
+
+    call.store = store
+    return call
+
+
+def runs(store: Path) -> dict[Path, tuple[int, int]]:
+    """Every finished stage, and what changes when it is run again."""
+    return {
+        path.relative_to(store): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in (store / "stages").rglob("run.json")
+    }
+
+
+def by_place(record):
+    return {(cell["attack"], cell["defense"], cell["victim"]): cell for cell in record["cells"]}
+
+
+def without_times(record):
+    return [{key: value for key, value in cell.items() if key != "seconds"} for cell in record["cells"]]
+
+
+def read(store):
+    return json.loads((store / "grids/grid/results.json").read_text())
+
+
+def test_each_thing_is_made_once_for_all_that_need_it(world):
+    record = read(world / "store")
+    assert [cell["status"] for cell in record["cells"]] == ["done"] * 6
+    assert Counter(path.parts[1] for path in runs(world / "store")) == {
+        "theta_p": 2,  # un-poisoned, and BadNet's
+        "victim": 4,
+        "guard": 1,  # one PSIM for both victims
+        "confidences": 1,
+        "answers": 4,  # PSIM's cells take those of the undefended victim
+        "scores": 2,
+    }
+
+
+def test_cells_are_counted_as_the_package_counts(world):
+    found = by_place(read(world / "store"))
+    none, psim = found["BadNet", "none", "lora"]["metrics"], found["BadNet", "psim", "lora"]["metrics"]
+    assert (none["n_clean"], none["n_triggered"]) == (120, 60)
+    assert psim["threshold"]["rule"] == "frr"
+    assert psim["asr"] <= none["asr"]
+    assert psim["ca"] <= none["ca"]
+    assert 0 <= psim["auroc"] <= 1
+    floor = found["normal", "none", "full"]["metrics"]["floor"]
+    assert floor.keys() == {"BadNet"}
+    assert "asr" not in found["normal", "none", "full"]["metrics"]
+
+
+def test_the_numbers_are_those_of_the_single_commands(world):
+    """The same weights, guard and threshold put together by hand."""
+    import numpy as np
+
+    from poisonsieve.attacks import make_trigger, trigger_rows
+    from poisonsieve.bench.evaluation import evaluate, score_rows
+    from poisonsieve.config import TriggerSpec
+    from poisonsieve.data import load_dataset
+    from poisonsieve.guard import GuardedClassifier
+
+    cell = by_place(read(world / "store"))["BadNet", "psim", "lora"]
+    folder = {stage["kind"]: world / "store" / stage["folder"] for stage in cell["stages"]}
+    guarded = GuardedClassifier.from_pretrained(folder["guard"], folder["victim"])
+    guarded.guard.set_threshold(frr=0.05)
+    test = load_dataset(str(world / "test.jsonl"))
+    attacked = trigger_rows(test, make_trigger(TriggerSpec.parse("badnet")), target=0, seed=0).rows
+    found = evaluate(guarded, score_rows(guarded, test), score_rows(guarded, attacked), target=0)
+    assert cell["metrics"]["threshold"]["gamma"] == guarded.guard.threshold_.gamma
+    assert cell["metrics"]["ca"] == found.guarded_ca
+    assert cell["metrics"]["asr"] == found.guarded_asr
+    assert np.isclose(cell["metrics"]["auroc"], found.auroc)
+
+
+def test_one_json_a_cell(world):
+    alone = [json.loads(path.read_text()) for path in (world / "store/grids/grid/cells").iterdir()]
+    key = lambda cell: json.dumps(cell, sort_keys=True)  # noqa: E731
+    assert sorted(alone, key=key) == sorted(read(world / "store")["cells"], key=key)
+    for cell in alone:
+        assert cell["environment"]["python"]
+        assert {stage["kind"] for stage in cell["stages"]} >= {"theta_p", "victim", "answers"}
+        assert all(seconds > 0 for seconds in cell["seconds"].values())
+
+
+def test_a_second_run_changes_nothing(again):
+    before, written = runs(again.store), (again.store / "grids/grid/results.json").stat().st_mtime_ns
+    record = again()
+    assert runs(again.store) == before
+    assert (again.store / "grids/grid/results.json").stat().st_mtime_ns == written
+    assert record == read(again.store)
+
+
+def test_another_threshold_is_judged_from_stored_scores(again):
+    before = runs(again.store)
+    record = again(threshold={"gamma": 0.5001})
+    assert runs(again.store) == before
+    judged = by_place(record)["BadNet", "psim", "full"]["metrics"]
+    assert judged["threshold"]["gamma"] == 0.5001
+    assert judged["threshold"]["rule"] == "fixed"
+    back = again()
+    assert by_place(back)["BadNet", "psim", "full"]["metrics"]["threshold"]["rule"] == "frr"
+
+
+#: Runs the command, then says which libraries it imported.
+IMPORTS = """
+import sys
+from poisonsieve.cli.main import app
+app(sys.argv[1:], standalone_mode=False)
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
+
+
+@pytest.mark.parametrize("more", [[], ["--threshold", "gamma=0.6"], []], ids=["again", "threshold", "back"])
+def test_a_second_run_is_quick(world, more):
+    """Seconds are for an idle machine; what would cost them, importing and opening models, is the same on any."""
+    command = [sys.executable, "-c", IMPORTS, "bench", "run", world / "grid.yaml", "--data-root", world]
+    done = subprocess.run([*command, "--out", world / "store", *more], capture_output=True, text=True, check=True)
+    assert "6 done, 0 failed" in done.stderr
+    assert not {"torch", "transformers", "peft", "datasets"} & set(done.stdout.split())
+
+
+def test_a_threshold_that_a_detector_cannot_have_fails_its_own_cells_and_no_other(again):
+    record = again(threshold={"gamma": 1.5})
+    states = {place: cell["status"] for place, cell in by_place(record).items()}
+    assert [place for place, state in states.items() if state == "failed"] == [
+        ("BadNet", "psim", "full"),
+        ("BadNet", "psim", "lora"),
+    ]
+    assert "gamma" in by_place(record)["BadNet", "psim", "full"]["error"]
+
+
+def test_every_kind_of_defence_has_its_cells(again, world, tmp_path):
+    """A rewriter that asks the victim, rewrites from files, a repair, and a detector on the victim itself."""
+    lm = make_lm(tmp_path, kind="llama")
+    defenses = {
+        "none": {"defense": "none"},
+        "onion": {"defense": f"onion:lm={lm},max_ca_drop=0.5"},
+        "files": {"clean": "{data}/test.jsonl", "triggered": {"BadNet": "{data}/back.jsonl"}},
+        "mixing": {"defense": "fine-mixing:pretrained={model},epochs=1"},
+        "msp": {"defense": "msp", "on": "victim"},
+    }
+    rows = [line for line in (world / "test.jsonl").read_text().splitlines() if '"label": 1' in line]
+    (world / "back.jsonl").write_text("\n".join(rows) + "\n")
+    found = by_place(again(defenses=defenses, attacks={"BadNet": {"trigger": "badnet", "count": 30}}))
+    assert {cell["status"] for cell in found.values()} == {"done"}, [cell.get("error") for cell in found.values()]
+    made = Counter(path.parts[1] for path in runs(again.store))
+    assert (made["repair"], made["rewriting"]) == (1, 3)  # for both victims
+    kinds = {place: [stage["kind"] for stage in cell["stages"]] for place, cell in found.items()}
+    assert kinds["BadNet", "mixing", "lora"] == ["theta_p", "repair", "victim", "answers"]
+    assert kinds["BadNet", "msp", "lora"].count("guard") == 1
+    assert found["BadNet", "files", "full"]["metrics"]["ca"] == found["BadNet", "none", "full"]["metrics"]["ca"]
+    (answers,) = [stage for stage in found["BadNet", "onion", "full"]["stages"] if stage["kind"] == "answers"]
+    assert answers["result"]["facts"]["fit"]["rows"] == 120
+    assert set(answers["result"]["facts"]["changed"]) == {"clean", "triggered"}
+
+
+def test_only_what_is_asked_for_runs(world, tmp_path):
+    grid = load_grid(world / "grid.yaml", data_root=world)
+    record = run_grid(
+        grid, "grid", tmp_path / "new", only={"attack": ["BadNet"], "victim": ["full"], "defense": ["none"]}
+    )
+    assert [cell["status"] for cell in record["cells"]].count("done") == 1
+    assert Counter(path.parts[1] for path in runs(tmp_path / "new")) == {"theta_p": 1, "victim": 1, "answers": 1}
+    with pytest.raises(ConfigError, match=r"attack=InSent: no cell has that; there are: normal, BadNet"):
+        run_grid(grid, "grid", tmp_path / "new", only={"attack": ["InSent"]})
+    with pytest.raises(ConfigError, match="no such axis"):
+        run_grid(grid, "grid", tmp_path / "new", only={"colour": ["red"]})
+
+
+def test_a_failing_cell_says_why_the_rest_goes_on_and_it_is_tried_again_when_asked(again, world):
+    lost = world / "lost.jsonl"
+    changes = {
+        "defenses": {
+            "files": {"defense": f"scpd-file:file={lost},original={world / 'test.jsonl'}"},
+            "none": {"defense": "none"},
+        },
+        "attacks": {"BadNet": {"trigger": "badnet", "count": 30}},
+    }
+    before = runs(again.store)
+    record = again(**changes)
+    states = {place: cell["status"] for place, cell in by_place(record).items()}
+    assert Counter(states.values()) == {"failed": 2, "done": 2}
+    assert "lost.jsonl" in by_place(record)["BadNet", "files", "full"]["error"]
+    assert runs(again.store) == before
+    assert again(**changes)["cells"] == record["cells"]  # not tried again by itself
+    assert Counter(cell["status"] for cell in again(retry_failed=True, **changes)["cells"]) == Counter(
+        states.values()
+    )
+
+
+def test_a_defect_is_recorded_with_its_traceback(again, monkeypatch):
+    from poisonsieve.defenses.psim import PSIM
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("out of cheese")
+
+    monkeypatch.setattr(PSIM, "_fit", broken)
+    psim = {"p_tuning_v1": {"method": "p_tuning_v1", "epochs": 2}}
+    record = again(psim=psim)
+    error = by_place(record)["BadNet", "psim", "full"]["error"]
+    assert "RuntimeError: out of cheese (a defect; see failed/" in error
+    (log,) = (again.store / "failed").glob("*.log")
+    assert "in broken" in log.read_text()
+    monkeypatch.undo()
+    assert {cell["status"] for cell in again(psim=psim, retry_failed=True)["cells"]} == {"done"}
+    assert not list((again.store / "failed").iterdir())
+
+
+def killed_at(command: list, seconds: float) -> bool:
+    """Start a run and kill -9 its whole group after `seconds`; False if it was done before."""
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_kill_9_at_ten_random_moments_loses_and_repeats_nothing(world, tmp_path):
+    """The results are those of a run that nobody killed, byte for byte apart from times."""
+    command = [*COMMAND, world / "grid.yaml", "--data-root", world, "--quiet", "--out"]
+    started = time.monotonic()
+    subprocess.run([*command, tmp_path / "whole"], check=True, capture_output=True)
+    whole = time.monotonic() - started
+    rng, kills, seen = random.Random(0), 0, {}
+    while kills < 10:
+        kills += killed_at([*command, tmp_path / "killed"], rng.uniform(0.2, 1.0) * whole)
+        now = runs(tmp_path / "killed")
+        assert {path: now[path] for path in seen} == seen, "a finished stage was run again"
+        seen = now
+        if len(seen) == _STAGES and kills < 10:
+            shutil.rmtree(
+                tmp_path / "killed"
+            )  # through before the tenth kill: from the start again, at other moments
+            seen = {}
+    subprocess.run([*command, tmp_path / "killed"], check=True, capture_output=True)
+    now = runs(tmp_path / "killed")
+    assert {path: now[path] for path in seen} == seen
+    assert without_times(read(tmp_path / "killed")) == without_times(read(tmp_path / "whole"))
+    assert without_times(read(tmp_path / "killed")) == without_times(read(world / "store"))

@@ -1,0 +1,152 @@
+"""What is refused before anything trains, naming the key; and how scales and sweeps change a file."""
+
+import pytest
+
+from conftest import make_mpnet, write_grid, write_toy_rows
+from poisonsieve.bench.grid.cells import expand
+from poisonsieve.bench.grid.checks import check, model_type
+from poisonsieve.bench.grid.spec import at_scale, load_grid
+from poisonsieve.errors import ConfigError
+
+
+@pytest.fixture
+def load(tmp_path):
+    """`load(**changes)` -> the checked grid; its model is a hub id, which is not here and is not fetched."""
+
+    def call(model="hub:somebody/some-model", **changes):
+        path = write_grid(write_toy_rows(tmp_path), model, **changes)
+        grid = load_grid(path, data_root=tmp_path)
+        check(grid)
+        return grid
+
+    return call
+
+
+TOY = {"train": "{data}/train.jsonl", "test": "{data}/test.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"defences": {}}, "defences: extra inputs are not permitted"),
+        ({"threshold": {"gama": 1}}, "threshold.gama: extra inputs"),
+        ({"threshold": {"gamma": 0.7, "frr": 0.01}}, "exactly one of gamma and frr"),
+        ({"attacks": {"x": {"trigger": "nothing", "count": 3}}}, "attacks.x: unknown attack 'nothing'"),
+        ({"attacks": {"x": {"trigger": "badnet", "cuont": 3}}}, "attacks.x.cuont: extra inputs"),
+        ({"attacks": {"x": {"trigger": "badnet"}}}, "attacks.x: give exactly one of count and rate"),
+        ({"attacks": {"x": {"clean": True, "trigger": "badnet"}}}, "clean means that there is no trigger"),
+        ({"attacks": {"x": {"clean": True, "defenses": ["psi"]}}}, "attacks.x.defenses names psi"),
+        ({"attacks": {"x": {"trigger": "badnet", "count": 3, "training": {"lr": 1}}}}, "attacks.x: lr: extra inputs"),
+        (
+            {"defenses": {"none": {"defense": "none"}, "x": {"defense": "psimm"}}},
+            "defenses.x: unknown defense 'psimm'",
+        ),
+        (
+            {"defenses": {"none": {"defense": "none"}, "x": {"defense": "onion:barr=1"}}},
+            "defenses.x: defence onion has no argument 'barr'",
+        ),
+        ({"victims": {"x": {"method": "lorra"}}}, "victims.x: unknown tuning 'lorra'"),
+        ({"victims": {"x": {"epochs": 3}}}, "victims.x: method is missing"),
+        ({"victims": {"x": {"method": "lora", "seed": 3}}}, "victims.x: seed is set by seeds"),
+        ({"victims": {"x": {"method": "lora", "epochs": 0}}}, "victims.x: epochs: "),
+        ({"psim": {"x": {"method": "lorra"}}}, "psim.x: unknown tuning 'lorra'"),
+        ({"psim": {"x": {"method": "lora", "gamma": 1}}}, "psim.x: unknown gamma"),
+        ({"poison": {"learning_rat": 1}}, "learning_rat: extra inputs"),
+        ({"models": {"x": {"model": "hub:a/b", "tunings": ["lorra"]}}}, "models.x.tunings names lorra"),
+        ({"models": {"x": {"model": "hub:a/b", "victims": {"lora": {"epoch": 1}}}}}, "models.x.victims.lora: epoch"),
+        ({"sweeps": {"a": {"victim": "x", "field": "epochs", "values": [1]}}}, "sweeps.a.victim names x"),
+        ({"sweeps": {"a": {"victim": "lora", "field": "rank", "values": [1]}}}, "sweeps.a: rank: extra inputs"),
+        ({"datasets": {"x": {"setting": "full_task", "data": TOY}}}, "full_task needs them"),
+        ({"datasets": {"x": {"setting": "half", "data": TOY}}}, "datasets.x.setting: "),
+        ({"datasets": {"x": {"setting": "full_data", "data": {"train": "a"}}}}, "data.test is missing"),
+    ],
+)
+def test_a_mistake_is_refused_before_anything_trains_naming_the_key(load, change, says):
+    with pytest.raises(ConfigError) as raised:
+        load(**change)
+    assert says in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("where", ["victims", "psim"])
+def test_a_model_that_cannot_do_a_tuning_is_refused_without_being_opened(load, tmp_path, where):
+    folder = make_mpnet(tmp_path / "mpnet")
+    (folder / "model.safetensors").unlink()
+    v2 = {where: {"deep": {"method": "p_tuning_v2"}}}
+    with pytest.raises(ConfigError, match=r"models\.tiny: a mpnet model cannot do p_tuning_v2 .*deep"):
+        load(model=folder, **v2)
+    load(model=folder)  # by the other tunings it can
+
+
+def test_what_peft_refuses_is_what_is_refused_here(tmp_path):
+    """The list of architectures is not believed, but tried on real (random) models."""
+    from poisonsieve.models.load import load_classifier
+    from poisonsieve.tuning import supported_tunings
+
+    able = supported_tunings(load_classifier(make_mpnet(tmp_path / "mpnet")))
+    assert "p_tuning_v2" not in able
+    assert {"full", "lora", "prompt_tuning"} <= set(able)
+
+
+def test_a_model_that_is_not_here_is_left_to_when_it_is_opened(load):
+    (said,) = check(load()).deferred
+    assert said.startswith("models.tiny: hub:somebody/some-model is not here")
+    assert model_type("minilm") == "bert"
+
+
+def test_what_was_checked_is_remembered_until_a_name_changes(load, tmp_path, monkeypatch):
+    memory = tmp_path / "checked.json"
+    found = check(load(), memory)
+    monkeypatch.setattr("poisonsieve.bench.grid.checks._check_names", lambda grid: pytest.fail("looked up again"))
+    path = write_grid(tmp_path, "hub:somebody/some-model", threshold={"gamma": 0.7}, title="another")
+    assert check(load_grid(path, data_root=tmp_path), memory) == found
+    path = write_grid(tmp_path, "hub:somebody/some-model", victims={"x": {"method": "lorra"}})
+    with pytest.raises(pytest.fail.Exception):
+        check(load_grid(path, data_root=tmp_path), memory)
+
+
+def test_scales_merge_by_key_take_away_and_replace():
+    content = {
+        "title": "t",
+        "models": {"a": {"model": "x", "tunings": ["full"]}, "b": {"model": "y"}},
+        "seeds": [0, 1],
+        "scale": {"small": {"models": {"a": {"model": "z"}, "b": None}, "seeds": [3]}, "paper": None},
+    }
+    assert at_scale(content, "small") == {
+        "title": "t",
+        "models": {"a": {"model": "z", "tunings": ["full"]}},
+        "seeds": [3],
+    }
+    assert at_scale(content, None)["seeds"] == [0, 1]
+    with pytest.raises(ConfigError, match="scale has no 'tiny'; it has: small, paper"):
+        at_scale(content, "tiny")
+
+
+def test_no_file_and_no_yaml_are_one_line(tmp_path):
+    for text, says in (("a: [", "is no YAML"), ("- a", "holds no grid")):
+        (tmp_path / "x.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=says):
+            load_grid(tmp_path / "x.yaml")
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_grid(tmp_path / "none.yaml")
+
+
+def test_cells_are_what_the_entries_allow(load):
+    model = {"model": "hub:a/b", "tunings": ["lora"]}
+    sweeps = {"a": {"victim": "full", "field": "epochs", "values": [1, 2]}}
+    grid = load(models={"one": model, "two": {"model": "hub:a/c"}}, sweeps=sweeps, seeds=[0, 1])
+    cells = expand(grid)
+    victims = {name: {cell.victim for cell in cells if cell.model == name} for name in grid.models}
+    assert victims == {"one": {"lora"}, "two": {"full", "lora", "full[epochs=1]", "full[epochs=2]"}}
+    assert {cell.defense for cell in cells if cell.attack == "normal"} == {"none"}
+    assert len(cells) == len(set(cells)) == (1 + 4) * (1 + 2) * 2
+
+
+def test_the_command_says_it_in_one_line_and_leaves_nothing(tmp_path, cli):
+    path = write_grid(
+        write_toy_rows(tmp_path), "hub:a/b", defenses={"none": {"defense": "none"}, "x": {"defense": "psimm"}}
+    )
+    code, _, said = cli("bench", "run", path, "--data-root", tmp_path, "--out", tmp_path / "out")
+    assert code == 2
+    assert said.startswith("error: defenses.x: unknown defense 'psimm'")
+    assert not list(tmp_path.glob("out/stages/*"))

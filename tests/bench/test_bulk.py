@@ -1,0 +1,127 @@
+"""Folders of files screened in pieces: the same verdicts as one file after the other, also for rows that cannot be read."""
+
+import json
+
+import pyarrow as pa
+import pytest
+from pyarrow import dataset as arrow
+from pyarrow import parquet
+
+from conftest import dataset, make_encoder, sentences
+from poisonsieve.bench import bulk
+from poisonsieve.defenses import MSP
+from poisonsieve.errors import ConfigError, DataError
+
+
+@pytest.fixture(scope="module")
+def guard(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("guard")
+    model = make_encoder(folder / "model")
+    MSP(str(model), frr=0.2).fit(dataset(sentences(200, seed=5))).save_pretrained(folder / "guard")
+    return folder / "guard", str(model)
+
+
+@pytest.fixture
+def inbox(tmp_path):
+    """Three files: JSONL with rows that cannot be read, a longer JSONL, and Parquet in a folder of its own."""
+    folder = tmp_path / "inbox"
+    (folder / "more").mkdir(parents=True)
+    texts = [text for text, _ in sentences(90, seed=6)]
+    lines = [json.dumps({"text": text}) for text in texts[:30]]
+    (folder / "a.jsonl").write_text("\n".join([*lines[:10], "{not json", '{"text": 3}', *lines[10:]]) + "\n")
+    (folder / "b.jsonl").write_text("".join(json.dumps({"sentence": text}) + "\n" for text in texts[30:60]))
+    parquet.write_table(pa.table({"text": texts[60:]}), folder / "more/c.parquet")
+    (folder / "README.txt").write_text("not screened\n")
+    return folder
+
+
+def pieces(files):
+    return [row for piece in bulk._read({"file": [str(file) for file in files]}) for row in piece.to_pylist()]
+
+
+def by_the_command(cli, guard, file):
+    """What `screen` says of one file."""
+    code, shown, said = cli("screen", guard[0], file, "--victim", guard[1], "--quiet")
+    assert code == 0, said
+    return [json.loads(line) for line in shown.splitlines()]
+
+
+def test_the_files_of_a_folder_are_those_that_can_be_screened_in_order(inbox, tmp_path):
+    assert [file.name for file in bulk._files(inbox)] == ["a.jsonl", "b.jsonl", "c.parquet"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no file to screen"):
+        bulk._files(tmp_path / "empty")
+
+
+def test_a_file_is_read_in_pieces_and_a_bad_row_stops_nothing(inbox, monkeypatch):
+    monkeypatch.setattr(bulk, "CHUNK", 7)
+    found = list(bulk._read({"file": [str(inbox / "a.jsonl")]}))
+    assert [piece.num_rows for piece in found] == [7, 7, 7, 7, 4]
+    rows = pieces([inbox / "a.jsonl"])
+    assert [row["index"] for row in rows] == list(range(32))
+    assert [row["text"] is None for row in rows[9:13]] == [False, True, True, False]
+    assert "not JSON" in rows[10]["error"]
+
+
+def test_a_worker_gives_the_verdicts_of_the_command(guard, inbox, cli):
+    """Every column, and the same schema also for a piece in which nothing passed."""
+    worker = bulk.Screener(str(guard[0]), guard[1], {}, with_text=True)
+    (piece,) = bulk._read({"file": [str(inbox / "a.jsonl")]})
+    found = worker(piece).to_pylist()
+    for row, wanted in zip(found, by_the_command(cli, guard, inbox / "a.jsonl"), strict=True):
+        assert {name: row[name] for name in wanted} == pytest.approx(wanted)
+    assert {row["verdict"] for row in found} == {"passed", "rejected"}
+    strict = bulk.Screener(str(guard[0]), None, {"gamma": 0.001}, with_text=False)
+    nothing = strict(piece)
+    assert set(nothing["rejected"].to_pylist()) == {True}
+    assert nothing.schema == bulk._schema(with_text=False)
+
+
+def test_counts_are_over_what_was_written(guard, inbox, tmp_path):
+    worker = bulk.Screener(str(guard[0]), guard[1], {}, with_text=False)
+    (tmp_path / "out").mkdir()
+    rejected = 0
+    for number, piece in enumerate(bulk._read({"file": [str(file) for file in bulk._files(inbox)]})):
+        table = worker(piece)
+        rejected += sum(table["rejected"].to_pylist())
+        parquet.write_table(table, tmp_path / f"out/{number}.parquet")
+    found = bulk._summary(tmp_path / "out")
+    assert (found["n"], found["not_scored"], found["rejected"]) == (92, 2, rejected)
+    assert found["passed"] + found["poisoned"] + found["not_scored"] == found["n"]
+
+
+def test_the_command_says_what_ray_needs(guard, inbox, tmp_path, cli):
+    assert "say where with --out" in cli("screen", guard[0], inbox, "--engine", "ray")[2]
+    assert "local or ray" in cli("screen", guard[0], inbox, "--engine", "spark", "--out", tmp_path / "out")[2]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/kept").write_text("mine")
+    with pytest.raises(ConfigError, match="already exists"):
+        bulk.screen_folder(str(inbox), guard[0], None, tmp_path / "out", {})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_ray_gives_the_verdicts_of_the_command(guard, inbox, tmp_path, cli, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # or Ray would leave a token in this user's home
+    command = (
+        "screen",
+        guard[0],
+        inbox,
+        "--victim",
+        guard[1],
+        "--engine",
+        "ray",
+        "--out",
+        tmp_path / "out",
+        "--quiet",
+    )
+    code, shown, said = cli(*command, "--json")
+    assert code == 0, said
+    summary = json.loads(shown)
+    assert (summary["n"], summary["not_scored"]) == (92, 2)
+    found = arrow.dataset(tmp_path / "out", format="parquet").to_table().to_pylist()
+    for file in bulk._files(inbox):
+        mine = sorted((row for row in found if row["file"] == str(file)), key=lambda row: row["index"])
+        for row, wanted in zip(mine, by_the_command(cli, guard, file), strict=True):
+            assert {name: row[name] for name in wanted} == pytest.approx(wanted)
