@@ -109,6 +109,8 @@ def test_only_json_is_read(served):
 def test_unknown_addresses_and_methods(served):
     assert served.http.get("/v1/none").status_code == 404
     assert served.http.get("/v1/screen").status_code == 405
+    assert served.http.get("/v1/quarantine/1/decision").status_code == 405
+    assert served.http.delete("/healthz").status_code == 405
 
 
 def test_an_id_is_kept_if_it_is_harmless(served):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.routing import BaseRoute, Match, Mount
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from poisonsieve.errors import ConfigError
 from poisonsieve.serve.answers import json_response
@@ -57,9 +59,23 @@ def create_app(service: GuardService) -> FastAPI:
     app.include_router(router)
     _add_handlers(app, service)
     if (PAGE / "index.html").is_file():
-        app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+        app.router.routes.append(_Page(app.router.routes))
     app.add_middleware(Watch, monitoring=service.monitoring)
     return app
+
+
+class _Page(Mount):
+    """The page's files, where no endpoint has the address: a method that an endpoint does not know stays a 405."""
+
+    def __init__(self, endpoints: Sequence[BaseRoute]) -> None:
+        super().__init__("/", StaticFiles(directory=PAGE, html=True), name="page")
+        self._endpoints = list(endpoints)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """See `starlette.routing.BaseRoute`."""
+        if any(endpoint.matches(scope)[0] is not Match.NONE for endpoint in self._endpoints):
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 def _add_handlers(app: FastAPI, service: GuardService) -> None:
