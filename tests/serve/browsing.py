@@ -95,7 +95,8 @@ def visit(browser):
     with contextlib.ExitStack() as stack:
 
         def go(url, **options):
-            context = browser.new_context(**options)
+            # What is under way for a tenth of a second is looked at before or after by chance: nothing moves, unless asked.
+            context = browser.new_context(**{"reduced_motion": "reduce", **options})
             stack.callback(context.close)
             visits.append(Visit(context, url + "/"))
             return visits[-1].open()
