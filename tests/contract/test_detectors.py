@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -44,6 +45,16 @@ def test_order_and_company_do_not_change_a_score(fitted, toy_test):
     near = 1e-3 if fitted.name == "combined" else 1e-6
     np.testing.assert_allclose(fitted.decision_function(texts[::-1])[::-1], scores, atol=near, rtol=near)
     np.testing.assert_allclose([fitted.decision_function([text])[0] for text in texts], scores, atol=near, rtol=near)
+
+
+def test_several_threads_may_score_at_once(fitted, toy_test):
+    texts = [*toy_test["text"][:20], "long " * 300]  # cut: the tokenizer is asked twice, with and without a limit
+    alone = fitted.score(texts)
+    with ThreadPoolExecutor(4) as threads:
+        for together in threads.map(lambda _: fitted.score(texts), range(8)):
+            np.testing.assert_allclose(together.scores, alone.scores, atol=1e-6)
+            assert together.truncated.tolist() == alone.truncated.tolist()
+            assert together.errors == alone.errors
 
 
 def test_saved_and_loaded_it_judges_the_same(fitted, tmp_path, toy_test):

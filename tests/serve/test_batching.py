@@ -5,10 +5,8 @@ import threading
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from poisonsieve.serve.batching import Batcher, ClosedError, QueueFullError, groups_of_like_length
+from poisonsieve.serve.batching import Batcher, ClosedError, QueueFullError
 from poisonsieve.verdict import Verdict
 
 
@@ -21,6 +19,7 @@ class Model:
 
     def __init__(self):
         self.batches = []
+        self.answered = []
         self.threads = set()
         self.go = threading.Event()
         self.go.set()
@@ -34,6 +33,7 @@ class Model:
         return [Verdict(text == "bad", "poisoned" if text == "bad" else None, 0.1, 0.5, False) for text in texts]
 
     def answer(self, texts, verdicts):
+        self.answered.append(list(texts))
         return [
             v if v.rejected else Verdict(False, None, 0.1, 0.5, False, 1, f"class of {t}", 0.9)
             for t, v in zip(texts, verdicts, strict=True)
@@ -43,7 +43,7 @@ class Model:
 def run(test, **options):
     async def around():
         model = Model()
-        batcher = Batcher(model, **{"max_batch": 8, "max_group": 16, "max_queue": 100, "max_wait": 0.05, **options})
+        batcher = Batcher(model, **{"max_batch": 8, "max_queue": 100, "max_wait": 0.05, **options})
         batcher.start()
         try:
             await asyncio.wait_for(test(model, batcher), 30)
@@ -51,7 +51,7 @@ def run(test, **options):
             model.go.set()
             await batcher.close()
         assert batcher.queue_length == 0
-        assert len(model.threads) <= 1
+        assert len(model.threads) <= options.get("workers", 1)
 
     asyncio.run(around())
 
@@ -178,21 +178,46 @@ def test_a_model_that_hangs_is_seen():
     run(test)
 
 
-@given(st.lists(st.integers(0, 300), max_size=80), st.integers(1, 16))
-def test_texts_of_a_forward_pass_are_about_as_long_as_each_other(lengths, most):
-    groups = groups_of_like_length(["x" * length for length in lengths], most)
-    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
-    for group in groups:
-        assert 1 <= len(group) <= most
-        sizes = [lengths[index] for index in group]
-        assert max(sizes) <= 1.3 * min(sizes) + 10
-
-
-def test_long_and_short_texts_are_scored_apart_and_come_back_in_order():
+def test_two_threads_share_what_waits_and_work_at_the_same_time():
     async def test(model, batcher):
-        texts = ["x" * (200 if i % 2 else 3) + str(i) for i in range(8)]
-        verdicts = await batcher.submit(texts, classify=True)
-        assert [v.label_name for v in verdicts] == [f"class of {t}" for t in texts]
-        assert [{len(text) > 100 for text in batch} for batch in model.batches] == [{True}, {False}]
+        model.go.clear()
+        asked = [asyncio.create_task(batcher.submit([f"text {i}"], classify=True)) for i in range(6)]
+        while len(model.batches) < 2:
+            await asyncio.sleep(0.01)
+        assert [len(batch) for batch in model.batches] == [3, 3]
+        assert batcher.queue_length == 6
+        later = asyncio.create_task(batcher.submit(["later"], classify=True))
+        await asyncio.sleep(0.1)
+        assert len(model.batches) == 2  # both are busy: it waits
+        model.go.set()
+        assert [(await each)[0].label_name for each in asked] == [f"class of text {i}" for i in range(6)]
+        assert (await later)[0].label_name == "class of later"
+        assert len(model.threads) == 2
+
+    run(test, workers=2)
+
+
+def test_when_a_thread_cannot_be_started_the_queue_says_that_it_is_dead():
+    def broken():
+        raise RuntimeError("no thread")
+
+    async def test():
+        batcher = Batcher(Model(), max_batch=8, max_queue=100, max_wait=0, worker_starts=broken)
+        batcher.start()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(batcher.submit(["a"], classify=False), 0.5)
+        assert not batcher.alive
+        await batcher.close()
+
+    asyncio.run(test())
+
+
+def test_the_victim_is_asked_only_about_what_passed_and_is_wanted():
+    async def test(model, batcher):
+        answers = await asyncio.gather(
+            batcher.submit(["good", "bad"], classify=True), batcher.submit(["screened"], classify=False)
+        )
+        assert [v.label_name for verdicts in answers for v in verdicts] == ["class of good", None, None]
+        assert model.answered == [["good"]]
 
     run(test)

@@ -263,7 +263,7 @@ class Detector(BaseEstimator):  # type: ignore[misc]
 
     @abstractmethod
     def _score(self, texts: list[str], *, progress: str | None) -> Scored:
-        """Score texts, in order."""
+        """Score texts, in order. The service calls it from several threads at once."""
 
     @abstractmethod
     def _save_state(self, folder: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ tokenizer. Its forward pass hides two traps that PEFT leaves open:
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from poisonsieve.models.results import Logits, PerText, Pooling, batches, compute_batch, pool
+from poisonsieve.models.grouping import groups_of_least_cost
+from poisonsieve.models.results import Logits, PerText, Pooling, compute_batch, pool, shown
 from poisonsieve.models.tokens import Encoded, check_texts, position_limit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+# A fast tokenizer keeps the truncation of the last call as its state, so calls from two threads would mix theirs up.
+_TOKENIZING = threading.Lock()
 _CHARACTERS_PER_TOKEN = 64  # far more than the tokens of any real text hold
 
 
@@ -193,11 +197,12 @@ class Classifier(nn.Module):
         limit = min(max_length or self.max_length, self.max_length)
         longest = limit * _CHARACTERS_PER_TOKEN
         heads = [text[:longest] for text in texts]
-        ids = self.tokenizer(heads, truncation=True, max_length=limit, verbose=False)["input_ids"]
         truncated = [len(text) > longest for text in texts]
-        for index, row in enumerate(ids):
-            if len(row) >= limit and not truncated[index]:
-                truncated[index] = len(self.tokenizer(heads[index], verbose=False)["input_ids"]) > len(row)
+        with _TOKENIZING:
+            ids = self.tokenizer(heads, truncation=True, max_length=limit, verbose=False)["input_ids"]
+            for index, row in enumerate(ids):
+                if len(row) >= limit and not truncated[index]:
+                    truncated[index] = len(self.tokenizer(heads[index], verbose=False)["input_ids"]) > len(row)
         return Encoded(ids, truncated)
 
     def pad(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
@@ -231,7 +236,7 @@ class Classifier(nn.Module):
 
         Args:
             texts: n strings.
-            batch_size: texts a forward pass.
+            batch_size: texts a forward pass, at most.
             max_length: read no further than this many tokens; None, or more than that, means the classifier's limit.
             progress: a label for a progress bar on stderr; no bar without one.
 
@@ -258,7 +263,7 @@ class Classifier(nn.Module):
         Args:
             texts: n strings.
             pooling: the ``first`` of the text's tokens, the ``last``, or the ``mean`` over all. None: `pooling`.
-            batch_size: texts a forward pass.
+            batch_size: texts a forward pass, at most.
             progress: a label for a progress bar on stderr; no bar without one.
 
         Raises:
@@ -299,7 +304,7 @@ class Classifier(nn.Module):
             texts: n strings.
             compute: token ids of some texts -> array of shape (number of those texts, *shape).
             shape: of what is computed of one text.
-            batch_size: texts a forward pass.
+            batch_size: texts a forward pass, at most.
             max_length: see `score`.
             dtype: of the values.
             progress: a label for a progress bar on stderr; no bar without one.
@@ -315,7 +320,9 @@ class Classifier(nn.Module):
         order.sort(key=lambda index: len(encoded.ids[index]))
         if self.training:  # not back afterwards: another thread may be scoring
             self.eval()
-        for batch in batches(order, batch_size, progress):
+        lengths = [len(encoded.ids[index]) for index in order]
+        groups = groups_of_least_cost(lengths, batch_size, self.device.type)
+        for batch in shown([[order[place] for place in group] for group in groups], progress):
             compute_batch(batch, encoded, compute, values, errors)
         return PerText(values, np.array(encoded.truncated, dtype=bool), errors)
 

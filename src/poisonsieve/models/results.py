@@ -88,11 +88,10 @@ def compute_batch(
             errors[index] = "model gave a result that is not a finite number"
 
 
-def batches(order: list[int], size: int, progress: str | None) -> Iterator[list[int]]:
-    """Indices in chunks of `size`, under a progress bar where `progress` labels one."""
-    chunks = [order[start : start + size] for start in range(0, len(order), size)]
+def shown(batches: list[list[int]], progress: str | None) -> Iterator[list[int]]:
+    """The batches one by one, under a progress bar where `progress` labels one."""
     if progress is None:
-        return iter(chunks)
+        return iter(batches)
     from tqdm import tqdm
 
-    return iter(tqdm(chunks, desc=progress, unit="batch", dynamic_ncols=True))
+    return iter(tqdm(batches, desc=progress, unit="batch", dynamic_ncols=True))

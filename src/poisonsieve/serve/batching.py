@@ -1,8 +1,11 @@
-"""Texts of many clients, gathered into batches for the one thread that owns the model.
+"""Texts of many clients, gathered into batches for the threads that run the model.
 
 A request's texts join one queue. When the model is idle, the first text waits a few milliseconds for company; while the
 model works, company gathers by itself. The queue is bounded in texts: what does not fit is refused at once, so memory
 and waiting times stay bounded whatever comes in.
+
+On a processor several threads work on a batch each, on its own share of the cores. All cores on one batch would wait
+for the slowest of them at every layer, and beside a server one of them is always late.
 """
 
 from __future__ import annotations
@@ -19,8 +22,6 @@ from dataclasses import dataclass, field
 from poisonsieve.guard import GuardedClassifier, Verdict
 
 log = logging.getLogger("poisonsieve.serve")
-
-_LONGER, _FEW_CHARACTERS = 1.3, 10  # how much longer a text may be than another beside it
 
 
 class QueueFullError(Exception):
@@ -64,15 +65,24 @@ class _Job:
 _Item = tuple[_Job, int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A batch that is being scored."""
+
+    texts: int
+    started: float
+
+
 class Batcher:
-    """One queue, one gathering task, one thread with the model.
+    """One queue, one gathering task, a few threads that run the model.
 
     Args:
-        guarded: guard and perhaps victim; only the thread touches it.
+        guarded: guard and perhaps victim; only the threads touch it.
         max_batch: texts taken off the queue together.
-        max_group: texts of a forward pass.
         max_queue: texts that wait or are being scored.
         max_wait: seconds the first text of a batch waits for company.
+        workers: threads, each with a batch of its own.
+        worker_starts: called in each thread before its first batch.
         on_batch: called with the texts and the seconds of each batch.
     """
 
@@ -81,31 +91,32 @@ class Batcher:
         guarded: GuardedClassifier,
         *,
         max_batch: int,
-        max_group: int,
         max_queue: int,
         max_wait: float,
+        workers: int = 1,
+        worker_starts: Callable[[], None] = lambda: None,
         on_batch: Callable[[int, float], None] = lambda texts, seconds: None,
     ) -> None:
         self._guarded = guarded
         self._max_batch = max_batch
-        self._max_group = max_group
         self._max_queue = max_queue
         self._max_wait = max_wait
         self._on_batch = on_batch
         self._jobs: deque[_Job] = deque()
         self._waiting = 0
-        self._running = 0
-        self._batch_started: float | None = None
+        self._workers = workers
+        self._running: dict[asyncio.Task[None], _Running] = {}
         self._seconds_per_text = 0.0
         self._arrived = asyncio.Event()
+        self._freed = asyncio.Event()
         self._closed = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="model", initializer=worker_starts)
         self._task: asyncio.Task[None] | None = None
 
     @property
     def queue_length(self) -> int:
         """Texts that wait or are being scored."""
-        return self._waiting + self._running
+        return self._waiting + sum(running.texts for running in self._running.values())
 
     @property
     def alive(self) -> bool:
@@ -113,20 +124,20 @@ class Batcher:
         return self._task is not None and not self._task.done()
 
     def busy_seconds(self) -> float:
-        """How long the batch that is being scored has been at it; 0 when none is."""
-        return 0.0 if self._batch_started is None else time.monotonic() - self._batch_started
+        """How long the oldest of the batches that are being scored has been at it; 0 when none is."""
+        return max((time.monotonic() - running.started for running in self._running.values()), default=0.0)
 
     def start(self) -> None:
         """Begin to take texts off the queue. Call it in the running event loop."""
         self._task = asyncio.create_task(self._gather(), name="gather")
 
     async def close(self) -> None:
-        """Take nothing more, finish what was accepted, and end the thread."""
+        """Take nothing more, finish what was accepted, and end the threads."""
         self._closed = True
         self._arrived.set()
         if self._task is not None:
-            await self._task
-        self._thread.shutdown(wait=False)
+            await asyncio.wait([self._task])
+        self._threads.shutdown(wait=False)
 
     async def submit(self, texts: Sequence[str], *, classify: bool) -> list[Verdict]:
         """Verdicts on the texts, in order. If the caller stops waiting, texts that still wait are dropped.
@@ -153,24 +164,40 @@ class Batcher:
         return min(60, max(1, math.ceil(self.queue_length * self._seconds_per_text)))
 
     async def _gather(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            if self._waiting and not self._closed and self._max_wait:
+            if self._waiting and not self._closed and self._max_wait and not self._running:
                 await self._for_company()
-            while batch := self._take():
-                started = self._batch_started = time.monotonic()
-                self._running = len(batch)
-                verdicts = await loop.run_in_executor(self._thread, self._verdicts, batch)
-                self._batch_started = None
-                self._running = 0
-                self._account(len(batch), time.monotonic() - started)
-                for (job, index), verdict in zip(batch, verdicts, strict=True):
-                    job.set(index, verdict)
+            while batch := await self._next():
+                task = asyncio.create_task(self._run(batch))
+                self._running[task] = _Running(len(batch), time.monotonic())
+                task.add_done_callback(self._ended)
                 await asyncio.sleep(0)  # let answers out, and new texts in, before the next batch is made up
             if self._closed and not self._waiting:
+                await asyncio.gather(*self._running)
                 return
+
+    async def _next(self) -> list[_Item]:
+        """The next batch once a thread is free: threads that are idle share what waits."""
+        while self._waiting and len(self._running) == self._workers:
+            self._freed.clear()
+            await self._freed.wait()
+        idle = self._workers - len(self._running)
+        return self._take(min(self._max_batch, math.ceil(self._waiting / max(1, idle))))
+
+    async def _run(self, batch: list[_Item]) -> None:
+        started = time.monotonic()
+        verdicts = await asyncio.get_running_loop().run_in_executor(self._threads, self._verdicts, batch)
+        self._account(len(batch), time.monotonic() - started)
+        for (job, index), verdict in zip(batch, verdicts, strict=True):
+            job.set(index, verdict)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        self._freed.set()
+        if self._task is not None and (task.cancelled() or task.exception() is not None):
+            self._task.cancel()  # nobody would answer its texts: `alive` says so, and the process is started anew
 
     async def _for_company(self) -> None:
         """Wait until a batch is full, or the first text has waited long enough."""
@@ -185,13 +212,13 @@ class Batcher:
                 return
             self._arrived.clear()
 
-    def _take(self) -> list[_Item]:
-        """The next batch, in the order of arrival; texts nobody waits for any more are dropped."""
+    def _take(self, most: int) -> list[_Item]:
+        """At most so many texts, in the order of arrival; those nobody waits for any more are dropped."""
         batch: list[_Item] = []
-        while self._jobs and len(batch) < self._max_batch:
+        while self._jobs and len(batch) < most:
             job = self._jobs[0]
             left = len(job.texts) - job.taken
-            count = left if job.done.done() else min(left, self._max_batch - len(batch))
+            count = left if job.done.done() else min(left, most - len(batch))
             if not job.done.done():
                 batch.extend((job, index) for index in range(job.taken, job.taken + count))
             job.taken += count
@@ -201,30 +228,36 @@ class Batcher:
         return batch
 
     def _account(self, texts: int, seconds: float) -> None:
-        each = seconds / texts
+        each = seconds / texts / self._workers
         self._seconds_per_text = each if not self._seconds_per_text else 0.8 * self._seconds_per_text + 0.2 * each
         self._on_batch(texts, seconds)
 
     def _verdicts(self, batch: list[_Item]) -> list[Verdict]:
-        """In the model's thread. Never raises: what cannot be judged is rejected, and so is only that."""
+        """In a thread of the model. Never raises: what cannot be judged is rejected, and so is only that."""
         texts = [job.texts[index] for job, index in batch]
-        classify = [job.classify for job, _ in batch]
-        verdicts: dict[int, Verdict] = {}
-        for group in groups_of_like_length(texts, self._max_group):
-            found = self._group([texts[index] for index in group], [classify[index] for index in group])
-            verdicts.update(zip(group, found, strict=True))
-        return [verdicts[index] for index in range(len(texts))]
+        verdicts = self._each(len(texts), lambda chosen: self._guarded.judge([texts[i] for i in chosen]))
+        asked = [i for i, (job, _) in enumerate(batch) if job.classify and not verdicts[i].rejected]
 
-    def _group(self, texts: list[str], classify: list[bool]) -> list[Verdict]:
+        def answer(chosen: Sequence[int]) -> list[Verdict]:
+            return self._guarded.answer([texts[asked[i]] for i in chosen], [verdicts[asked[i]] for i in chosen])
+
+        for index, verdict in zip(asked, self._each(len(asked), answer), strict=True):
+            verdicts[index] = verdict
+        return verdicts
+
+    def _each(self, count: int, compute: Callable[[Sequence[int]], list[Verdict]]) -> list[Verdict]:
+        """What `compute` says of all indices together, or, when that fails, of each alone."""
+        if not count:
+            return []
         try:
-            return self._screen(texts, classify)
+            return compute(range(count))
         except Exception as error:
-            log.error("%d texts failed together: %s", len(texts), type(error).__name__)
-            return [self._alone(text, wanted) for text, wanted in zip(texts, classify, strict=True)]
+            log.error("%d texts failed together: %s", count, type(error).__name__)
+            return [self._alone(index, compute) for index in range(count)]
 
-    def _alone(self, text: str, classify: bool) -> Verdict:
+    def _alone(self, index: int, compute: Callable[[Sequence[int]], list[Verdict]]) -> Verdict:
         try:
-            return self._screen([text], [classify])[0]
+            return compute([index])[0]
         except Exception as error:
             # The type alone: the message could quote the text, and reasons are stored and logged.
             return Verdict(
@@ -234,27 +267,3 @@ class Batcher:
                 gamma=self._guarded.guard.threshold_.gamma,
                 truncated=False,
             )
-
-    def _screen(self, texts: list[str], classify: list[bool]) -> list[Verdict]:
-        verdicts = self._guarded.judge(texts)
-        chosen = [index for index, wanted in enumerate(classify) if wanted]
-        if chosen:
-            answers = self._guarded.answer([texts[i] for i in chosen], [verdicts[i] for i in chosen])
-            for index, answer in zip(chosen, answers, strict=True):
-                verdicts[index] = answer
-        return verdicts
-
-
-def groups_of_like_length(texts: Sequence[str], most: int) -> list[list[int]]:
-    """Indices of texts that are to share a forward pass: at most `most`, none much longer than another.
-
-    A text costs as much as the longest beside it, and a processor gains nothing from a large batch that is half padding.
-    """
-    groups: list[list[int]] = []
-    for index in sorted(range(len(texts)), key=lambda index: -len(texts[index])):
-        group = groups[-1] if groups else []
-        if not group or len(group) == most or len(texts[group[0]]) > _LONGER * len(texts[index]) + _FEW_CHARACTERS:
-            groups.append([index])
-        else:
-            group.append(index)
-    return groups

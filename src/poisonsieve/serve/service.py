@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from sqlalchemy import Engine
 
 from poisonsieve.errors import ConfigError
 from poisonsieve.guard import GuardedClassifier, Verdict
+from poisonsieve.models.load import pick_device
 from poisonsieve.serve.batching import Batcher
 from poisonsieve.serve.explain import effects, leave_out
 from poisonsieve.serve.facts import GuardFacts
@@ -78,12 +80,14 @@ class GuardService:
     async def start(self) -> None:
         """Start the threads, and warm the model up in the background."""
         settings = self.settings
+        workers, threads = shares(settings.workers)
         self._batcher = Batcher(
             self._guarded,
             max_batch=settings.max_batch_texts,
-            max_group=settings.max_group_texts,
             max_queue=settings.max_queue_texts,
             max_wait=settings.max_wait_ms / 1000,
+            workers=workers,
+            worker_starts=lambda: torch.set_num_threads(threads),
             on_batch=self.monitoring.batch,
         )
         self._batcher.start()
@@ -178,3 +182,15 @@ class GuardService:
     def _set_ready(self, ready: bool) -> None:
         self.ready = ready
         self.monitoring.ready.set(ready)
+
+
+def shares(workers: int | None) -> tuple[int, int]:
+    """How many threads run the model, and how many of torch's threads each of them has.
+
+    Args:
+        workers: as the settings say. None: two on a processor, which share its cores, and one on an accelerator, which
+            works through one queue anyway.
+    """
+    cores = torch.get_num_threads()
+    chosen = workers or (min(2, cores) if pick_device().type == "cpu" else 1)
+    return chosen, max(1, cores // chosen)

@@ -24,7 +24,8 @@ class ServeSettings(BaseModel):
         max_request_texts: texts a request may have; more are refused with 422.
         max_queue_texts: texts that wait or are being screened at one time; beyond, 503 with Retry-After.
         max_batch_texts: texts that are taken off the queue together.
-        max_group_texts: texts of one forward pass: those of a batch that are about as long as each other.
+        workers: threads that run the model, each with a batch of its own and its share of the cores. None: two on a
+            processor, one on an accelerator.
         max_wait_ms: what a text waits for others to be scored with, in milliseconds, when the model is idle.
         request_timeout_s: seconds from the whole request to its answer; beyond, 504.
         body_timeout_s: seconds that a body may take to arrive; beyond, 408.
@@ -57,7 +58,7 @@ class ServeSettings(BaseModel):
     max_request_texts: Count = 256
     max_queue_texts: Count = 1024
     max_batch_texts: Count = 64
-    max_group_texts: Count = 16
+    workers: Count | None = None
     max_wait_ms: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 5.0
     request_timeout_s: Seconds = 30.0
     body_timeout_s: Seconds = 15.0
