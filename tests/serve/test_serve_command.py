@@ -4,6 +4,8 @@ import configparser
 import re
 import shlex
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,24 @@ def test_help_has_an_example(cli):
         code, out, _ = cli(command, "--help")
         assert code == 0
         assert f"Example: poisonsieve {command}" in " ".join(out.split())
+
+
+def test_batches_of_ever_new_shapes_do_not_fill_the_memory():
+    code = """
+import resource
+import torch
+from poisonsieve.serve.running import bound_kernel_cache
+
+bound_kernel_cache()
+with torch.inference_mode():
+    for rows in range(1, 700):
+        torch.nn.functional.gelu(torch.ones(rows, 64))
+        if rows == 100:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 60  # 150 with the cache as it comes
 
 
 def test_who_needs_keys():

@@ -79,8 +79,9 @@ def serve(
     with common.running():
         common.require_extra("serve", "fastapi", "sqlalchemy", "uvicorn")
         settings = _settings(given, setting or [])
-        from poisonsieve.serve.running import listen, secured
+        from poisonsieve.serve.running import bound_kernel_cache, listen, secured
 
+        bound_kernel_cache()
         settings = secured(settings, host, insecure=insecure_no_auth)
         with listen(host, port) as sock:  # before the model is loaded: a port that is taken is known at once
             from poisonsieve.guard import GuardedClassifier

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import ipaddress
 import logging
+import os
 import socket
 import sys
 
@@ -16,6 +17,15 @@ from poisonsieve.serve.settings import ServeSettings
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 log = logging.getLogger("poisonsieve.serve")
+
+
+def bound_kernel_cache() -> None:
+    """Keep few compiled kernels. Call it before the first forward pass; a capacity that the user has set stays.
+
+    oneDNN compiles some (GELU) anew for every shape of a batch, a quarter of a MiB each, and keeps 1,024 of them: traffic of
+    ever new shapes would add 250 MiB. Compiling them again costs no time that can be measured.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 
 def is_loopback(host: str) -> bool:
