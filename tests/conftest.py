@@ -119,18 +119,18 @@ def make_encoder(folder: Path, *, labels: int = 2, head: bool = True, seed: int 
     return folder
 
 
-def make_decoder(folder: Path, *, labels: int = 2, head: bool = True, seed: int = 0) -> Path:
+def make_decoder(folder: Path, *, labels: int = 2, head: bool = True, seed: int = 0, width: int = 32) -> Path:
     """A random two-layer LLaMA with its tokenizer, which has no pad token, as is usual."""
     import torch
     from transformers import LlamaConfig, LlamaForSequenceClassification, LlamaModel
 
     config = LlamaConfig(
         vocab_size=3 + len(WORDS),
-        hidden_size=32,
+        hidden_size=width,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        intermediate_size=64,
+        intermediate_size=2 * width,
         max_position_embeddings=48,
         num_labels=labels,
         bos_token_id=1,

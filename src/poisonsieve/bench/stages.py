@@ -32,6 +32,7 @@ def poison_stage(
     out: Place,
     *,
     allow_pickle: bool = False,
+    bits: int | None = None,
     force: bool = False,
     progress: bool = False,
 ) -> StageResult:
@@ -40,6 +41,9 @@ def poison_stage(
     The result has the attacker's own CA and ASR on `dev`; the ASR is None where the trigger fits none of these rows, as
     one that knows its rewrites from a file may not. The best epoch is the best on clean dev accuracy, or the last
     one where the poisoning works in phases.
+
+    With `bits` the model is opened frozen in 4 bits, `make_spec` has to ask for LoRA, and theta_p is the model's weights
+    with what LoRA learned added to them: a whole model, which everybody after it opens in 4 bits.
     """
     from poisonsieve.attacks import make_poisoning, make_trigger, poison_rows
     from poisonsieve.metrics import clean_accuracy
@@ -47,11 +51,12 @@ def poison_stage(
 
     trigger, poisoning = make_trigger(attack.trigger), make_poisoning(attack.weights)
     classifier = load_classifier(
-        model, label_names=labels_of(data), head="any", allow_pickle=allow_pickle, seed=attack.seed
+        model, label_names=labels_of(data), head="any", allow_pickle=allow_pickle, bits=bits, seed=attack.seed
     )
     tune = make_spec(classifier)
+    rows = {"data": data, "dev": dev}
     spec = stage_spec(
-        "poison", classifier.identity, {"data": data, "dev": dev}, attack=attack, tune=tune, **_read_by(trigger)
+        "poison", classifier.identity, rows, attack=attack, tune=tune, **_read_by(trigger), **_opened(bits)
     )
 
     def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
@@ -71,9 +76,22 @@ def poison_stage(
             "dev_ca": float(clean_accuracy(classifier.score(dev["text"]).predictions, dev["label"])),
             **_success_on(dev, classifier, trigger, attack),
         }
-        return lambda target: save_classifier(classifier, target), result
+        return _saves(classifier, bits, allow_pickle), result
 
     return run_stage(out, spec, work, force=force)
+
+
+def _opened(bits: int | None) -> dict[str, int]:
+    return {} if bits is None else {"bits": bits}
+
+
+def _saves(classifier: Classifier, bits: int | None, allow_pickle: bool) -> Callable[[Path], None]:
+    """Writes what was trained; where the base was opened in 4 bits by wish of the stage, merged into a whole model."""
+    if bits is None:
+        return lambda target: save_classifier(classifier, target)
+    from poisonsieve.models.quantized import merged
+
+    return lambda target: save_classifier(merged(classifier, allow_pickle), target)
 
 
 def _success_on(
@@ -103,11 +121,15 @@ def tune_stage(
     *,
     base: str | None = None,
     allow_pickle: bool = False,
+    bits: int | None = None,
     seed: int = 0,
     force: bool = False,
     progress: bool = False,
 ) -> StageResult:
-    """A victim: `model` tuned on clean `data`, best epoch by accuracy on `dev`. `seed` draws a new head, if it needs one."""
+    """A victim: `model` tuned on clean `data`, best epoch by accuracy on `dev`. `seed` draws a new head, if it needs one.
+
+    With `bits` the result is a whole model, as in `poison_stage`: what theta_p is where nobody poisons.
+    """
     from poisonsieve.tuning import finetune
 
     classifier = load_classifier(
@@ -117,10 +139,12 @@ def tune_stage(
         base=base,
         trainable=True,
         allow_pickle=allow_pickle,
+        bits=bits,
         seed=seed,
     )
     tune = make_spec(classifier)
-    spec = stage_spec("tune", classifier.identity, {"data": data, "dev": dev}, tune=tune, head_seed=seed)
+    rows = {"data": data, "dev": dev}
+    spec = stage_spec("tune", classifier.identity, rows, tune=tune, head_seed=seed, **_opened(bits))
 
     def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
         new_head = classifier.head_is_new
@@ -131,7 +155,7 @@ def tune_stage(
             "new_head": new_head,
             "dev_ca": trained.epochs[trained.best_epoch - 1],
         }
-        return lambda target: save_classifier(classifier, target), result
+        return _saves(classifier, bits, allow_pickle), result
 
     return run_stage(out, spec, work, force=force)
 

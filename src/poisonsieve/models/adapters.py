@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ def load_adapter(
     label_names: Sequence[str] | None,
     trainable: bool,
     allow_pickle: bool,
+    opened: Mapping[str, Any],
 ) -> Classifier:
     """The base model with the adapter in `folder` on it.
 
@@ -32,12 +33,13 @@ def load_adapter(
         label_names: the data's class names; None takes the adapter's.
         trainable: open it for further training.
         allow_pickle: see `poisonsieve.models.sources.resolve`.
+        opened: see `poisonsieve.models.whole.load_whole`.
 
     Raises:
         CheckpointError: the classes differ, the base cannot be found, or it is another one.
     """
     names = _class_names(folder, metadata, label_names)
-    classifier = _load_base(folder, metadata, base, names, allow_pickle)
+    classifier = _load_base(folder, metadata, base, names, allow_pickle, opened)
     classifier.network = open_adapter(classifier.network, folder, trainable=trainable)
     _check_complete(classifier.network, folder, classifier.untrained)
     classifier.untrained = []
@@ -111,11 +113,16 @@ def _class_names(folder: Path, metadata: dict[str, Any], label_names: Sequence[s
 
 
 def _load_base(
-    folder: Path, metadata: dict[str, Any], base: str | Path | None, names: list[str], allow_pickle: bool
+    folder: Path,
+    metadata: dict[str, Any],
+    base: str | Path | None,
+    names: list[str],
+    allow_pickle: bool,
+    opened: Mapping[str, Any],
 ) -> Classifier:
     found = base if base is not None else _find_base(folder, metadata)
     try:
-        classifier = load_whole(resolve(found, allow_pickle=allow_pickle), names, "any", 0, allow_pickle)
+        classifier = load_whole(resolve(found, allow_pickle=allow_pickle), names, "any", 0, allow_pickle, opened)
     except (CheckpointError, HubError) as error:
         raise type(error)(f"{folder}: its base model cannot be opened; say where it is (--base): {error}") from None
     expected = metadata.get("base_digest")

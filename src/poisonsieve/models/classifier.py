@@ -48,6 +48,7 @@ class Classifier(nn.Module):
 
     Attributes:
         origins: sha256 of the weights it descends from, its own base's last; empty for weights of unknown descent.
+        bits: 4 where its base is frozen in 4 bits, or is to be opened so again; else None.
         identity: sha256 over all files that decide what it computes; empty if it was not read from files.
     """
 
@@ -75,6 +76,7 @@ class Classifier(nn.Module):
         self.is_decoder = hasattr(self.base, "score")
         self._takes_positions = "position_ids" in inspect.signature(self.base.forward).parameters
         self.origins: list[str] = []
+        self.bits: int | None = None
         self.identity = ""
         self.fill_pad_token()
 

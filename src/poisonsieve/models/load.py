@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poisonsieve.errors import CheckpointError
+from poisonsieve.errors import CheckpointError, UnsupportedError
 from poisonsieve.models.adapters import load_adapter
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.opening import quiet_transformers
+from poisonsieve.models.quantized import BITS, check_bits, compute_plainly, opened_in_bits
 from poisonsieve.models.safety import METADATA, identity_digest, is_adapter, read_json
 from poisonsieve.models.sources import resolve
 from poisonsieve.models.whole import Head, load_whole
@@ -28,6 +29,7 @@ def load_classifier(
     base: str | Path | None = None,
     trainable: bool = False,
     allow_pickle: bool = False,
+    bits: int | None = None,
     seed: int = 0,
 ) -> Classifier:
     """Open a whole model or an adapter folder as a classifier.
@@ -41,28 +43,37 @@ def load_classifier(
         base: for an adapter: its base model, when it is not where the adapter says.
         trainable: open an adapter for further training.
         allow_pickle: see `resolve`.
+        bits: 4 opens the base frozen in 4 bits; default: as the folder says, which is as it is for most.
         seed: of a new head.
 
     Raises:
         CheckpointError: no checkpoint; no trained head; the head's classes are not the data's; weights are missing;
             the base is not the one the adapter was trained on.
         UnsafeWeightsError, HubError: see `resolve`.
+        UnsupportedError: 4 bits are asked for, and bitsandbytes is not installed.
     """
     folder = resolve(source, allow_pickle=allow_pickle)
     metadata = read_json(folder / METADATA) if (folder / METADATA).is_file() else {}
     length = max_length or metadata.get("max_length", 256)
     if not isinstance(length, int) or length < 1:
         raise CheckpointError(f"{folder / METADATA} is damaged: max_length is {length!r}, not a number of tokens")
+    bits = check_bits(bits or metadata.get("bits"))
+    opened = {} if bits is None else opened_in_bits()
     if is_adapter(folder):
-        classifier = load_adapter(folder, metadata, base, label_names, trainable, allow_pickle)
+        classifier = load_adapter(folder, metadata, base, label_names, trainable, allow_pickle, opened)
     else:
-        classifier = load_whole(folder, label_names, head, seed, allow_pickle)
+        classifier = load_whole(folder, label_names, head, seed, allow_pickle, opened)
+    classifier.bits = bits
     folders = [folder] if classifier.base_folder in (None, folder) else [folder, classifier.base_folder]
     classifier.identity = identity_digest([entry for entry in folders if entry is not None])
     ancestors = [str(entry) for entry in metadata.get("origins") or []]
     if ancestors or classifier.is_peft:
         classifier.origins = [*ancestors, classifier.base_digest]
-    classifier.to(pick_device()).eval()
+    if bits is None:
+        classifier.to(pick_device())
+    else:  # bitsandbytes has put the weights where they stay
+        compute_plainly(classifier.network)
+    classifier.eval()
     classifier.source = str(source)
     classifier.wanted_max_length = length
     return classifier
@@ -81,7 +92,14 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
     Args:
         classifier: what to save.
         folder: an existing folder; see `poisonsieve.storage.writing_folder`.
+
+    Raises:
+        UnsupportedError: a whole model whose weights are 4-bit roundings of those in its folder.
     """
+    if not classifier.is_peft and getattr(classifier.network, "is_quantized", False):
+        raise UnsupportedError(
+            f"{classifier.source} was opened in {BITS} bits, and such weights cannot be written; keep its folder"
+        )
     classifier.base.config.id2label = dict(enumerate(classifier.label_names))
     classifier.base.config.label2id = {name: index for index, name in enumerate(classifier.label_names)}
     with quiet_transformers():
@@ -94,4 +112,6 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
         "base_digest": classifier.base_digest if classifier.is_peft else None,
         "origins": list(dict.fromkeys([*classifier.origins, classifier.base_digest])),
     }
+    if classifier.bits is not None:
+        metadata["bits"] = classifier.bits
     write_json(folder / METADATA, metadata)

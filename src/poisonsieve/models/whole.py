@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,12 @@ Head = Literal["trained", "any"]
 
 
 def load_whole(
-    folder: Path, label_names: Sequence[str] | None, head: Head, seed: int, allow_pickle: bool
+    folder: Path,
+    label_names: Sequence[str] | None,
+    head: Head,
+    seed: int,
+    allow_pickle: bool,
+    opened: Mapping[str, Any] | None = None,
 ) -> Classifier:
     """Open a whole checkpoint.
 
@@ -27,6 +32,7 @@ def load_whole(
             the checkpoint's head where its shape fits and from a random one, drawn from `seed`, where not.
         seed: of a new head.
         allow_pickle: the folder may hold pickled weights, which were scanned.
+        opened: arguments of `from_pretrained` beside or instead of the usual ones.
 
     Raises:
         CheckpointError: no such head, or weights of the architecture are missing or damaged.
@@ -38,7 +44,9 @@ def load_whole(
             "rename the labels, or tune a victim on this data first and start from that"
         )
     wanted = names if fits else list(label_names or [])
-    network, missing = _open_network(folder, len(wanted), seed, allow_pickle)
+    network, missing = _open_network(
+        folder, len(wanted), seed, {**how_to_open(folder, allow_pickle), **(opened or {})}
+    )
     if missing and head == "trained":
         raise CheckpointError(
             f"{folder} brings no trained classification head (missing: {', '.join(sorted(missing)[:3])}); tune a victim "
@@ -66,7 +74,7 @@ def _agree_on_labels(folder: Path, label_names: Sequence[str] | None) -> tuple[l
     return (data if is_generic(saved) else saved), True
 
 
-def _open_network(folder: Path, classes: int, seed: int, allow_pickle: bool) -> tuple[Any, set[str]]:
+def _open_network(folder: Path, classes: int, seed: int, how: dict[str, Any]) -> tuple[Any, set[str]]:
     """The network and the names of those of its weights that the checkpoint did not hold."""
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
@@ -75,7 +83,7 @@ def _open_network(folder: Path, classes: int, seed: int, allow_pickle: bool) -> 
         config = AutoConfig.from_pretrained(folder, num_labels=classes, trust_remote_code=False)
         torch.manual_seed(seed)
         network, info = AutoModelForSequenceClassification.from_pretrained(
-            folder, config=config, ignore_mismatched_sizes=True, **how_to_open(folder, allow_pickle)
+            folder, config=config, ignore_mismatched_sizes=True, **how
         )
     mismatched = {entry[0] for entry in info["mismatched_keys"]}
     missing = set(info["missing_keys"]) | mismatched

@@ -31,6 +31,11 @@ def attach(classifier: Classifier, spec: TuneSpec) -> None:
     if classifier.is_peft:
         _continue_adapter(classifier, spec)
         return
+    if classifier.bits is not None and spec.method == "full":
+        raise UnsupportedError(
+            f"{classifier.source} is frozen in {classifier.bits} bits, which full tuning cannot train; choose lora, "
+            "prompt_tuning, p_tuning_v1 or p_tuning_v2"
+        )
     method: Attach = registry.get("tuning", spec.method)
     try:
         _attach(classifier, method, spec)

@@ -39,20 +39,41 @@ def test_the_paper_has_ten_tables_and_three_figures_of_experiments():
     assert [path.stem for path in GRIDS] == [*(f"table{n:02}" for n in range(1, 11)), "fig1", "fig3", "fig4"]
 
 
+def write_rewritten(root):
+    """The one file that a trigger reads at once, and what it rewrites."""
+    (root / "sst2/synattack").mkdir(parents=True)
+    text = '{"sentence": "when it ends , it is a film", "label": 0}\n'
+    (root / "sst2/synattack/train_scpn.jsonl").write_text(text)
+    (root / "sst2/train.jsonl").write_text('{"sentence": "a film", "label": 0}\n')
+
+
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_a_grid_that_ships_is_sound_and_has_its_cells(path, scale, tmp_path):
     """Names, keys and tunings; the rows themselves are looked at when it runs."""
-    rewritten = tmp_path / "sst2/synattack/train_scpn.jsonl"  # the one file that a trigger reads at once
-    rewritten.parent.mkdir(parents=True)
-    rewritten.write_text('{"sentence": "when it ends , it is a film", "label": 0}\n')
-    (tmp_path / "sst2/train.jsonl").write_text('{"sentence": "a film", "label": 0}\n')
+    write_rewritten(tmp_path)
     grid = load_grid(path, scale=scale, data_root=tmp_path)
     kinds = check(grid).kinds
     assert kinds["none"] == "none"
     assert set(kinds.values()) <= {"none", "rewriter", "repair", "detector"}
     cells = expand(grid)
     assert len(set(cells)) == len(cells) == CELLS[path.stem][SCALES.index(scale)]
+
+
+@pytest.mark.parametrize(("table", "cells"), [*((f"table{n:02}", 208) for n in (1, 2, 4, 5, 6, 7)), ("table10", 36)])
+def test_at_4_bits_7b_models_have_every_cell_but_those_of_full_tuning(table, cells, tmp_path):
+    content = yaml.safe_load((CONFIGS / f"{table}.yaml").read_text())
+    write_rewritten(tmp_path)
+    grid = load_grid(CONFIGS / f"{table}.yaml", scale="paper-4bit", data_root=tmp_path)
+    check(grid)
+    assert {name for name, model in grid.models.items() if model.bits} == {*content["models"]} & {
+        "LLaMA",
+        "Vicuna",
+        "MPT",
+    }
+    found = expand(grid)
+    assert not [cell for cell in found if grid.models[cell.model].bits and cell.victim == "full"]
+    assert len(found) == cells
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)

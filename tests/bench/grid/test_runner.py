@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import make_encoder, write_grid, write_toy_rows
+from conftest import make_decoder, make_encoder, write_grid, write_toy_rows
 from poisonsieve.bench.grid.runner import run_grid
 from poisonsieve.bench.grid.spec import ThresholdEntry, load_grid
 from poisonsieve.errors import ConfigError
@@ -198,6 +198,20 @@ def test_every_kind_of_defence_has_its_cells(again, world, tmp_path):
     (answers,) = [stage for stage in found["BadNet", "onion", "full"]["stages"] if stage["kind"] == "answers"]
     assert answers["result"]["facts"]["fit"]["rows"] == 120
     assert set(answers["result"]["facts"]["changed"]) == {"clean", "triggered"}
+
+
+def test_a_model_in_4_bits_is_poisoned_by_lora_and_read_in_4_bits_by_all(tmp_path):
+    write_toy_rows(tmp_path)
+    model = {"model": str(make_decoder(tmp_path / "model", width=128)), "bits": 4}
+    victims = {"lora": {"method": "lora", "epochs": 1}}
+    grid = load_grid(write_grid(tmp_path, tmp_path, models={"wide": model}, victims=victims), data_root=tmp_path)
+    record = run_grid(grid, "grid", tmp_path / "store")
+    assert [cell["status"] for cell in record["cells"]] == ["done"] * 3
+    stages = {stage["kind"]: tmp_path / "store" / stage["folder"] for stage in record["cells"][-1]["stages"]}
+    for kind in ("theta_p", "victim", "guard"):
+        assert json.loads((stages[kind] / "poisonsieve.json").read_text())["bits"] == 4
+    assert not (stages["theta_p"] / "adapter_config.json").exists()
+    assert (stages["victim"] / "adapter_config.json").exists()
 
 
 def test_only_what_is_asked_for_runs(world, tmp_path):

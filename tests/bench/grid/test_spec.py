@@ -78,6 +78,36 @@ def test_a_model_that_cannot_do_a_tuning_is_refused_without_being_opened(load, t
     load(model=folder)  # by the other tunings it can
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, r"models\.tiny\.bits: .* frozen in 4 bits, and these train all weights: full; leave"),
+        (
+            {"victims": {"lora": {"method": "lora"}}, "psim": {"deep": {"method": "full"}}},
+            r"all weights: psim\.deep;",
+        ),
+        (
+            {
+                "victims": {"lora": {"method": "lora"}},
+                "attacks": {"BadNet": {"trigger": "badnet", "count": 30, "poisoning": "ripple"}},
+            },
+            r"all weights: attacks\.BadNet;",
+        ),
+        (
+            {
+                "victims": {"lora": {"method": "lora"}},
+                "defenses": {"none": {"defense": "none"}, "mixed": {"defense": "fine-mixing:pretrained={model}"}},
+            },
+            r"all weights: defenses\.mixed;",
+        ),
+    ],
+)
+def test_what_trains_all_weights_is_refused_for_a_model_in_4_bits(load, tmp_path, change, says):
+    models = {"tiny": {"model": str(tmp_path / "model"), "bits": 4}}
+    with pytest.raises(ConfigError, match=says):
+        check(load(models=models, **change))
+
+
 def test_what_peft_refuses_is_what_is_refused_here(tmp_path):
     """The list of architectures is not believed, but tried on real (random) models."""
     from poisonsieve.models.load import load_classifier

@@ -92,7 +92,7 @@ def _check_names(grid: GridSpec) -> dict[str, str]:
             _check_settings("full", {**grid.poison, **attack.training})
     for name, model in grid.models.items():
         with _naming(f"models.{name}.poison"):
-            _check_settings("full", {**grid.poison, **model.poison})
+            _check_settings("full" if model.bits is None else "lora", {**grid.poison, **model.poison})
         for key, changes in model.victims.items():
             with _naming(f"models.{name}.victims.{key}"):
                 _check_victim({**grid.victims[key], **changes})
@@ -110,7 +110,30 @@ def _check_names(grid: GridSpec) -> dict[str, str]:
     for name, defense in grid.defenses.items():
         with _naming(f"defenses.{name}"):
             kinds[name] = _kind(defense, grid)
+    _check_bits(grid, kinds)
     return kinds
+
+
+def _check_bits(grid: GridSpec, kinds: dict[str, str]) -> None:
+    """Refuse for a model in 4 bits what trains all of its weights."""
+    for name, model in grid.models.items():
+        if model.bits is None:
+            continue
+        from poisonsieve.models.quantized import check_bits
+
+        with _naming(f"models.{name}.bits"):
+            check_bits(model.bits)
+            full = [key for key in model.tunings or grid.victims if grid.victims[key].get("method") == "full"]
+            full += [f"psim.{key}" for key, entry in _psim(grid).items() if entry.get("method") == "full"]
+            full += [
+                f"attacks.{key}" for key, attack in grid.attacks.items() if attack.poisoning not in (None, "full")
+            ]
+            full += [f"defenses.{key}" for key, kind in kinds.items() if kind == "repair"]
+            if full:
+                raise ConfigError(
+                    f"{model.model} is frozen in {model.bits} bits, and these train all weights: {', '.join(full)}; leave "
+                    f"them out (models.{name}.tunings), or leave bits out"
+                )
 
 
 def _check_victim(settings: dict[str, Any]) -> None:

@@ -17,16 +17,17 @@ def make_theta_p(stage: Stage, store: Store, progress: bool) -> None:
 
     params = stage.params
     train, dev = Rows(**params["train"]), Rows(**params["dev"])
-    make_spec = spec_maker("full", seed=params["seed"], **params["settings"])
+    bits = params.get("bits")
+    make_spec = spec_maker("full" if bits is None else "lora", seed=params["seed"], **params["settings"])
     attack = None
     if params["attack"] is not None and params["attack"]["trigger"] is not None:
         entry = {key: value for key, value in params["attack"].items() if key in AttackEntry.model_fields}
         attack = AttackEntry(**entry).attack(target_of(train, params["target"]), params["seed"])
     model, seed, out = params["model"], params["seed"], store.folder(stage)
     if attack is None:  # un-poisoned, or poisoned rows that somebody made
-        tune_stage(model, load(train), load(dev), make_spec, out, seed=seed, progress=progress)
+        tune_stage(model, load(train), load(dev), make_spec, out, bits=bits, seed=seed, progress=progress)
     else:
-        poison_stage(model, load(train), load(dev), attack, make_spec, out, progress=progress)
+        poison_stage(model, load(train), load(dev), attack, make_spec, out, bits=bits, progress=progress)
 
 
 def make_victim(stage: Stage, store: Store, progress: bool) -> None:

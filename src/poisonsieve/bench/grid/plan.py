@@ -186,6 +186,8 @@ class _Planner:
             "target": self.grid.datasets[cell.dataset].target,
             "seed": cell.seed,
         }
+        if model.bits is not None:
+            params["bits"] = model.bits
         return self._stage("theta_p", f"{cell.model}-{cell.attack}", params)
 
     def _users(self, cell: CellSpec) -> tuple[Rows, Rows]:

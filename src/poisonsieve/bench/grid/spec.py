@@ -104,6 +104,8 @@ class ModelEntry(Spec):
 
     Attributes:
         model: packaged alias, folder or hub id.
+        bits: 4 freezes it in 4 bits: it is poisoned by LoRA, which is then added to its weights, and tuned by anything
+            but full tuning.
         tunings: the entries of `victims` that it is tuned by; all when left out.
         beside: the model whose published figures stand beside its own; its own name when left out.
         poison: settings of the attacker's training that this model needs otherwise.
@@ -112,6 +114,7 @@ class ModelEntry(Spec):
     """
 
     model: str
+    bits: Literal[4] | None = None
     tunings: list[str] | None = None
     beside: str | None = None
     poison: dict[str, Any] = Field(default_factory=dict)
