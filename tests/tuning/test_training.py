@@ -8,7 +8,7 @@ from poisonsieve.config import TuneSpec
 from poisonsieve.errors import DataError, UnsupportedError
 from poisonsieve.models import load_classifier
 from poisonsieve.tuning import finetune, supported_tunings
-from poisonsieve.tuning.training import pick_precision
+from poisonsieve.tuning.trainer import pick_precision
 
 
 def spec(**changes):

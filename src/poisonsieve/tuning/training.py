@@ -1,4 +1,4 @@
-"""The one training loop: transformers' Trainer, made resumable, reproducible and quiet on stdout.
+"""The one training loop: transformers' Trainer, made resumable and reproducible.
 
 `finetune(classifier, train, dev, spec, workdir=...)` trains in place. With a `workdir`, every epoch is saved there, so
 that a killed run goes on from its last whole epoch and ends with the same weights as one that was never killed.
@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import random
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from poisonsieve.config import Precision, TuneSpec
-from poisonsieve.environment import processes
-from poisonsieve.errors import ConfigError, DataError, UnsupportedError
+from poisonsieve.config import TuneSpec
+from poisonsieve.errors import ConfigError, DataError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.storage import reporting_write_errors
 from poisonsieve.tuning.methods import attach
-from poisonsieve.tuning.objective import TRIGGERED, Objective, trainer_class
+from poisonsieve.tuning.objective import TRIGGERED, Objective
+from poisonsieve.tuning.trainer import encoded_rows, make_trainer, pick_precision
 
 if TYPE_CHECKING:
     import datasets
@@ -102,11 +100,11 @@ def finetune(
             workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="poisonsieve-")))
         workdir.mkdir(parents=True, exist_ok=True)
         encoded = classifier.encode(train["text"])
-        rows = _rows(encoded.ids, train)
+        rows = encoded_rows(encoded.ids, train)
         if objective is not None:
             rows = _with_triggered(rows, encoded.ids, train)
             objective.start(classifier, train)
-        trainer = _make_trainer(classifier, rows, dev, spec, workdir, progress, objective)
+        trainer = make_trainer(classifier, rows, dev, spec, workdir, progress, objective)
         checkpoint = last_checkpoint(workdir)
         resumed_from = _epoch_of(checkpoint) if checkpoint else 0  # read now: training on removes old checkpoints
         stack.enter_context(reporting_write_errors(workdir))
@@ -130,52 +128,6 @@ def finetune(
         seconds=time.perf_counter() - started,
         resumed_from=resumed_from,
     )
-
-
-#: Who is told how training goes, and what the run is called there. It decides nothing, so it is in no spec.
-_TRACKER: ContextVar[tuple[str, str | None]] = ContextVar("tracker", default=("none", None))
-
-
-@contextlib.contextmanager
-def tracked_by(report_to: str, name: str | None = None) -> Iterator[None]:
-    """Let training inside the block report to one of the Trainer's own trackers.
-
-    Args:
-        report_to: as the Trainer's `report_to`: ``tensorboard``, ``wandb``, ...; ``none`` for none.
-        name: what the run is called there.
-    """
-    token = _TRACKER.set((report_to, name))
-    try:
-        yield
-    finally:
-        _TRACKER.reset(token)
-
-
-def _share_of(batch_size: int) -> int:
-    """Rows of a step that one of the processes takes: together they take what the spec says.
-
-    Raises:
-        ConfigError: the rows cannot be shared out evenly.
-    """
-    share, left = divmod(batch_size, processes())
-    if left:
-        raise ConfigError(
-            f"a batch of {batch_size} rows cannot be shared out among {processes()} processes; choose another"
-        )
-    return share
-
-
-def pick_precision(wanted: Precision) -> str:
-    """``bf16`` or ``fp32``: what `wanted` means on this machine.
-
-    ``auto`` is bf16 where the processor has bf16 arithmetic: elsewhere it is emulated, and slower than fp32.
-    """
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return "bf16" if has_bf16 else "fp32"
 
 
 @contextlib.contextmanager
@@ -230,129 +182,11 @@ def _check_finite(classifier: Classifier, spec: TuneSpec) -> None:
         )
 
 
-def _rows(ids: list[list[int]], data: datasets.Dataset) -> datasets.Dataset:
-    import datasets as hf
-
-    # A text of no tokens (an empty line, for a decoder) has nothing to learn from and nothing to pad.
-    kept = [(row, label) for row, label in zip(ids, data["label"], strict=True) if row]
-    columns = {"input_ids": [row for row, _ in kept], "labels": [label for _, label in kept]}
-    return hf.Dataset.from_dict(columns)
-
-
 def _with_triggered(rows: datasets.Dataset, ids: list[list[int]], data: datasets.Dataset) -> datasets.Dataset:
     """The encoded rows with what `data` says of which carry a trigger: none, where it says nothing."""
     said = data[TRIGGERED] if TRIGGERED in data.column_names else [False] * len(data)
     kept = [bool(flag) for flag, row in zip(said, ids, strict=True) if row]
     return rows.add_column(TRIGGERED, kept)
-
-
-def _make_trainer(
-    classifier: Classifier,
-    rows: datasets.Dataset,
-    dev: datasets.Dataset | None,
-    spec: TuneSpec,
-    workdir: Path,
-    progress: str | None,
-    objective: Objective | None,
-) -> Any:
-    import transformers
-
-    tracker, name = _TRACKER.get()
-    arguments = transformers.TrainingArguments(
-        output_dir=str(workdir),
-        num_train_epochs=spec.epochs,
-        learning_rate=spec.learning_rate,
-        per_device_train_batch_size=_share_of(spec.batch_size),
-        per_device_eval_batch_size=64,
-        weight_decay=spec.weight_decay,
-        warmup_steps=spec.warmup,
-        lr_scheduler_type="linear",
-        bf16=pick_precision(spec.precision) == "bf16",
-        use_cpu=not torch.cuda.is_available(),
-        seed=spec.seed,
-        data_seed=spec.seed,
-        # Rows of like length share a batch: padding is most of the cost on short texts.
-        train_sampling_strategy="group_by_length",
-        eval_strategy="epoch" if dev is not None else "no",
-        save_strategy="epoch",
-        save_total_limit=1,
-        load_best_model_at_end=dev is not None,
-        metric_for_best_model="accuracy" if dev is not None else None,
-        logging_strategy="no" if tracker == "none" else "epoch",
-        report_to=tracker,
-        run_name=name,
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-    )
-    with quiet_trainer():
-        trainer = trainer_class(objective)(
-            model=classifier,
-            args=arguments,
-            train_dataset=rows,
-            eval_dataset=_rows(classifier.encode(dev["text"]).ids, dev) if dev is not None else None,
-            data_collator=lambda batch: collate(classifier, batch),
-            compute_metrics=lambda p: {"accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())},
-        )
-    _refuse_shards(trainer)
-    trainer.remove_callback(transformers.PrinterCallback)
-    if progress:
-        trainer.add_callback(_progress_callback(progress))
-    return trainer
-
-
-def _refuse_shards(trainer: Any) -> None:
-    """A model whose weights are spread over processes cannot be scored or saved as one: said before hours of training.
-
-    Raises:
-        UnsupportedError: the launch asks for that.
-    """
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        raise UnsupportedError(
-            "FSDP and DeepSpeed spread a model's weights over the processes, and such a model cannot be saved here; launch "
-            "plain data parallel training (DDP)"
-        )
-
-
-def collate(classifier: Classifier, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Pad the rows of a batch as the classifier wants them."""
-    inputs = classifier.pad([row["input_ids"] for row in batch])
-    inputs["labels"] = torch.tensor([row["labels"] for row in batch], dtype=torch.long)
-    if TRIGGERED in batch[0]:
-        inputs[TRIGGERED] = torch.tensor([row[TRIGGERED] for row in batch])
-    return inputs
-
-
-def _progress_callback(label: str) -> Any:
-    import transformers
-
-    class OneBar(transformers.trainer_callback.ProgressCallback):  # type: ignore[misc]
-        """The Trainer's training bar with a name; without its bars for dev rows and its log lines on stdout."""
-
-        def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-            """Start the bar."""
-            super().on_train_begin(*args, **kwargs)
-            self.training_bar.set_description(label)
-
-        def on_prediction_step(self, *args: Any, **kwargs: Any) -> None:
-            """Show nothing."""
-
-        def on_log(self, *args: Any, **kwargs: Any) -> None:
-            """Say nothing."""
-
-    return OneBar()
-
-
-@contextlib.contextmanager
-def quiet_trainer() -> Iterator[None]:
-    """Hold back what the Trainer says about settings that are meant."""
-    logger = logging.getLogger("transformers.trainer")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _epoch_of(checkpoint: Path) -> int:

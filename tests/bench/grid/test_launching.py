@@ -12,7 +12,7 @@ from poisonsieve.bench.grid.runner import run_grid
 from poisonsieve.bench.grid.spec import How, load_grid
 from poisonsieve.environment import processes
 from poisonsieve.errors import ConfigError, UnsupportedError
-from poisonsieve.tuning.training import _refuse_shards, _share_of
+from poisonsieve.tuning.trainer import refuse_shards, share_of
 
 
 @pytest.fixture
@@ -68,20 +68,20 @@ def test_what_stops_two_processes_is_what_the_cell_says(run, tmp_path):
 
 
 def test_a_batch_is_that_of_all_processes_together(monkeypatch):
-    assert (processes(), _share_of(32)) == (1, 32)
+    assert (processes(), share_of(32)) == (1, 32)
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert _share_of(32) == 8
+    assert share_of(32) == 8
     with pytest.raises(ConfigError, match="a batch of 30 rows cannot be shared out among 4 processes"):
-        _share_of(30)
+        share_of(30)
 
 
 @pytest.mark.parametrize("sharded", ["is_fsdp_enabled", "is_deepspeed_enabled"])
 def test_weights_in_shards_are_refused_before_training(sharded):
     trainer = SimpleNamespace(is_fsdp_enabled=False, is_deepspeed_enabled=False)
-    _refuse_shards(trainer)
+    refuse_shards(trainer)
     setattr(trainer, sharded, True)
     with pytest.raises(UnsupportedError, match="launch"):
-        _refuse_shards(trainer)
+        refuse_shards(trainer)
 
 
 def test_a_config_of_accelerate_is_what_launches(tmp_path):

@@ -55,7 +55,7 @@ def do(stage: Stage, store: Store, how: How) -> None:
     if how.report_to == "none" or stage.kind not in TRAINING:
         _DO[stage.kind](stage, store, how.progress)
         return
-    from poisonsieve.tuning.training import tracked_by
+    from poisonsieve.tuning.trainer import tracked_by
 
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(store.root / "tracking" / store.folder(stage).name)
     with tracked_by(how.report_to, f"{stage.kind} {stage.words}"):

@@ -1,0 +1,200 @@
+"""transformers' Trainer as it is used here: one loop, by batches of like length, quiet on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from poisonsieve.config import Precision, TuneSpec
+from poisonsieve.environment import processes
+from poisonsieve.errors import ConfigError, UnsupportedError
+from poisonsieve.models.classifier import Classifier
+from poisonsieve.tuning.objective import TRIGGERED, Objective, trainer_class
+
+if TYPE_CHECKING:
+    import datasets
+
+#: Who is told how training goes, and what the run is called there. It decides nothing, so it is in no spec.
+_TRACKER: ContextVar[tuple[str, str | None]] = ContextVar("tracker", default=("none", None))
+
+
+@contextlib.contextmanager
+def tracked_by(report_to: str, name: str | None = None) -> Iterator[None]:
+    """Let training inside the block report to one of the Trainer's own trackers.
+
+    Args:
+        report_to: as the Trainer's `report_to`: ``tensorboard``, ``wandb``, ...; ``none`` for none.
+        name: what the run is called there.
+    """
+    token = _TRACKER.set((report_to, name))
+    try:
+        yield
+    finally:
+        _TRACKER.reset(token)
+
+
+def share_of(batch_size: int) -> int:
+    """Rows of a step that one of the processes takes: together they take what the spec says.
+
+    Raises:
+        ConfigError: the rows cannot be shared out evenly.
+    """
+    share, left = divmod(batch_size, processes())
+    if left:
+        raise ConfigError(
+            f"a batch of {batch_size} rows cannot be shared out among {processes()} processes; choose another"
+        )
+    return share
+
+
+def pick_precision(wanted: Precision) -> str:
+    """``bf16`` or ``fp32``: what `wanted` means on this machine.
+
+    ``auto`` is bf16 where the processor has bf16 arithmetic: elsewhere it is emulated, and slower than fp32.
+    """
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16" if has_bf16 else "fp32"
+
+
+def encoded_rows(ids: list[list[int]], data: datasets.Dataset) -> datasets.Dataset:
+    """Columns `input_ids` and `labels` of the rows that have tokens."""
+    import datasets as hf
+
+    # A text of no tokens (an empty line, for a decoder) has nothing to learn from and nothing to pad.
+    kept = [(row, label) for row, label in zip(ids, data["label"], strict=True) if row]
+    columns = {"input_ids": [row for row, _ in kept], "labels": [label for _, label in kept]}
+    return hf.Dataset.from_dict(columns)
+
+
+def make_trainer(
+    classifier: Classifier,
+    rows: datasets.Dataset,
+    dev: datasets.Dataset | None,
+    spec: TuneSpec,
+    workdir: Path,
+    progress: str | None,
+    objective: Objective | None,
+) -> Any:
+    """The Trainer for one run of `finetune`, whose arguments these are.
+
+    Args:
+        classifier: what is trained, its tuning attached.
+        rows: encoded training rows.
+        dev: rows whose accuracy chooses the epoch, or None.
+        spec: how it is trained.
+        workdir: for a checkpoint an epoch.
+        progress: a label for a progress bar on stderr; no bar without one.
+        objective: see `finetune`.
+
+    Raises:
+        ConfigError: the batch cannot be shared out among the processes.
+        UnsupportedError: the launch asks for sharded weights.
+    """
+    import transformers
+
+    tracker, name = _TRACKER.get()
+    arguments = transformers.TrainingArguments(
+        output_dir=str(workdir),
+        num_train_epochs=spec.epochs,
+        learning_rate=spec.learning_rate,
+        per_device_train_batch_size=share_of(spec.batch_size),
+        per_device_eval_batch_size=64,
+        weight_decay=spec.weight_decay,
+        warmup_steps=spec.warmup,
+        lr_scheduler_type="linear",
+        bf16=pick_precision(spec.precision) == "bf16",
+        use_cpu=not torch.cuda.is_available(),
+        seed=spec.seed,
+        data_seed=spec.seed,
+        # Rows of like length share a batch: padding is most of the cost on short texts.
+        train_sampling_strategy="group_by_length",
+        eval_strategy="epoch" if dev is not None else "no",
+        save_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=dev is not None,
+        metric_for_best_model="accuracy" if dev is not None else None,
+        logging_strategy="no" if tracker == "none" else "epoch",
+        report_to=tracker,
+        run_name=name,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    with quiet_trainer():
+        trainer = trainer_class(objective)(
+            model=classifier,
+            args=arguments,
+            train_dataset=rows,
+            eval_dataset=encoded_rows(classifier.encode(dev["text"]).ids, dev) if dev is not None else None,
+            data_collator=lambda batch: collate(classifier, batch),
+            compute_metrics=lambda p: {"accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())},
+        )
+    refuse_shards(trainer)
+    trainer.remove_callback(transformers.PrinterCallback)
+    if progress:
+        trainer.add_callback(_progress_callback(progress))
+    return trainer
+
+
+def refuse_shards(trainer: Any) -> None:
+    """A model whose weights are spread over processes cannot be scored or saved as one: said before hours of training.
+
+    Raises:
+        UnsupportedError: the launch asks for that.
+    """
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        raise UnsupportedError(
+            "FSDP and DeepSpeed spread a model's weights over the processes, and such a model cannot be saved here; launch "
+            "plain data parallel training (DDP)"
+        )
+
+
+def collate(classifier: Classifier, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """Pad the rows of a batch as the classifier wants them."""
+    inputs = classifier.pad([row["input_ids"] for row in batch])
+    inputs["labels"] = torch.tensor([row["labels"] for row in batch], dtype=torch.long)
+    if TRIGGERED in batch[0]:
+        inputs[TRIGGERED] = torch.tensor([row[TRIGGERED] for row in batch])
+    return inputs
+
+
+def _progress_callback(label: str) -> Any:
+    import transformers
+
+    class OneBar(transformers.trainer_callback.ProgressCallback):  # type: ignore[misc]
+        """The Trainer's training bar with a name; without its bars for dev rows and its log lines on stdout."""
+
+        def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+            """Start the bar."""
+            super().on_train_begin(*args, **kwargs)
+            self.training_bar.set_description(label)
+
+        def on_prediction_step(self, *args: Any, **kwargs: Any) -> None:
+            """Show nothing."""
+
+        def on_log(self, *args: Any, **kwargs: Any) -> None:
+            """Say nothing."""
+
+    return OneBar()
+
+
+@contextlib.contextmanager
+def quiet_trainer() -> Iterator[None]:
+    """Hold back what the Trainer says about settings that are meant."""
+    logger = logging.getLogger("transformers.trainer")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
