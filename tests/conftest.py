@@ -97,17 +97,17 @@ def tokenizer(folder: Path, *, encoder: bool) -> None:
     PreTrainedTokenizerFast(tokenizer_object=model, model_max_length=48, **names).save_pretrained(folder)
 
 
-def make_encoder(folder: Path, *, labels: int = 2, head: bool = True, seed: int = 0) -> Path:
+def make_encoder(folder: Path, *, labels: int = 2, head: bool = True, seed: int = 0, width: int = 32) -> Path:
     """A random two-layer BERT with its tokenizer; with `head`, as a classifier that counts as trained."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification, BertModel
 
     config = BertConfig(
         vocab_size=4 + len(WORDS),
-        hidden_size=32,
+        hidden_size=width,
         num_hidden_layers=2,
         num_attention_heads=2,
-        intermediate_size=64,
+        intermediate_size=2 * width,
         max_position_embeddings=48,
         num_labels=labels,
     )

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from conftest import make_decoder
+from conftest import make_decoder, make_encoder
 from poisonsieve.bench.stages import poison_stage, tune_stage
-from poisonsieve.config import AttackSpec, TriggerSpec
+from poisonsieve.config import AttackSpec, PoisoningSpec, TriggerSpec
 from poisonsieve.defenses import PSIM
 from poisonsieve.errors import CheckpointError, UnsupportedError
 from poisonsieve.guard import GuardedClassifier
@@ -84,13 +84,48 @@ def test_merged_it_says_nearly_what_the_adapter_said(theta_p, wide, toy_train, t
     assert (before.argmax(1) == after.argmax(1)).mean() > 0.9
 
 
+def test_an_encoder_keeps_its_pooler_and_head_as_they_are(tmp_path):
+    classifier = load_classifier(make_encoder(tmp_path, width=128), bits=4)
+    kept = {name: type(module).__name__ for name, module in classifier.base.named_modules()}
+    assert (kept["bert.pooler.dense"], kept["classifier"]) == ("Linear", "Linear")
+    assert kept["bert.encoder.layer.0.attention.self.query"] == "Linear4bit"
+
+
+def test_an_adapter_of_another_tool_is_opened_as_its_base_says(theta_p, toy_train, toy_dev, tmp_path):
+    make_spec = spec_maker("lora", epochs=1, batch_size=16, precision="fp32")
+    victim = tune_stage(str(theta_p.out), toy_train, toy_dev, make_spec, tmp_path / "victim").out
+    (victim / "poisonsieve.json").unlink()
+    opened = load_classifier(victim, label_names=["negative", "positive"])
+    assert (opened.bits, kinds(opened)["gate_proj"]) == (4, "Linear4bit")
+    assert opened.is_loaded_in_4bit  # the Trainer would copy it to every GPU otherwise
+
+
+def test_a_base_that_was_replaced_meanwhile_is_noticed(theta_p, toy_train, toy_dev, tmp_path):
+    make_spec = spec_maker("lora", epochs=1, batch_size=16, precision="fp32")
+    adapter = load_classifier(tune_stage(str(theta_p.out), toy_train, toy_dev, make_spec, tmp_path / "tuned").out)
+    adapter.base_digest = "of other weights"
+    with pytest.raises(CheckpointError, match="holds other weights than when"):
+        merged(adapter)
+
+
+def test_a_poisoning_that_changes_weights_by_itself_is_refused(wide, toy_train, toy_dev, tmp_path):
+    surgery = PoisoningSpec.parse("ripple")
+    attack = AttackSpec(trigger=TriggerSpec.parse("badnet"), target=0, count=30, weights=surgery)
+    with pytest.raises(UnsupportedError, match="not by ripple"):
+        poison_stage(str(wide), toy_train, toy_dev, attack, spec_maker("lora"), tmp_path / "out", bits=4)
+
+
 @pytest.mark.parametrize("method", ["full", "prompt_tuning"])
-def test_what_cannot_be_merged_or_trained_is_refused(method, wide, toy_train, toy_dev, tmp_path):
+def test_what_cannot_be_merged_is_refused_before_training(method, wide, toy_train, toy_dev, tmp_path):
     attack = AttackSpec(trigger=TriggerSpec.parse("badnet"), target=0, count=30)
-    says = "full tuning cannot train" if method == "full" else "only a LoRA adapter"
-    with pytest.raises(UnsupportedError, match=says):
+    with pytest.raises(UnsupportedError, match=f"plain LoRA, which can be added to its weights; not by {method}"):
         poison_stage(str(wide), toy_train, toy_dev, attack, spec_maker(method, epochs=1), tmp_path / "out", bits=4)
     assert not (tmp_path / "out").exists()
+
+
+def test_full_tuning_of_what_is_frozen_is_refused(theta_p, toy_train, toy_dev, tmp_path):
+    with pytest.raises(UnsupportedError, match="frozen in 4 bits, which full tuning cannot train; choose lora"):
+        tune_stage(str(theta_p.out), toy_train, toy_dev, spec_maker("full", epochs=1), tmp_path / "victim")
 
 
 def test_a_whole_model_in_4_bits_is_not_written(wide, tmp_path):

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from concurrent.futures import BrokenExecutor
 
 import pytest
 
@@ -197,19 +198,50 @@ def test_two_threads_share_what_waits_and_work_at_the_same_time():
     run(test, workers=2)
 
 
-def test_when_a_thread_cannot_be_started_the_queue_says_that_it_is_dead():
+def test_without_threads_callers_are_told_and_the_queue_says_that_it_is_dead():
     def broken():
         raise RuntimeError("no thread")
 
     async def test():
-        batcher = Batcher(Model(), max_batch=8, max_queue=100, max_wait=0, worker_starts=broken)
+        batcher = Batcher(Model(), max_batch=2, max_queue=100, max_wait=0, worker_starts=broken)
         batcher.start()
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(batcher.submit(["a"], classify=False), 0.5)
+        with pytest.raises(BrokenExecutor):
+            await asyncio.wait_for(batcher.submit(["a"] * 5, classify=False), 10)
         assert not batcher.alive
-        await batcher.close()
+        assert batcher.queue_length <= 3  # what waits of it is dropped when it is its turn
+        await asyncio.wait_for(batcher.close(), 10)
+        assert batcher.queue_length == 0
 
     asyncio.run(test())
+
+
+def test_a_batch_without_a_thread_takes_no_other_with_it(monkeypatch):
+    async def test(model, batcher):
+        model.go.clear()
+        first = asyncio.create_task(batcher.submit(["first"], classify=True))
+        while not model.batches:
+            await asyncio.sleep(0.01)
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                threading.Thread, "start", lambda self: (_ for _ in ()).throw(RuntimeError("no new thread"))
+            )
+            with pytest.raises(RuntimeError, match="no new thread"):
+                await batcher.submit(["second"], classify=True)
+        assert batcher.alive
+        third = asyncio.create_task(batcher.submit(["third"], classify=True))
+        model.go.set()
+        assert (await first)[0].label_name == "class of first"
+        assert (await third)[0].label_name == "class of third"
+
+    run(test, workers=2)
+
+
+def test_there_is_room_again_when_answers_are_out():
+    async def test(model, batcher):
+        for _ in range(5):
+            assert len(await batcher.submit(["a"] * 8, classify=False)) == 8
+
+    run(test, max_queue=8)
 
 
 def test_the_victim_is_asked_only_about_what_passed_and_is_wanted():

@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from poisonsieve.errors import ConfigError
 from poisonsieve.serve.auth import Keys
 from poisonsieve.serve.running import is_loopback, secured
+from poisonsieve.serve.service import shares
 from poisonsieve.serve.settings import ServeSettings, make_settings
 
 pytest_plugins = ["serving"]
@@ -107,6 +109,21 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 60  # 150 with the cache as it comes
+
+
+@pytest.mark.parametrize(
+    ("workers", "cores", "each"),
+    [(None, 1, [1]), (None, 2, [1, 1]), (None, 3, [2, 1]), (1, 8, [8]), (4, 2, [1] * 4), (3, 8, [3, 3, 2])],
+)
+def test_workers_share_all_cores(workers, cores, each, monkeypatch):
+    monkeypatch.setattr("poisonsieve.serve.service.pick_device", lambda: torch.device("cpu"))
+    assert shares(workers, cores) == each
+
+
+def test_an_accelerator_has_one_worker(monkeypatch):
+    monkeypatch.setattr("poisonsieve.serve.service.pick_device", lambda: torch.device("cuda"))
+    assert shares(None, 8) == [8]
+    assert shares(2, 8) == [4, 4]
 
 
 def test_who_needs_keys():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from poisonsieve.bench.caching import Place, StageResult, run_stage, stage_spec
 from poisonsieve.config import AttackSpec, TuneSpec
 from poisonsieve.data import labels_of
-from poisonsieve.errors import CannotApplyError
+from poisonsieve.errors import CannotApplyError, UnsupportedError
 from poisonsieve.models.load import load_classifier, save_classifier
 from poisonsieve.models.safety import identity_digest
 from poisonsieve.models.sources import resolve
@@ -54,6 +54,7 @@ def poison_stage(
         model, label_names=labels_of(data), head="any", allow_pickle=allow_pickle, bits=bits, seed=attack.seed
     )
     tune = make_spec(classifier)
+    _check_mergeable(bits, tune, attack.weights.name)
     rows = {"data": data, "dev": dev}
     spec = stage_spec(
         "poison", classifier.identity, rows, attack=attack, tune=tune, **_read_by(trigger), **_opened(bits)
@@ -83,6 +84,19 @@ def poison_stage(
 
 def _opened(bits: int | None) -> dict[str, int]:
     return {} if bits is None else {"bits": bits}
+
+
+def _check_mergeable(bits: int | None, tune: TuneSpec, poisoning: str) -> None:
+    """Refuse before training what could not be added to the weights after it.
+
+    Raises:
+        UnsupportedError: another tuning than LoRA, or a poisoning that changes weights by itself.
+    """
+    if bits is not None and (tune.method != "lora" or poisoning != "full"):
+        raise UnsupportedError(
+            f"a model in {bits} bits is poisoned by plain LoRA, which can be added to its weights; not by "
+            f"{tune.method if tune.method != 'lora' else poisoning}"
+        )
 
 
 def _saves(classifier: Classifier, bits: int | None, allow_pickle: bool) -> Callable[[Path], None]:
@@ -143,6 +157,7 @@ def tune_stage(
         seed=seed,
     )
     tune = make_spec(classifier)
+    _check_mergeable(bits, tune, "full")
     rows = {"data": data, "dev": dev}
     spec = stage_spec("tune", classifier.identity, rows, tune=tune, head_seed=seed, **_opened(bits))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from poisonsieve.errors import CheckpointError, HubError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.labels import is_generic, same_classes
 from poisonsieve.models.opening import has_tokenizer, open_tokenizer, opening
+from poisonsieve.models.quantized import check_bits, opened_in_bits
 from poisonsieve.models.safety import ADAPTER_CONFIG, METADATA, read_json
 from poisonsieve.models.sources import is_here, resolve
 from poisonsieve.models.whole import load_whole
@@ -22,7 +23,7 @@ def load_adapter(
     label_names: Sequence[str] | None,
     trainable: bool,
     allow_pickle: bool,
-    opened: Mapping[str, Any],
+    bits: int | None,
 ) -> Classifier:
     """The base model with the adapter in `folder` on it.
 
@@ -33,13 +34,13 @@ def load_adapter(
         label_names: the data's class names; None takes the adapter's.
         trainable: open it for further training.
         allow_pickle: see `poisonsieve.models.sources.resolve`.
-        opened: see `poisonsieve.models.whole.load_whole`.
+        bits: 4 opens the base frozen in 4 bits; None: as the base says.
 
     Raises:
         CheckpointError: the classes differ, the base cannot be found, or it is another one.
     """
     names = _class_names(folder, metadata, label_names)
-    classifier = _load_base(folder, metadata, base, names, allow_pickle, opened)
+    classifier = _load_base(folder, metadata, base, names, allow_pickle, bits)
     classifier.network = open_adapter(classifier.network, folder, trainable=trainable)
     _check_complete(classifier.network, folder, classifier.untrained)
     classifier.untrained = []
@@ -118,11 +119,15 @@ def _load_base(
     base: str | Path | None,
     names: list[str],
     allow_pickle: bool,
-    opened: Mapping[str, Any],
+    bits: int | None,
 ) -> Classifier:
     found = base if base is not None else _find_base(folder, metadata)
     try:
-        classifier = load_whole(resolve(found, allow_pickle=allow_pickle), names, "any", 0, allow_pickle, opened)
+        place = resolve(found, allow_pickle=allow_pickle)
+        own = read_json(place / METADATA).get("bits") if (place / METADATA).is_file() else None
+        bits = check_bits(bits or own)
+        classifier = load_whole(place, names, "any", 0, allow_pickle, opened_in_bits(bits))
+        classifier.bits = bits
     except (CheckpointError, HubError) as error:
         raise type(error)(f"{folder}: its base model cannot be opened; say where it is (--base): {error}") from None
     expected = metadata.get("base_digest")

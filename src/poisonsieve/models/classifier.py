@@ -88,6 +88,11 @@ class Classifier(nn.Module):
             self.base.config.pad_token_id = self.tokenizer.pad_token_id
 
     @property
+    def is_loaded_in_4bit(self) -> bool:
+        """What the Trainer asks before it copies a model to every GPU it sees, which weights in 4 bits do not survive."""
+        return self.bits is not None and bool(getattr(self.base, "is_quantized", False))
+
+    @property
     def head_is_new(self) -> bool:
         """Whether the head was not in the checkpoint, so that it is random until it is trained."""
         return bool(self.untrained)

@@ -58,18 +58,17 @@ def load_classifier(
     if not isinstance(length, int) or length < 1:
         raise CheckpointError(f"{folder / METADATA} is damaged: max_length is {length!r}, not a number of tokens")
     bits = check_bits(bits or metadata.get("bits"))
-    opened = {} if bits is None else opened_in_bits()
     if is_adapter(folder):
-        classifier = load_adapter(folder, metadata, base, label_names, trainable, allow_pickle, opened)
+        classifier = load_adapter(folder, metadata, base, label_names, trainable, allow_pickle, bits)
     else:
-        classifier = load_whole(folder, label_names, head, seed, allow_pickle, opened)
-    classifier.bits = bits
+        classifier = load_whole(folder, label_names, head, seed, allow_pickle, opened_in_bits(bits))
+        classifier.bits = bits
     folders = [folder] if classifier.base_folder in (None, folder) else [folder, classifier.base_folder]
     classifier.identity = identity_digest([entry for entry in folders if entry is not None])
     ancestors = [str(entry) for entry in metadata.get("origins") or []]
     if ancestors or classifier.is_peft:
         classifier.origins = [*ancestors, classifier.base_digest]
-    if bits is None:
+    if classifier.bits is None:
         classifier.to(pick_device())
     else:  # bitsandbytes has put the weights where they stay
         compute_plainly(classifier.network)

@@ -6,6 +6,7 @@ scores with it sees the same rounded weights.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
@@ -34,23 +35,28 @@ def check_bits(bits: object) -> int | None:
     return BITS
 
 
-def opened_in_bits() -> dict[str, Any]:
-    """Arguments of `from_pretrained`: NF4 with doubly quantized constants; embeddings, norms and head stay as they are."""
+def opened_in_bits(bits: int | None) -> dict[str, Any]:
+    """Arguments of `from_pretrained`: NF4 with doubly quantized constants; embeddings, norms and head stay as they are.
+
+    Without bits there are none.
+
+    Products are in fp32, as all scoring is; under autocast, in training, they are in bf16.
+    """
+    if bits is None:
+        return {}
     import torch
     from transformers import BitsAndBytesConfig
 
-    on_gpu = torch.cuda.is_available()
-    arithmetic = torch.float32
-    if on_gpu:
-        arithmetic = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    gc.collect()  # a module in 4 bits is part of a cycle, so one that was let go may still be there
     config = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=arithmetic,
-        llm_int8_skip_modules=["score", "classifier", "pooler"],  # the head is trained, and may be new
+        bnb_4bit_compute_dtype=torch.float32,
+        # The head and a pooler are trained, and may be new. Names count from their beginning.
+        llm_int8_skip_modules=["score", "classifier", ".*pooler"],
     )
-    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if on_gpu else "cpu"
+    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
     return {"quantization_config": config, "device_map": {"": device}}
 
 
@@ -77,7 +83,7 @@ def merged(classifier: Classifier, allow_pickle: bool = False) -> Classifier:
 
     Raises:
         UnsupportedError: the adapter is none that can be added to weights.
-        CheckpointError: the base cannot be opened again.
+        CheckpointError: the base cannot be opened again, or has changed.
     """
     from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
@@ -90,6 +96,8 @@ def merged(classifier: Classifier, allow_pickle: bool = False) -> Classifier:
     whole = load_whole(
         classifier.base_folder, classifier.label_names, "any", 0, allow_pickle, opened={"dtype": "auto"}
     )
+    if whole.base_digest != classifier.base_digest:
+        raise CheckpointError(f"{classifier.base_folder} holds other weights than when the adapter was trained on it")
     adapter = get_peft_model_state_dict(classifier.network)
     network = get_peft_model(whole.network, classifier.network.active_peft_config)
     set_peft_model_state_dict(network, {name: value.cpu() for name, value in adapter.items()})

@@ -16,8 +16,9 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import cast
 
 from poisonsieve.guard import GuardedClassifier, Verdict
 
@@ -60,6 +61,10 @@ class _Job:
         self.open -= 1
         if not self.open and not self.done.done():
             self.done.set_result([verdict for verdict in self.verdicts if verdict is not None])
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
 
 
 _Item = tuple[_Job, int]
@@ -110,6 +115,7 @@ class Batcher:
         self._arrived = asyncio.Event()
         self._freed = asyncio.Event()
         self._closed = False
+        self._broken = False
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="model", initializer=worker_starts)
         self._task: asyncio.Task[None] | None = None
 
@@ -120,8 +126,8 @@ class Batcher:
 
     @property
     def alive(self) -> bool:
-        """The gathering task runs."""
-        return self._task is not None and not self._task.done()
+        """The gathering task runs, and has threads to give batches to."""
+        return self._task is not None and not self._task.done() and not self._broken
 
     def busy_seconds(self) -> float:
         """How long the oldest of the batches that are being scored has been at it; 0 when none is."""
@@ -149,6 +155,7 @@ class Batcher:
         Raises:
             QueueFullError: there is no room.
             ClosedError: the service is stopping.
+            Exception: there was no thread for them; nothing is known of any of them.
         """
         if self._closed:
             raise ClosedError
@@ -172,10 +179,10 @@ class Batcher:
             while batch := await self._next():
                 task = asyncio.create_task(self._run(batch))
                 self._running[task] = _Running(len(batch), time.monotonic())
-                task.add_done_callback(self._ended)
                 await asyncio.sleep(0)  # let answers out, and new texts in, before the next batch is made up
             if self._closed and not self._waiting:
-                await asyncio.gather(*self._running)
+                if self._running:
+                    await asyncio.wait(self._running)
                 return
 
     async def _next(self) -> list[_Item]:
@@ -188,16 +195,22 @@ class Batcher:
 
     async def _run(self, batch: list[_Item]) -> None:
         started = time.monotonic()
-        verdicts = await asyncio.get_running_loop().run_in_executor(self._threads, self._verdicts, batch)
+        verdicts: list[Verdict] = []
+        failure: Exception | None = None
+        try:
+            verdicts = await asyncio.get_running_loop().run_in_executor(self._threads, self._verdicts, batch)
+        except Exception as error:  # what concerns texts is in the verdicts: here there was no thread to be had
+            log.error("%d texts could not be scored: %s", len(batch), type(error).__name__)
+            failure = error
+            self._broken = isinstance(error, BrokenExecutor)
         self._account(len(batch), time.monotonic() - started)
-        for (job, index), verdict in zip(batch, verdicts, strict=True):
-            job.set(index, verdict)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+        del self._running[cast("asyncio.Task[None]", asyncio.current_task())]
         self._freed.set()
-        if self._task is not None and (task.cancelled() or task.exception() is not None):
-            self._task.cancel()  # nobody would answer its texts: `alive` says so, and the process is started anew
+        for place, (job, index) in enumerate(batch):
+            if failure is None:
+                job.set(index, verdicts[place])
+            else:
+                job.fail(failure)
 
     async def _for_company(self) -> None:
         """Wait until a batch is full, or the first text has waited long enough."""

@@ -223,10 +223,11 @@ async def healthz(request: Request) -> Response:
     responses={200: {"model": answers.ReadyAnswer}, 503: {"model": answers.ReadyAnswer}},
 )
 async def readyz(request: Request) -> Response:
-    """200 once a warm-up inference has succeeded, until the process stops. A quarantine that is down is said here."""
+    """200 once a warm-up inference has succeeded, while the process works. A quarantine that is down is said here."""
     service = _service(request)
-    answer = {"ready": service.ready, "quarantine": "up" if service.quarantine_up else "down"}
-    return json_response(answer, 200 if service.ready else 503)
+    ready = service.ready and service.failing() is None
+    answer = {"ready": ready, "quarantine": "up" if service.quarantine_up else "down"}
+    return json_response(answer, 200 if ready else 503)
 
 
 def _found(item: dict[str, Any] | None) -> Response:

@@ -52,6 +52,7 @@ class GuardService:
         self.quarantine = Quarantine(engine)
         self.ready = False
         self._guarded = guarded
+        self._cores = torch.get_num_threads()
         self._writer = Writer(self.quarantine, self.facts.guard_digest, self.settings, self.monitoring)
         self._batcher: Batcher | None = None
         self._warm_up: asyncio.Task[None] | None = None
@@ -80,14 +81,15 @@ class GuardService:
     async def start(self) -> None:
         """Start the threads, and warm the model up in the background."""
         settings = self.settings
-        workers, threads = shares(settings.workers)
+        threads = shares(settings.workers, self._cores)
+        share = iter(threads)
         self._batcher = Batcher(
             self._guarded,
             max_batch=settings.max_batch_texts,
             max_queue=settings.max_queue_texts,
             max_wait=settings.max_wait_ms / 1000,
-            workers=workers,
-            worker_starts=lambda: torch.set_num_threads(threads),
+            workers=len(threads),
+            worker_starts=lambda: torch.set_num_threads(next(share)),
             on_batch=self.monitoring.batch,
         )
         self._batcher.start()
@@ -102,6 +104,7 @@ class GuardService:
         if self._batcher is not None:
             await self._batcher.close()
         await asyncio.to_thread(self._writer.close, self.settings.shutdown_timeout_s)
+        torch.set_num_threads(self._cores)  # what a thread of the model has set, later threads would start with
         self.quarantine.engine.dispose()
 
     async def screen(self, texts: Sequence[str], *, classify: bool, request_id: str) -> list[Verdict]:
@@ -184,13 +187,13 @@ class GuardService:
         self.monitoring.ready.set(ready)
 
 
-def shares(workers: int | None) -> tuple[int, int]:
-    """How many threads run the model, and how many of torch's threads each of them has.
+def shares(workers: int | None, cores: int) -> list[int]:
+    """Torch's threads for each of the threads that run the model.
 
     Args:
         workers: as the settings say. None: two on a processor, which share its cores, and one on an accelerator, which
             works through one queue anyway.
+        cores: to be shared.
     """
-    cores = torch.get_num_threads()
     chosen = workers or (min(2, cores) if pick_device().type == "cpu" else 1)
-    return chosen, max(1, cores // chosen)
+    return [max(1, cores // chosen + (index < cores % chosen)) for index in range(chosen)]

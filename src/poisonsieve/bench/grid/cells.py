@@ -57,7 +57,7 @@ def expand(grid: GridSpec) -> list[CellSpec]:
         for model in grid.models
         for attack in grid.attacks
         for defense, psim in _defenses(grid, attack)
-        for victim in _victims(grid, model)
+        for victim in victims_of(grid, model)
         for seed in grid.seeds
     ]
 
@@ -97,7 +97,7 @@ def _defenses(grid: GridSpec, attack: str) -> Iterator[tuple[str, str | None]]:
         yield from ((name, psim) for psim in (grid.psim if is_psim(entry) else [None]))
 
 
-def _victims(grid: GridSpec, model: str) -> list[str]:
+def victims_of(grid: GridSpec, model: str) -> list[str]:
     """A model's victims, with those that sweeps make of them."""
     allowed = grid.models[model].tunings
     names = [name for name in grid.victims if allowed is None or name in allowed]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from poisonsieve.bench.entries import DefenseEntry
-from poisonsieve.bench.grid.cells import is_psim
+from poisonsieve.bench.grid.cells import is_psim, victims_of
 from poisonsieve.bench.grid.spec import GAMMA, NONE, GridSpec
 from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.storage import canonical_hash, write_json
@@ -123,7 +123,12 @@ def _check_bits(grid: GridSpec, kinds: dict[str, str]) -> None:
 
         with _naming(f"models.{name}.bits"):
             check_bits(model.bits)
-            full = [key for key in model.tunings or grid.victims if grid.victims[key].get("method") == "full"]
+            every = grid.all_victims()
+            full = [
+                key
+                for key in victims_of(grid, name)
+                if {**every[key], **model.victims.get(key, {})}.get("method") == "full"
+            ]
             full += [f"psim.{key}" for key, entry in _psim(grid).items() if entry.get("method") == "full"]
             full += [
                 f"attacks.{key}" for key, attack in grid.attacks.items() if attack.poisoning not in (None, "full")

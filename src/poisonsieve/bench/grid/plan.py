@@ -182,7 +182,7 @@ class _Planner:
             "train": train.model_dump(mode="json"),
             "dev": dev.model_dump(mode="json"),
             "attack": None if attack.clean else attack.model_dump(mode="json", exclude={"defenses", "triggered"}),
-            "settings": {**self.grid.poison, **model.poison, **attack.training},
+            "settings": {**self.grid.poison, **attack.training, **model.poison},
             "target": self.grid.datasets[cell.dataset].target,
             "seed": cell.seed,
         }

@@ -108,7 +108,7 @@ class ModelEntry(Spec):
             but full tuning.
         tunings: the entries of `victims` that it is tuned by; all when left out.
         beside: the model whose published figures stand beside its own; its own name when left out.
-        poison: settings of the attacker's training that this model needs otherwise.
+        poison: settings of the attacker's training that this model needs otherwise, whatever an attack asks for.
         victims: the same for each entry of `victims`.
         threshold: another threshold than the grid's.
     """
