@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from poisonsieve.models.classifier import Classifier
 
 BITS = 4
+# PEFT imports bitsandbytes wherever it is installed, and on a processor that warns each time that a package is missing with
+# which it would fetch compiled kernels from the hub: code, which is never wanted here.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def check_bits(bits: object) -> int | None:
