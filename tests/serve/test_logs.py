@@ -75,7 +75,7 @@ def test_a_failing_write_names_the_error_alone(text, served_guard, guarded, tmp_
     with serving(guarded, served_guard, f"sqlite:///{tmp_path / 'q.sqlite'}") as served:
         with served.service.quarantine.engine.begin() as connection:
             connection.exec_driver_sql(f"DROP TABLE {records.name}")
-        monkeypatch.setattr(served.service._batcher, "_screen", lambda texts, classify: 1 / 0)
+        monkeypatch.setattr(guarded, "judge", lambda texts: 1 / 0)
         with caplog.at_level("INFO"):
             body = {"text": text}
             answer = served.http.post(
