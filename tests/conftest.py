@@ -230,6 +230,17 @@ def write_toy_rows(folder: Path) -> Path:
     return folder
 
 
+def finished_grid(folder: Path) -> Path:
+    """`folder` with toy rows, a tiny model, the grid's file, and its results from this process in `store`."""
+    from poisonsieve.bench.grid.runner import run_grid
+    from poisonsieve.bench.grid.spec import load_grid
+
+    write_toy_rows(folder)
+    write_grid(folder, make_encoder(folder / "model", head=False))
+    run_grid(load_grid(folder / "grid.yaml", data_root=folder), "grid", folder / "store")
+    return folder
+
+
 def write_grid(folder: Path, model: Path, **changes) -> Path:
     """A grid's file: one tiny model, un-poisoned and BadNet, two victims, no defence and PSIM; None takes a key away."""
     import yaml

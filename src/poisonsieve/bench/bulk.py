@@ -71,13 +71,7 @@ def screen_folder(
     started = time.perf_counter()
     ray = connect(address, progress=progress)
     try:
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = progress
-        context.target_max_block_size = _PIECE_BYTES
-        context.execution_options.preserve_order = True
-        context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
-            object_store_memory=_STORE_BYTES
-        )
+        _bound_memory(ray, progress)
         texts = ray.data.from_items(
             [{"file": str(file)} for file in files], override_num_blocks=len(files)
         ).map_batches(_read, batch_size=1, batch_format="numpy")
@@ -95,6 +89,17 @@ def screen_folder(
     finally:
         ray.shutdown()
     return {**summary, "seconds": time.perf_counter() - started}
+
+
+def _bound_memory(ray: Any, progress: bool) -> None:
+    """Small pieces, few of them on their way at a time, and in the order of the rows."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = progress
+    context.target_max_block_size = _PIECE_BYTES
+    context.execution_options.preserve_order = True
+    context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
+        object_store_memory=_STORE_BYTES
+    )
 
 
 class Screener:

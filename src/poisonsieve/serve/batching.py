@@ -203,7 +203,8 @@ class Batcher:
             log.error("%d texts could not be scored: %s", len(batch), type(error).__name__)
             failure = error
             self._broken = isinstance(error, BrokenExecutor)
-        self._account(len(batch), time.monotonic() - started)
+        else:
+            self._account(len(batch), time.monotonic() - started)
         del self._running[cast("asyncio.Task[None]", asyncio.current_task())]
         self._freed.set()
         for place, (job, index) in enumerate(batch):

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import make_encoder, write_grid, write_toy_rows
-from poisonsieve.bench.grid.runner import run_grid
-from poisonsieve.bench.grid.spec import load_grid
+from conftest import finished_grid
 
 ray = pytest.importorskip("ray")
 RAY = Path(sys.executable).with_name("ray")
@@ -31,10 +29,7 @@ ENVIRONMENT = {
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """Toy rows, a grid file, and its results in this process."""
-    folder = write_toy_rows(tmp_path_factory.mktemp("cluster"))
-    write_grid(folder, make_encoder(folder / "model", head=False))
-    run_grid(load_grid(folder / "grid.yaml", data_root=folder), "grid", folder / "store")
-    return folder
+    return finished_grid(tmp_path_factory.mktemp("cluster"))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import make_decoder, make_encoder, write_grid, write_toy_rows
+from conftest import finished_grid, make_decoder, write_grid, write_toy_rows
 from poisonsieve.bench.grid.runner import run_grid
 from poisonsieve.bench.grid.spec import ThresholdEntry, load_grid
 from poisonsieve.errors import ConfigError
@@ -27,10 +27,7 @@ COMMAND = [sys.executable, "-m", "poisonsieve.cli", "bench", "run"]
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A folder with toy rows, a tiny model, a grid file, and the grid's finished store."""
-    folder = write_toy_rows(tmp_path_factory.mktemp("grid"))
-    write_grid(folder, make_encoder(folder / "model", head=False))
-    run_grid(load_grid(folder / "grid.yaml", data_root=folder), "grid", folder / "store")
-    return folder
+    return finished_grid(tmp_path_factory.mktemp("grid"))
 
 
 @pytest.fixture
