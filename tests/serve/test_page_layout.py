@@ -74,7 +74,8 @@ def open_all(shown):
     """Everything the page can show at once: a verdict, its words, all records, all of them opened."""
     shown.page.select_option("#filter-size", label="50")
     shown.page.select_option("#filter-decision", label="all")
-    shown.until("document.querySelectorAll('#rows .record').length >= 20")
+    # Of undecided records alone there may be as many: only a decided one says that this list is the one asked for.
+    shown.until("document.querySelectorAll('#rows .record.decided').length === 2")
     shown.page.fill("#text", "a good fine film " + HOSTILE[0])
     shown.page.click("#screen-button")
     shown.page.click("#explain-button")
