@@ -87,6 +87,12 @@ def fit(
         held_out = common.load_rows(calibrate, "dev", labels_of(rows)) if calibrate else None
         guard = _make(spec, model, preset, {**chosen, "allow_pickle": allow_pickle, "seed": seed})
         stage = fit_stage(guard, rows, held_out, out, force=force, progress=not quiet)
+        classes = len(labels_of(rows))
+        if classes > 2:
+            common.note(
+                f"warning: the model has {classes} classes, and guards were measured to hold on two: poison a model of "
+                "your own and evaluate the guard on it before you rely on this one (docs/guide/defences.md)"
+            )
         if json:
             common.print_result(stage.to_dict())
             return
