@@ -147,13 +147,14 @@ class TestFit:
         refused(*fit, *more.split(), says=says)
         assert not (tmp_path / "guard").exists()
 
-
     @pytest.mark.parametrize(("classes", "warned"), [(2, False), (3, True)])
     def test_more_than_two_classes_are_warned_of(self, cli, tiny, rows_file, tmp_path, classes, warned):
         rows = [(text, index % classes) for index, (text, _) in enumerate(sentences(60, seed=1))]
         data, out = rows_file("rows.jsonl", rows), tmp_path / "guard"
         for _ in range(2):  # also when the guard is already there
-            code, _, err = cli("fit", "--model", tiny(labels=classes), "--data", data, "--frr", 0.1, "--out", out, "-q")
+            code, _, err = cli(
+                "fit", "--model", tiny(labels=classes), "--data", data, "--frr", 0.1, "--out", out, "-q"
+            )
             assert code == 0, err
             assert (f"warning: the model has {classes} classes" in err) == warned
 
