@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poisonsieve.errors import CalibrationError, ConfigError
-from poisonsieve.thresholds import Threshold, fixed_gamma, gamma_for_frr, is_flagged, rows_needed
+from poisonsieve.thresholds import (
+    Threshold,
+    fixed_gamma,
+    frr_to_be_sure,
+    gamma_for_frr,
+    is_flagged,
+    rows_needed,
+)
 
 RATES = st.sampled_from([0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.9])
 
@@ -164,3 +171,40 @@ def test_description_says_how_gamma_was_found():
     text = gamma_for_frr(np.linspace(0, 1, 1234), 0.01).describe()
     assert "1,234" in text
     assert "at most 1%" in text
+
+
+class TestToBeSure:
+    @given(
+        st.integers(20, 3000), st.sampled_from([0.005, 0.01, 0.02, 0.1, 0.3]), st.sampled_from([0.5, 0.9, 0.95, 0.99])
+    )
+    def test_the_highest_rate_that_holds_in_that_share_of_calibrations(self, rows, frr, confidence):
+        from scipy.stats import beta
+
+        try:
+            asked = frr_to_be_sure(frr, rows, confidence)
+        except CalibrationError:
+            assert (1 - frr) ** rows > 1 - confidence  # not even the largest score would do
+            return
+        gamma = gamma_for_frr(np.arange(rows), asked).gamma
+        m = rows - int(gamma)  # gamma is the m-th largest
+        assert beta.cdf(frr, m, rows + 1 - m) >= confidence - 1e-9
+        assert beta.cdf(frr, m + 1, rows - m) < confidence + 1e-9
+
+    def test_on_drawn_calibrations(self):
+        rng = np.random.default_rng(0)
+        asked = frr_to_be_sure(0.02, 500, 0.9)
+        kept = np.mean([1 - gamma_for_frr(rng.random(500), asked).gamma <= 0.02 for _ in range(2000)])
+        assert 0.9 <= kept < 0.96  # the next rank would keep to it in 85%
+        assert np.mean([1 - gamma_for_frr(rng.random(500), 0.02).gamma <= 0.02 for _ in range(2000)]) < 0.62
+
+    def test_known_rates(self):
+        assert [frr_to_be_sure(0.01, rows) for rows in (299, 499, 872, 10_000)] == [0.004, 0.004, 0.005, 0.0084]
+
+    def test_too_few_rows_name_how_many_it_takes(self):
+        with pytest.raises(CalibrationError, match="at least 299 held-out clean rows and there are 298"):
+            frr_to_be_sure(0.01, 298)
+
+    @pytest.mark.parametrize(("frr", "confidence"), [(0.0, 0.95), (1.0, 0.95), (0.01, 0.0), (0.01, 1.0)])
+    def test_out_of_range(self, frr, confidence):
+        with pytest.raises(ConfigError):
+            frr_to_be_sure(frr, 1000, confidence)

@@ -209,6 +209,41 @@ def rows_needed(frr: float) -> int:
     return math.ceil(1 / _exact(frr)) - 1
 
 
+def frr_to_be_sure(frr: float, rows: int, confidence: float = 0.95) -> float:
+    """The rate to ask `gamma_for_frr` for, so that one calibration set keeps to `frr`, not only the mean of many.
+
+    A gamma that is the m-th largest of n scores has a false-rejection rate that follows Beta(m, n + 1 - m), ties only
+    lower it. This is the highest rate whose m has P(Beta(m, n + 1 - m) <= frr) >= `confidence`, as the shortest decimal.
+
+    Args:
+        frr: the share of clean rows that may be flagged, in (0, 1).
+        rows: calibration rows n.
+        confidence: the share of calibration sets that have to keep to it, in (0, 1).
+
+    Raises:
+        ConfigError: `frr` or `confidence` is not in (0, 1).
+        CalibrationError: there are too few rows for that, whatever rate is asked for.
+    """
+    from scipy.stats import binom
+
+    bound = float(_exact(frr))
+    if not 0 < confidence < 1:
+        raise ConfigError(f"the confidence is {confidence}; it must be above 0 and below 1 (0.95 is 95%)")
+    # P(Beta(m, n + 1 - m) <= frr) is P(Binomial(n, frr) >= m): a quantile of the binomial gives the largest m.
+    may_exceed = int(binom.ppf(1 - confidence, rows, bound))
+    if may_exceed < 1:
+        enough = math.ceil(math.log1p(-confidence) / math.log1p(-bound))
+        raise CalibrationError(
+            f"to be {100 * confidence:g}% sure of a false-rejection rate of at most {frr:g} takes at least {enough:,} "
+            f"held-out clean rows and there are {rows:,}; give more rows, a higher rate or a lower confidence"
+        )
+    for digits in range(1, 18):  # at 17 digits any two of the shares differ
+        asked = Fraction(math.ceil(Fraction(may_exceed, rows + 1) * 10**digits), 10**digits)
+        if asked < Fraction(may_exceed + 1, rows + 1):
+            break
+    return float(asked)
+
+
 def _exact(frr: float) -> Fraction:
     """The decimal the user wrote, not its nearest binary: 0.01 of 100 is then exactly 1."""
     if not 0 < frr < 1:

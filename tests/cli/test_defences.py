@@ -147,6 +147,27 @@ class TestFit:
         refused(*fit, *more.split(), says=says)
         assert not (tmp_path / "guard").exists()
 
+    @pytest.mark.parametrize(("rows", "says"), [(40, "at least 59 held-out clean rows"), (100, "--frr 0.02")])
+    def test_it_says_what_to_ask_for_to_be_sure(self, cli, tiny, rows_file, tmp_path, rows, says):
+        data, dev = rows_file("train.jsonl", sentences(60, seed=1)), rows_file("dev.jsonl", sentences(rows, seed=2))
+        call = [
+            "fit",
+            "--defense",
+            "msp",
+            "--model",
+            tiny(),
+            "--data",
+            data,
+            "--calibrate",
+            dev,
+            "--out",
+            tmp_path / "guard",
+        ]
+        code, out, err = cli(*call, "--frr", 0.05, "-q")
+        assert code == 0, err
+        assert "to be 95% sure" in out
+        assert says in " ".join(out.split())
+
     @pytest.mark.parametrize(("classes", "warned"), [(2, False), (3, True)])
     def test_more_than_two_classes_are_warned_of(self, cli, tiny, rows_file, tmp_path, classes, warned):
         rows = [(text, index % classes) for index, (text, _) in enumerate(sentences(60, seed=1))]

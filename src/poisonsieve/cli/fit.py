@@ -12,6 +12,7 @@ from poisonsieve.cli import common
 if TYPE_CHECKING:
     from poisonsieve.defenses.base import Detector
     from poisonsieve.defenses.specs import DefenseSpec
+    from poisonsieve.thresholds import Threshold
 
 
 def fit(
@@ -101,10 +102,25 @@ def fit(
             "defence": spec.name,
             "gamma": f"{threshold.gamma:.6g}",
             "how it was found": threshold.describe(),
+            **_to_be_sure(threshold),
             "seconds": f"{stage.seconds:.0f}",
             "written to": f"{out}{' (was already there)' if stage.reused else ''}",
         }
         common.print_facts("guard", facts)
+
+
+def _to_be_sure(threshold: Threshold) -> dict[str, str]:
+    """The rate to ask for instead, by those who want one guard to keep to it and not the mean of many."""
+    from poisonsieve.errors import CalibrationError
+    from poisonsieve.thresholds import frr_to_be_sure
+
+    if threshold.frr is None or threshold.n_calibration is None:
+        return {}
+    try:
+        says = f"--frr {frr_to_be_sure(threshold.frr, threshold.n_calibration):g}"
+    except CalibrationError as error:
+        says = f"not with these rows: {error}"
+    return {"to be 95% sure of that rate": says}
 
 
 def _check_options(spec: DefenseSpec, chosen: dict[str, Any], psim_only: list[str], preset: str) -> None:
