@@ -1,0 +1,56 @@
+"""JSON and YAML in which every key stands once.
+
+Both formats' readers take the last of two equal keys. Another program may take the first, and a person who reads the
+file sees both: so one value hides another, and a text or a setting goes unread. It is an error here, whoever wrote it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+class RepeatedKeyError(ValueError):
+    """A key stands twice in one object."""
+
+
+def parse_json(text: str | bytes | bytearray) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        RepeatedKeyError: an object holds a key twice.
+        ValueError, RecursionError: it is not JSON, or nested too deeply.
+    """
+    return json.loads(text, object_pairs_hook=_without_repeats)
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text, read with the safe loader.
+
+    Raises:
+        RepeatedKeyError: a mapping holds a key twice.
+        yaml.YAMLError: it is not YAML.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """The safe loader, which does not look at repeated keys."""
+
+    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+        # Keys as they are written here; those that `<<` brings in may be overridden.
+        written = [loader.construct_object(key) for key, _ in node.value if not key.tag.endswith(":merge")]
+        for place, key in enumerate(written):
+            if key in written[:place]:
+                raise RepeatedKeyError(f"the key {str(key)[:60]} stands twice (line {node.start_mark.line + 1} and on)")
+        loader.flatten_mapping(node)
+        return loader.construct_mapping(node, deep=True)
+
+    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    return yaml.load(text, Loader)  # noqa: S506 - a subclass of the safe loader
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise RepeatedKeyError("a key stands twice in one object")
+    return value
