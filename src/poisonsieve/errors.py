@@ -61,3 +61,7 @@ class ServiceError(PoisonsieveError):
 
 class QuarantineError(PoisonsieveError):
     """The quarantine's database cannot be opened, read or written."""
+
+
+class PoisonsieveWarning(UserWarning):
+    """Something the user should know that stops nothing. Say it with ``warnings.warn(text, PoisonsieveWarning)``."""

@@ -84,3 +84,21 @@ def test_a_failing_write_names_the_error_alone(text, served_guard, guarded, tmp_
     assert answer.status_code == 503
     assert "frobnicate" not in caplog.text
     assert "the quarantine cannot be written: OperationalError" in caplog.text
+
+
+def test_a_warning_of_ours_is_a_line_of_the_log(capsys, monkeypatch):
+    import logging
+    import warnings
+
+    from poisonsieve.errors import PoisonsieveWarning
+    from poisonsieve.serve.running import logging_on_stderr
+
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", list(root.handlers))
+    with logging_on_stderr():
+        warnings.simplefilter("ignore")
+        for _ in range(2):
+            warnings.warn("the model is odd", PoisonsieveWarning, stacklevel=2)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].endswith("WARNING poisonsieve.serve the model is odd")

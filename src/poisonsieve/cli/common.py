@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from poisonsieve.errors import ConfigError, PoisonsieveError
+from poisonsieve.notices import hearing
 
 if TYPE_CHECKING:
     import datasets
@@ -51,7 +52,9 @@ Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16 (training only;
 
 @contextlib.contextmanager
 def running(*, resumable: bool = False) -> Iterator[None]:
-    """The frame of a command: whatever libraries print goes to stderr, and errors become one line and a code.
+    """The frame of a command: whatever libraries print goes to stderr; errors become one line and a code.
+
+    A `PoisonsieveWarning` becomes one line on stderr too, once for each text.
 
     Args:
         resumable: an interrupted run is not lost, which is then said.
@@ -60,7 +63,7 @@ def running(*, resumable: bool = False) -> Iterator[None]:
         typer.Exit: with the code of what happened.
     """
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), hearing(_warn):
             _quiet_libraries()
             yield
     except PoisonsieveError as error:
@@ -74,6 +77,10 @@ def running(*, resumable: bool = False) -> Iterator[None]:
         # The reader of our output went away (`| head`). Nothing more can be said to it, but work may be unfinished.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
         raise typer.Exit(EXIT_BROKEN_PIPE) from None
+
+
+def _warn(text: str) -> None:
+    typer.echo(f"warning: {' '.join(text.split())}", err=True)
 
 
 def one_line(error: object) -> str:

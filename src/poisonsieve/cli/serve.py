@@ -86,7 +86,7 @@ def serve(
         with listen(host, port) as sock:  # before the model is loaded: a port that is taken is known at once
             from poisonsieve.guard import GuardedClassifier
             from poisonsieve.serve.app import create_app
-            from poisonsieve.serve.running import run
+            from poisonsieve.serve.running import logging_on_stderr, run
             from poisonsieve.serve.service import GuardService
             from poisonsieve.serve.tables import open_database
 
@@ -95,7 +95,8 @@ def serve(
                 import torch
 
                 torch.set_num_threads(threads)
-            guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
+            with logging_on_stderr():  # what there is to know of the model is in the service's log
+                guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
             run(create_app(GuardService(guarded, guard, engine, settings)), sock, settings)
 
 

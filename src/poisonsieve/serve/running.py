@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import ipaddress
 import logging
 import os
 import socket
 import sys
+from collections.abc import Iterator
 
 import uvicorn
 from fastapi import FastAPI
 
 from poisonsieve.errors import ConfigError, ServiceError
+from poisonsieve.notices import hearing
 from poisonsieve.serve.settings import ServeSettings
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -84,7 +87,6 @@ def listen(host: str, port: int) -> socket.socket:
 
 def run(app: FastAPI, sock: socket.socket, settings: ServeSettings) -> None:
     """Serve until SIGTERM or SIGINT, then answer what was accepted and return."""
-    set_up_logs()
     config = uvicorn.Config(
         app,
         http="h11",  # unlike httptools it bounds the size of a request's head
@@ -100,8 +102,9 @@ def run(app: FastAPI, sock: socket.socket, settings: ServeSettings) -> None:
     )
     _settle_memory()
     host, port = sock.getsockname()[:2]
-    log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
-    uvicorn.Server(config).run(sockets=[sock])
+    with logging_on_stderr():
+        log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+        uvicorn.Server(config).run(sockets=[sock])
 
 
 def _settle_memory() -> None:
@@ -112,6 +115,14 @@ def _settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@contextlib.contextmanager
+def logging_on_stderr() -> Iterator[None]:
+    """Log lines on stderr: the service's own, what it is warned of in the block, and the warnings of libraries."""
+    set_up_logs()
+    with hearing(lambda text: log.warning("%s", text)):
+        yield
 
 
 def set_up_logs() -> None:
