@@ -28,6 +28,11 @@ def test_the_digest_depends_on_every_value_and_not_on_order():
     assert len({spec.digest() for spec in [one, *others]}) == 3
 
 
+def test_an_argument_that_stands_twice_is_refused():
+    with pytest.raises(ConfigError, match="word stands twice; one value would hide another"):
+        TriggerSpec.parse("badnet:word=cf, word=mn")
+
+
 def test_specs_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         AttackSpec(trigger=TriggerSpec(name="badnet"), count=1).count = 2

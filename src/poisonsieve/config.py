@@ -74,7 +74,7 @@ class NamedSpec(Spec):
         """Read ``name`` or ``name:key=value,key=value``.
 
         Raises:
-            ConfigError: a part after the colon is not ``key=value``.
+            ConfigError: a part after the colon is not ``key=value``, or a key stands twice.
         """
         name, _, rest = text.partition(":")
         params: dict[str, str | int | float] = {}
@@ -82,6 +82,8 @@ class NamedSpec(Spec):
             key, equals, value = part.partition("=")
             if not equals:
                 raise ConfigError(f"{cls.kind} {text!r}: {part!r} is not key=value (example: {cls.example})")
+            if key.strip() in params:
+                raise ConfigError(f"{cls.kind} {text!r}: {key.strip()} stands twice; one value would hide another")
             params[key.strip()] = value
         return cls(name=name, params=params)
 

@@ -59,6 +59,8 @@ def test_a_rejected_text_is_found_decided_and_counted(served, guarded, texts):
         ("/v1/quarantine?page=1000000&size=200", None, 200),
         ("/v1/quarantine?size=201", None, 422),
         ("/v1/quarantine?decision=maybe", None, 422),
+        ("/v1/quarantine?decision=open&decision=poison", None, 422),
+        ("/v1/quarantine?q=a&page=1&q=a", None, 422),
         ("/v1/quarantine?q=%00%ff%25", None, 200),
         ("/v1/quarantine/1/decision", {"decision": "maybe"}, 422),
         ("/v1/quarantine/1/decision", {"note": "x"}, 422),

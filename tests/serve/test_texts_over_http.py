@@ -1,17 +1,24 @@
 """Screening and classifying over real HTTP: the verdicts of the guard itself, within limits, for those with a key."""
 
 import concurrent.futures
+import gzip
 import json
+import lzma
 import socket
 import time
+import zlib
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from serving import make_database, serving
 
 pytest_plugins = ["serving"]
 
 KEY, OTHER = "k" * 20, "o" * 20
+COMPRESSED = "the body is compressed; send it uncompressed, without Content-Encoding"
+WIDE_ENCODINGS = ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +87,11 @@ def test_many_clients_each_get_their_own_verdicts(served, guarded, texts):
         (b"1" * 5000, 422, "not JSON"),
         (b'{"text": "\xff"}', 422, "not UTF-8"),
         (b'{"text": "\xed\xa0\x80"}', 422, "not UTF-8"),
+        (b'\xef\xbb\xbf{"text": "a"}', 422, "byte order mark"),
+        *[('{"text": "a"}'.encode(name), 415, f"is {name[:6].upper()}") for name in WIDE_ENCODINGS],
+        (b'{"text": "a fine film", "text": "nothing"}', 422, "a key stands twice"),
+        (b'{"text": "a fine film", "t\\u0065xt": "nothing"}', 422, "one value would hide another"),
+        (b'{"texts": ["a fine film"], "texts": ["nothing"]}', 422, "a key stands twice"),
         ([], 422, "either"),
         ({}, 422, "either"),
         ({"text": "a", "texts": ["a"]}, 422, "either"),
@@ -104,6 +116,55 @@ def test_only_json_is_read(served):
     assert served.http.post("/v1/screen").status_code == 415
     answer = post(served, "/v1/screen", {"text": "a"}, **{"Content-Type": "application/json; charset=utf-8"})
     assert answer.status_code == 200
+
+
+@given(
+    keys=st.lists(st.sampled_from(["text", "texts", "a", "\u00e9"]), min_size=1, max_size=4),
+    inside=st.booleans(),
+    escaped=st.booleans(),
+)
+def test_a_key_that_stands_twice_is_refused_wherever_it_stands(keys, inside, escaped, served):
+    pairs = ", ".join(f'{json.dumps(key, ensure_ascii=escaped)}: "a good film"' for key in keys)
+    body = f'{{"texts": [{{{pairs}}}]}}' if inside else f"{{{pairs}}}"
+    for path in ("/v1/screen", "/v1/explain", "/v1/quarantine/1/decision"):
+        answer = post(served, path, body.encode())
+        twice = "stands twice" in answer.json().get("detail", "")
+        assert twice == (len(set(keys)) < len(keys)), (path, body)
+        assert answer.status_code == 422 or not twice
+
+
+@pytest.mark.parametrize(
+    "encoding", ["gzip", "x-gzip", "deflate", "br", "zstd", "GZIP", "identity, gzip", "aes128gcm"]
+)
+def test_a_body_that_is_said_to_be_encoded_is_refused(encoding, served):
+    answer = post(served, "/v1/screen", {"text": "a"}, **{"Content-Encoding": encoding})
+    assert (answer.status_code, answer.json()["detail"]) == (415, COMPRESSED)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zlib.compress, lzma.compress])
+@given(level=st.integers(0, 9), text=st.text(max_size=20))
+def test_a_compressed_body_is_named_as_such(compress, level, text, served):
+    levels = (
+        {"preset": level}
+        if compress is lzma.compress
+        else {"level" if compress is zlib.compress else "compresslevel": level}
+    )
+    answer = post(served, "/v1/screen", compress(json.dumps({"text": text}).encode(), **levels))
+    assert (answer.status_code, answer.json()["detail"]) == (415, COMPRESSED)
+
+
+def test_an_identity_encoding_is_none(served):
+    assert post(served, "/v1/screen", {"text": "a"}, **{"Content-Encoding": "identity"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("charset", "status"), [("utf-8", 200), ('"UTF-8"', 200), ("us-ascii", 200), ("utf-16", 415), ("latin-1", 415)]
+)
+def test_a_charset_that_the_text_would_be_read_otherwise_in_is_refused(charset, status, served):
+    answer = post(
+        served, "/v1/screen", {"text": "a"}, **{"Content-Type": f"application/json; v=1; charset={charset}"}
+    )
+    assert answer.status_code == status
 
 
 def test_unknown_addresses_and_methods(served):

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from poisonsieve.config import AttackSpec, PoisoningSpec, Spec, TriggerSpec, make_spec
 from poisonsieve.errors import ConfigError
+from poisonsieve.parsing import RepeatedKeyError, parse_yaml
 
 #: Stands for the data root in every string of the file.
 DATA_PLACEHOLDER = "{data}"
@@ -111,14 +112,16 @@ def read_mapping(path: Path, wanted: str) -> dict[str, Any]:
         wanted: what it should hold, for the error: ``comparison, with the keys data, attacks, ...``.
 
     Raises:
-        ConfigError: the file cannot be read, or holds no mapping.
+        ConfigError: the file cannot be read, holds no mapping, or one with a key that stands twice.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is no YAML: {error}") from error
+    except RepeatedKeyError as error:
+        raise ConfigError(f"{path}: {error}; one value would hide another") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no {wanted}")
     return content
@@ -128,9 +131,13 @@ def with_root(value: Any, root: Path | None) -> Any:
     """`value` with the data root in every string that stands for it; keys of mappings become strings.
 
     Raises:
-        ConfigError: a string needs a root and there is none.
+        ConfigError: a string needs a root and there is none; or two keys become one.
     """
     if isinstance(value, dict):
+        named = [str(key) for key in value]
+        twice = next((name for place, name in enumerate(named) if name in named[:place]), None)
+        if twice is not None:  # 1 and "1"
+            raise ConfigError(f"the key {twice} stands twice in one mapping; one value would hide another")
         return {str(key): with_root(entry, root) for key, entry in value.items()}
     if isinstance(value, list):
         return [with_root(entry, root) for entry in value]

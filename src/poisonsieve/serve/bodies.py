@@ -1,7 +1,8 @@
 """Request bodies: read within limits, parsed by hand.
 
 By hand, because a text may hold anything JSON can express, lone surrogates too: it is for the guard to reject it with a
-reason, not for a web framework to stumble over it.
+reason, not for a web framework to stumble over it. And because the application beside the service has to read what the
+guard reads: so a key stands once, and a body is UTF-8 as it stands, neither compressed nor in another encoding.
 """
 
 from __future__ import annotations
@@ -12,13 +13,19 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
+from poisonsieve.parsing import RepeatedKeyError, parse_json
 from poisonsieve.serve.monitoring import Monitoring
 from poisonsieve.serve.quarantine import Decision, storable
 from poisonsieve.serve.settings import ServeSettings
 
 MAX_NOTE_CHARS = 2000
+_CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
+#: How gzip, zstd, xz and zlib begin; JSON never does.
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+_UNCOMPRESSED = "the body is compressed; send it uncompressed, without Content-Encoding"
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
@@ -50,11 +57,10 @@ class Bodies:
         """The parsed body. Its bytes count as held until the block ends.
 
         Raises:
-            Refused: it is too large (413), not JSON (415, 422), too slow (408), or there is no room (503).
+            Refused: it is too large (413), compressed or not UTF-8 (415), not JSON (415, 422), holds a key twice (422), is
+                too slow (408), or there is no room (503).
         """
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":  # a page of another site cannot send this type unasked
-            raise Refused(415, "send Content-Type: application/json")
+        _check_headers(request.headers)
         taken = [0]
         try:
             yield _parse(await self._in_time(request, taken))
@@ -145,10 +151,32 @@ def _too_large(limit: int) -> Refused:
     return Refused(413, f"the body is larger than {limit} bytes; send fewer texts at a time", {"Connection": "close"})
 
 
+def _check_headers(headers: Headers) -> None:
+    kind, _, parameters = headers.get("content-type", "").partition(";")
+    if kind.strip().lower() != "application/json":  # a page of another site cannot send this type unasked
+        raise Refused(415, "send Content-Type: application/json")
+    for parameter in parameters.lower().split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset" and value.strip(' "') not in _CHARSETS:
+            raise Refused(415, "the body is said to be in another charset than UTF-8; JSON is sent in UTF-8")
+    encodings = ",".join(headers.getlist("content-encoding")).lower().split(",")
+    if {encoding.strip() for encoding in encodings} - {"", "identity"}:
+        raise Refused(415, _UNCOMPRESSED)
+
+
 def _parse(raw: bytearray) -> Any:
+    if raw.startswith(_COMPRESSED):
+        raise Refused(415, _UNCOMPRESSED)
+    encoding = json.detect_encoding(raw)
+    if not encoding.startswith("utf-8"):
+        raise Refused(415, f"the body is {encoding[:6].upper()}; JSON is sent in UTF-8")
+    if encoding == "utf-8-sig":
+        raise Refused(422, "the body starts with a byte order mark; send it without")
     try:
-        return json.loads(raw.decode("utf-8"))
+        return parse_json(raw.decode("utf-8"))
     except UnicodeDecodeError:
         raise Refused(422, "the body is not UTF-8") from None
+    except RepeatedKeyError:
+        raise Refused(422, "a key stands twice in one object; one value would hide another") from None
     except (ValueError, RecursionError):
         raise Refused(422, "the body is not JSON") from None

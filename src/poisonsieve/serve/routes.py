@@ -25,6 +25,12 @@ async def _gate(request: Request) -> None:
     request.app.state.gate.check(request)
 
 
+async def _asked_once(request: Request) -> None:
+    names = [name for name, _ in request.query_params.multi_items()]
+    if len(set(names)) < len(names):
+        raise Refused(422, "a parameter stands twice in the query; one value would hide another")
+
+
 _with_key = [
     Depends(_gate),
     Depends(APIKeyHeader(name="X-API-Key", auto_error=False)),
@@ -41,7 +47,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         404: "there is no such record",
         408: "the body did not arrive in time",
         413: "the body is too large",
-        415: "the body is not application/json",
+        415: "the body is not application/json, not UTF-8, or compressed",
         422: "the request cannot be used",
         503: "try again after Retry-After seconds: the queue is full, or the quarantine cannot be reached",
         504: "it took too long",
@@ -161,6 +167,7 @@ async def stats(request: Request) -> Response:
     tags=["review"],
     summary="Rejected texts",
     responses={200: {"model": answers.RecordsAnswer}, **_problems(422, 503)},
+    dependencies=[Depends(_asked_once)],
 )
 async def quarantine(
     request: Request,

@@ -153,7 +153,14 @@ def test_scales_merge_by_key_take_away_and_replace():
 
 
 def test_no_file_and_no_yaml_are_one_line(tmp_path):
-    for text, says in (("a: [", "is no YAML"), ("- a", "holds no grid")):
+    repeated = "one value would hide another"
+    for text, says in (
+        ("a: [", "is no YAML"),
+        ("- a", "holds no grid"),
+        ("title: a\ntitle: b", rf"x.yaml: the key title stands twice .*{repeated}"),
+        ("datasets: {a: {}, a: {}}", repeated),
+        ("models: {1: {}, '1': {}}", rf"the key 1 stands twice .*{repeated}"),
+    ):
         (tmp_path / "x.yaml").write_text(text)
         with pytest.raises(ConfigError, match=says):
             load_grid(tmp_path / "x.yaml")
