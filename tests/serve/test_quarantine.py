@@ -222,6 +222,24 @@ def test_a_server_that_is_not_there_is_one_line_without_the_password():
     assert refused.value.__cause__ is None
 
 
+@pytest.mark.parametrize(
+    "where",
+    [
+        "postgresql://u:hunter22@h:port/d",
+        "postgresql://u:hunter22@127.0.0.1:9/d?no_such_option=hunter22",
+        "sqlite:///{folder}/q.sqlite?timeout=hunter22",
+        "postgresql://u@127.0.0.1:9/d?password=hunter22",
+        "{folder}/" + "x" * 300,
+    ],
+)
+def test_an_address_that_cannot_be_is_one_line(where, tmp_path):
+    for create in (True, False):
+        with pytest.raises((ConfigError, QuarantineError)) as refused:
+            open_database(where.format(folder=tmp_path), create=create)
+        assert "hunter22" not in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+
 def test_a_file_that_is_no_database_is_left_alone(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("these are my notes, and no database at all\n" * 50)

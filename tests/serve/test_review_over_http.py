@@ -105,6 +105,16 @@ def test_counts_confidences_and_drift_are_seen(served, texts):
     assert seen["poisonsieve_ready"] == seen["poisonsieve_quarantine_up"] == 1
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/openapi.json"])
+def test_who_watches_may_ask_for_the_head_alone(path, served):
+    whole, head = served.http.get(path), served.http.head(path)
+    assert head.status_code == whole.status_code == 200
+    assert head.content == b""
+    assert head.headers["content-type"] == whole.headers["content-type"]
+    described = served.http.get("/openapi.json").json()["paths"]
+    assert all("head" not in operations for operations in described.values())
+
+
 def test_the_words_a_confidence_rests_on(served, guarded, texts):
     text = texts["rejected"][0]
     words = text.split()

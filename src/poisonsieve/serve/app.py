@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version as installed
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from poisonsieve.errors import ConfigError
+from poisonsieve.errors import ConfigError, QuarantineError
 from poisonsieve.serve.answers import json_response
 from poisonsieve.serve.auth import Gate
 from poisonsieve.serve.batching import ClosedError, QueueFullError
@@ -23,7 +23,10 @@ from poisonsieve.serve.bodies import Bodies, Refused
 from poisonsieve.serve.middleware import Watch
 from poisonsieve.serve.routes import open_router, router
 from poisonsieve.serve.service import GuardService
+from poisonsieve.serve.tables import cause
 from poisonsieve.serve.writer import NotRecordedError
+
+log = logging.getLogger("poisonsieve.serve")
 
 PAGE = Path(__file__).parent / "page"
 _DATABASE_RETRY_S = "5"
@@ -106,8 +109,14 @@ def _add_handlers(app: FastAPI, service: GuardService) -> None:
         detail = "the quarantine cannot be reached, and nothing is answered that could not be recorded; try again"
         return json_response({"detail": detail}, 503, {"Retry-After": _DATABASE_RETRY_S})
 
-    for kind in (NotRecordedError, OperationalError, InterfaceError, PoolTimeoutError):
-        app.add_exception_handler(kind, no_database)
+    async def refusing_database(request: Request, error: Exception) -> Response:
+        log.error("the quarantine cannot be reached: %s", cause(error))
+        return await no_database(request, error)
+
+    app.add_exception_handler(NotRecordedError, no_database)  # which the writer has logged
+    # Whatever a database says: a damaged file and a PostgreSQL standby have errors of their own.
+    for kind in (SQLAlchemyError, QuarantineError):
+        app.add_exception_handler(kind, refusing_database)
 
     @app.exception_handler(TimeoutError)
     async def late(_: Request, error: TimeoutError) -> Response:

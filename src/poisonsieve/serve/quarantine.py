@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from poisonsieve.errors import QuarantineError
 from poisonsieve.serve.tables import counts, records
 from poisonsieve.verdict import Verdict
 
@@ -72,6 +74,8 @@ def storable(text: str) -> str:
 
 class Quarantine:
     """Records in a database. Every method is one transaction, and raises what SQLAlchemy raises.
+
+    A record that cannot be one, as in a damaged database, is a `QuarantineError`.
 
     Args:
         engine: from `poisonsieve.serve.tables.open_database`.
@@ -148,6 +152,7 @@ class Quarantine:
         wanted = _of_guard(select(records.c.text_sha256, records.c.confidence, records.c.decision), guard_digest)
         with self.engine.connect() as connection:
             rows = connection.execute(wanted.where(records.c.decision.is_not(None))).all()
+        _require_intact(rows)
         return [(row.text_sha256, float(row.confidence), row.decision) for row in rows]
 
     def open_count(self, guard_digest: str) -> int:
@@ -182,7 +187,25 @@ def _one(connection: Connection, number: int) -> dict[str, Any] | None:
     return None if row is None else _item(row)
 
 
+def _require_intact(rows: Sequence[Row[Any]]) -> None:
+    """Refuse a value that its column cannot have: SQLite gives what it finds, whatever type was declared."""
+    for row in rows:
+        for name, value in row._mapping.items():
+            column = records.c[name]
+            whole = column.nullable if value is None else isinstance(value, column.type.python_type)
+            if not whole or (isinstance(value, float) and not math.isfinite(value)):
+                raise QuarantineError(f"a record of the quarantine is damaged: its {name} cannot be one")
+
+
 def _item(row: Row[Any]) -> dict[str, Any]:
+    _require_intact([row])
+    try:
+        return _shown(row)
+    except (UnicodeDecodeError, OverflowError, ValueError):
+        raise QuarantineError(f"record {row.id} of the quarantine is damaged") from None
+
+
+def _shown(row: Row[Any]) -> dict[str, Any]:
     exact = row.text if row.text_bytes is None else bytes(row.text_bytes).decode("utf-8", "surrogatepass")
     return {
         "id": row.id,

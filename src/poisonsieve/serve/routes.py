@@ -237,6 +237,12 @@ async def readyz(request: Request) -> Response:
     return json_response(answer, 200 if ready else 503)
 
 
+# Load balancers ask by HEAD. It is no operation of its own: the description has the GET.
+for watched, answering in (("/healthz", healthz), ("/readyz", readyz)):
+    open_router.add_api_route(watched, answering, methods=["HEAD"], include_in_schema=False)
+router.add_api_route("/metrics", metrics, methods=["HEAD"], include_in_schema=False)
+
+
 def _found(item: dict[str, Any] | None) -> Response:
     if item is None:
         raise Refused(404, "there is no such record")

@@ -90,16 +90,17 @@ def open_database(where: str, *, create: bool = True) -> Engine:
         create: make the tables when there are none.
 
     Raises:
-        ConfigError: not a URL of a kind that is supported.
+        ConfigError: not a URL of a kind that is supported, or with an option that is not.
         QuarantineError: it cannot be reached, it has no tables and none were to be made, or its schema is newer.
     """
     url = database_url(where)
-    shown = url.render_as_string(hide_password=True)
+    shown = url.set(query={}).render_as_string(hide_password=True)  # an option can be a password too
     if url.get_backend_name() == "sqlite":
         _prepare_file(url, create)
-    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True, **_options(url))
-    if url.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", _sqlite_pragmas)
+    try:
+        engine = _engine(url)
+    except (SQLAlchemyError, TypeError, ValueError) as error:
+        raise ConfigError(f"an option behind the ? of --db {shown} cannot be used ({cause(error)})") from None
     try:
         with engine.begin() as connection:
             _check(connection, shown, create)
@@ -107,12 +108,19 @@ def open_database(where: str, *, create: bool = True) -> Engine:
         engine.dispose()
         # The type alone: a driver's message can hold the password of the URL.
         raise QuarantineError(
-            f"cannot open the quarantine {shown} ({cause(error)}); is the database running, and are name and "
-            "password right?"
+            f"cannot open the quarantine {shown} ({cause(error)}); is the database running, are name and password "
+            "right, and is it whole?"
         ) from None
     except QuarantineError:
         engine.dispose()
         raise
+    return engine
+
+
+def _engine(url: URL) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True, **_options(url))
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _sqlite_pragmas)
     return engine
 
 
@@ -124,7 +132,7 @@ def database_url(where: str) -> URL:
     """
     try:
         url = make_url(where) if "://" in where else URL.create("sqlite", database=where)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the port is no number
         raise ConfigError("--db is no database URL; give sqlite:///FILE or postgresql://USER@HOST/NAME") from None
     backend = url.get_backend_name()
     if backend == "sqlite":
@@ -163,9 +171,9 @@ def _options(url: URL) -> dict[str, Any]:
 def _prepare_file(url: URL, create: bool) -> None:
     """Make the file readable for its owner alone, before SQLite makes it readable for all."""
     path = Path(url.database or "")
-    if not create and not path.is_file():
-        raise QuarantineError(f"there is no quarantine {path}; give the --db of `poisonsieve serve`")
     try:
+        if not create and not path.is_file():
+            raise QuarantineError(f"there is no quarantine {path}; give the --db of `poisonsieve serve`")
         path.touch(mode=0o600, exist_ok=True)
     except OSError as error:
         raise QuarantineError(f"cannot write the quarantine {path}: {error.strerror or error}") from None
