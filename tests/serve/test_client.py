@@ -1,5 +1,6 @@
 """The client against a running service, and against answers that a service should not give."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from serving import make_database, serving
 
 from poisonsieve.errors import DataError, ServiceError
@@ -16,6 +19,10 @@ from poisonsieve.serve.client import Client
 pytest_plugins = ["serving"]
 
 KEY = "k" * 20
+VERDICT = {
+    **{"verdict": "passed", "rejected": False, "reason": None, "confidence": 0.5, "gamma": 0.9, "truncated": False},
+    **{"label": 1, "label_name": "good", "score": 0.75},
+}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +72,26 @@ def test_refusals_are_one_line(client, served):
         lost.screen(["a"])
 
 
-@pytest.mark.parametrize("texts", ["one string", [1], [None]])
+def test_whatever_has_an_order_is_screened_in_its_order(client, guarded, texts):
+    import datasets
+    import numpy as np
+    import pandas as pd
+
+    asked = [texts["passed"][0], texts["rejected"][0], texts["passed"][1], texts["rejected"][1]]
+    shuffled = pd.Series(asked, index=[3, 1, 2, 0])
+    frame = pd.DataFrame({"review": shuffled, "text": "good"})
+    ordered = [shuffled, np.array(asked), (text for text in asked), tuple(asked), dict.fromkeys(asked).keys()]
+    for call in (client.screen, client.classify):
+        expected = [False, True, False, True]
+        for given_as in [iter(asked), *ordered] if call == client.screen else [shuffled]:
+            assert [verdict.rejected for verdict in call(given_as)] == expected
+        for table in (frame, datasets.Dataset.from_pandas(frame, preserve_index=False)):
+            assert [verdict.rejected for verdict in call(table, column="review")] == expected
+    with pytest.raises(DataError, match="no column 'reviews'"):
+        client.screen(frame, column="reviews")
+
+
+@pytest.mark.parametrize("texts", ["one string", [1], [None], {"a"}, 3, {"a": 1}])
 def test_only_lists_of_strings_are_sent(texts, client):
     with pytest.raises(DataError):
         client.screen(texts)
@@ -108,6 +134,10 @@ def test_a_full_queue_is_tried_again_after_what_it_asks_for(monkeypatch):
         httpx.Response(200, text="<html>"),
         httpx.Response(200, json=[1]),
         httpx.Response(200, json={"verdicts": []}),
+        httpx.Response(200, json={"verdicts": {"a": 1}}),
+        httpx.Response(200, json={"verdict": [VERDICT]}),
+        httpx.Response(200, text='{"verdicts": [' + json.dumps(VERDICT).replace("{", '{"rejected": true, ') + "]}"),
+        httpx.Response(200, text="[" * 100_000),
         httpx.Response(502, text="bad gateway"),
     ],
 )
@@ -115,6 +145,24 @@ def test_what_is_no_answer_of_the_service_is_an_error(answer):
     client, _ = answering(answer)
     with pytest.raises(ServiceError):
         client.screen(["a"])
+
+
+JSON = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just([]) | st.just({})
+
+
+@given(key=st.sampled_from(sorted(VERDICT)) | st.text(max_size=8), value=JSON, drop=st.booleans())
+def test_a_damaged_verdict_is_an_error_and_never_another_verdict(key, value, drop):
+    damaged = {**VERDICT, key: value}
+    if drop:
+        del damaged[key]
+    client, _ = answering(httpx.Response(200, text=json.dumps({"verdicts": [damaged]})))
+    try:
+        (found,) = client.screen(["a"])
+    except ServiceError:
+        assert json.dumps(damaged) != json.dumps(VERDICT)
+        return
+    assert not found.rejected and found.reason is None
+    assert found.to_dict() == damaged
 
 
 def test_one_client_serves_many_threads(client, texts):

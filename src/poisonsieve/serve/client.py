@@ -10,18 +10,34 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import httpx
 
-from poisonsieve.errors import DataError, ServiceError
+from poisonsieve.errors import ServiceError
+from poisonsieve.parsing import parse_json
+from poisonsieve.texts import Table, as_texts
 from poisonsieve.verdict import Verdict
 
 _AGAIN = (429, 503)
 _LONGEST_WAIT_S = 30.0
+_NUMBER: tuple[type, ...] = (float, int)
+_NONE = type(None)
+#: What a verdict holds beside its word, and of which types.
+_VERDICT: dict[str, tuple[type, ...]] = {
+    "rejected": (bool,),
+    "reason": (str, _NONE),
+    "confidence": (*_NUMBER, _NONE),
+    "gamma": _NUMBER,
+    "truncated": (bool,),
+    "label": (int, _NONE),
+    "label_name": (str, _NONE),
+    "score": (*_NUMBER, _NONE),
+}
 
 
 class Client:
@@ -54,22 +70,36 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def screen(self, texts: Sequence[str]) -> list[Verdict]:
+    @overload
+    def screen(self, texts: Sequence[str]) -> list[Verdict]: ...
+    @overload
+    def screen(self, texts: Table, *, column: str | None = None) -> list[Verdict]: ...
+    def screen(self, texts: Sequence[str] | Table, *, column: str | None = None) -> list[Verdict]:
         """The guard's verdicts, in order.
 
-        Raises:
-            DataError: `texts` is no list of strings.
-            ServiceError: the service refused, or could not be reached; nothing is known of the texts then.
-        """
-        return self._verdicts("/v1/screen", texts)
+        Args:
+            texts: strings in a list, or in anything else that has an order, such as a pandas Series; or a
+                `datasets.Dataset` or pandas frame.
+            column: where the texts are in a data set or frame. None: `text` or `sentence`, whichever there is.
 
-    def classify(self, texts: Sequence[str]) -> list[Verdict]:
-        """The guard's verdicts, and the victim's class of what passed.
+        Raises:
+            DataError: something that is not a string is among the texts; they have no order; there is no such column.
+            ServiceError: the service refused, could not be reached, or gave no verdicts; nothing is known of the texts
+                then.
+        """
+        return self._verdicts("/v1/screen", as_texts(texts, column))
+
+    @overload
+    def classify(self, texts: Sequence[str]) -> list[Verdict]: ...
+    @overload
+    def classify(self, texts: Table, *, column: str | None = None) -> list[Verdict]: ...
+    def classify(self, texts: Sequence[str] | Table, *, column: str | None = None) -> list[Verdict]:
+        """The guard's verdicts, and the victim's class of what passed; arguments as in `screen`.
 
         Raises:
             DataError, ServiceError: see `screen`. Also when the service has no victim.
         """
-        return self._verdicts("/v1/classify", texts)
+        return self._verdicts("/v1/classify", as_texts(texts, column))
 
     def explain(self, text: str) -> dict[str, Any]:
         """Which words the confidence of a text rests on: see ``POST /v1/explain``."""
@@ -98,15 +128,14 @@ class Client:
         """
         return self._call("POST", f"/v1/quarantine/{number}/decision", {"decision": decision, "note": note})
 
-    def _verdicts(self, path: str, texts: Sequence[str]) -> list[Verdict]:
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise DataError("give a list of strings")
+    def _verdicts(self, path: str, texts: list[str]) -> list[Verdict]:
         if not texts:
             return []
-        answer = self._call("POST", path, {"texts": list(texts)})["verdicts"]
-        if len(answer) != len(texts):
-            raise ServiceError(f"the service gave {len(answer)} verdicts for {len(texts)} texts; is it poisonsieve?")
-        return [Verdict(**{key: value for key, value in each.items() if key != "verdict"}) for each in answer]
+        answer = self._call("POST", path, {"texts": texts}).get("verdicts")
+        if not isinstance(answer, list) or len(answer) != len(texts):
+            count = len(answer) if isinstance(answer, list) else "no"
+            raise ServiceError(f"the service gave {count} verdicts for {len(texts)} texts; is it poisonsieve?")
+        return [_verdict(each) for each in answer]
 
     def _call(
         self, method: str, path: str, body: Any = None, *, query: dict[str, str | int] | None = None
@@ -134,12 +163,31 @@ def _wait(response: httpx.Response) -> float:
     return min(_LONGEST_WAIT_S, float(asked)) if asked.isdecimal() else 1.0
 
 
+def _verdict(answer: Any) -> Verdict:
+    """A verdict as it was sent. One of another shape is of no use: what a caller does not see, it would let pass."""
+    if not isinstance(answer, dict) or set(answer) != {"verdict", *_VERDICT}:
+        raise ServiceError("the service gave a verdict with other keys than this version knows; update poisonsieve")
+    if any(not _is_a(answer[key], kinds) for key, kinds in _VERDICT.items()):
+        raise ServiceError("the service gave a damaged verdict; nothing is known of its text")
+    verdict = Verdict(**{key: answer[key] for key in _VERDICT})
+    if answer["verdict"] != verdict.verdict or verdict.rejected == (verdict.reason is None):
+        raise ServiceError("the service gave a verdict that contradicts itself; nothing is known of its text")
+    return verdict
+
+
+def _is_a(value: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether it is of one of these types exactly (True is no number), and finite if it is a float."""
+    return type(value) in kinds and (type(value) is not float or math.isfinite(value))
+
+
 def _content(response: httpx.Response) -> dict[str, Any]:
     try:
-        content = response.json()
-    except ValueError:
+        content = parse_json(response.content)
+    except (ValueError, RecursionError):
         content = None
-    if response.is_success and isinstance(content, dict):
-        return content
+    if response.is_success:
+        if isinstance(content, dict):
+            return content
+        raise ServiceError(f"the service answered {response.status_code} without a JSON object; is it poisonsieve?")
     detail = content.get("detail") if isinstance(content, dict) else None
     raise ServiceError(f"the service answered {response.status_code}: {detail or response.reason_phrase}")
