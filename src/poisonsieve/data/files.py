@@ -9,48 +9,49 @@ rest: each row becomes a `Record` that holds either a text or what is wrong with
 - TSV: fields parted by tabs, quotes mean nothing. The common data sets (GLUE) are written so, with stray quotes.
 - Parquet: rows are counted from 1.
 
-The text is the column `text`, else `sentence`. Files are UTF-8, with or without a byte order mark.
+The text is the column `text`, else `sentence`. Files are UTF-8, with or without a byte order mark; all but Parquet may
+be packed with gzip (``.jsonl.gz``).
 """
 
 from __future__ import annotations
 
-import csv
-import json
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from poisonsieve.data.columns import column_names, columns_to_read
+from poisonsieve.data.csv_rows import CsvRow, csv_rows
+from poisonsieve.data.opening import open_lines
+from poisonsieve.data.parquet_rows import parquet_rows
+from poisonsieve.data.records import (
+    LABEL_COLUMN,
+    Record,
+    decode_line,
+    is_encodable,
+    json_record,
+    not_utf8,
+    record_of,
+)
 from poisonsieve.errors import DataError
+from poisonsieve.texts import TEXT_COLUMNS
+
+__all__ = ["FORMATS", "LABEL_COLUMN", "TEXT_COLUMNS", "Record", "exists", "extensions", "format_of", "is_encodable"]
+__all__ += ["json_record", "read_records"]
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
-TEXT_COLUMNS = ("text", "sentence")
-LABEL_COLUMN = "label"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One row: a text, or the reason there is none.
-
-    Attributes:
-        line: from 1; in Parquet the row.
-        text: None exactly when `error` is set.
-        label: as it stands in the file; None if absent.
-        error: what is wrong, without file and line.
-        extra: values of the other columns that were asked for, as they stand in the file; absent ones are not in it.
-    """
-
-    line: int
-    text: str | None = None
-    label: object = None
-    error: str | None = None
-    extra: Mapping[str, object] = field(default_factory=dict)
+# `.json.gz` and not `.json`: a packed file is one of rows (C4 comes so), a plain one often describes others.
+_PACKED = {".json": "jsonl", **{suffix: kind for suffix, kind in FORMATS.items() if kind != "parquet"}}
 
 
 def format_of(path: Path) -> str | None:
-    """``jsonl``, ``csv``, ``tsv`` or ``parquet`` by the file's extension, else None."""
+    """``jsonl``, ``csv``, ``tsv`` or ``parquet`` by the file's extension, ``.gz`` behind it or not, else None."""
+    if path.suffix.lower() == ".gz":
+        return _PACKED.get(Path(path.stem).suffix.lower())
     return FORMATS.get(path.suffix.lower())
+
+
+def extensions() -> str:
+    """What `format_of` knows, for messages."""
+    return ", ".join(FORMATS) + ", or one of the first four with .gz"
 
 
 def read_records(path: Path, kind: str, *, need_label: bool = False, extra: Sequence[str] = ()) -> Iterator[Record]:
@@ -63,14 +64,20 @@ def read_records(path: Path, kind: str, *, need_label: bool = False, extra: Sequ
         extra: other columns to keep, in `Record.extra`.
 
     Raises:
-        DataError: the file is absent or unreadable, is no Parquet file, or lacks a column. Never for a single row.
+        DataError: the file is absent or unreadable, is not what its name says, lacks a column, or has two columns of a
+            name that is read. Never for a single row.
     """
     try:
         if kind == "parquet":
-            yield from _parquet_records(path, need_label, extra)
+            for row, fields in enumerate(parquet_rows(path, need_label=need_label, extra=extra), 1):
+                yield record_of(row, fields, extra)
             return
-        with path.open("rb") as stream:
-            yield from _line_records(stream, kind, str(path), need_label, extra)
+        with open_lines(path, kind) as lines:
+            if kind == "jsonl":
+                yield from _json_records(lines, extra)
+            else:
+                rows = csv_rows(lines) if kind == "csv" else _tsv_rows(lines)
+                yield from _table_records(rows, str(path), need_label, extra)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -83,172 +90,41 @@ def exists(path: Path) -> bool:
         return False
 
 
-def decode_line(line: bytes, number: int) -> str:
-    """A line's text without its line break, and without a byte order mark on line 1.
-
-    Raises:
-        UnicodeDecodeError: it is not UTF-8.
-    """
-    if number == 1:
-        line = line.removeprefix(b"\xef\xbb\xbf")
-    return line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+def _json_records(lines: Iterable[bytes], extra: Sequence[str]) -> Iterator[Record]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield json_record(line, number, extra)
 
 
-def json_record(line: bytes, number: int, extra: Sequence[str] = ()) -> Record:
-    """The record in one line of JSONL."""
-    try:
-        value = json.loads(decode_line(line, number), object_pairs_hook=_without_repeats)
-    except UnicodeDecodeError as error:
-        return Record(number, error=not_utf8(error))
-    except (ValueError, RecursionError) as error:  # ValueError: malformed, or a number of thousands of digits
-        return Record(number, error=f"not JSON ({error})")
-    if not isinstance(value, dict):
-        return Record(number, error="not a JSON object")
-    return _record(number, value, extra)
-
-
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object whose keys are all different; JSON allows more, and then one value would hide another."""
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return value
-
-
-def not_utf8(error: UnicodeDecodeError) -> str:
-    """Says which byte is wrong."""
-    return f"not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start + 1})"
-
-
-def _line_records(
-    stream: Iterable[bytes], kind: str, source: str, need_label: bool, extra: Sequence[str]
-) -> Iterator[Record]:
-    if kind == "jsonl":
-        for number, line in enumerate(stream, 1):
-            if line.strip():
-                yield json_record(line, number, extra)
-        return
-    rows = _csv_rows(stream) if kind == "csv" else _tsv_rows(stream)
+def _table_records(rows: Iterator[CsvRow], source: str, need_label: bool, extra: Sequence[str]) -> Iterator[Record]:
     header = next(rows, None)
     if header is None:
         return
-    number, names, error = header
-    if error:
-        raise DataError(f"{source}:{number}: the header row is {error}")
-    names = [name.strip() for name in names]
-    _require_columns(names, source, need_label)
-    for number, fields, error in rows:
-        if not error and len(fields) != len(names):
-            error = f"{len(fields)} fields, but the header has {len(names)}"
-        yield Record(number, error=error) if error else _record(number, dict(zip(names, fields, strict=True)), extra)
+    problem = _problem(header)
+    if problem:
+        raise DataError(f"{source}:{header.line}: the header row is {problem}")
+    names = column_names(header.fields)
+    wanted = columns_to_read(names, source, need_label=need_label, extra=extra)
+    places = [(name, names.index(name)) for name in wanted]
+    for row in rows:
+        problem = _problem(row)
+        if not problem and len(row.fields) != len(names):
+            problem = f"{len(row.fields)} fields, but the header has {len(names)}"
+        if problem:
+            yield Record(row.line, error=problem)
+        else:
+            yield record_of(row.line, {name: row.fields[place] for name, place in places}, extra)
 
 
-def _tsv_rows(stream: Iterable[bytes]) -> Iterator[tuple[int, list[str], str | None]]:
-    for number, line in enumerate(stream, 1):
+def _problem(row: CsvRow) -> str | None:
+    return row.error or (None if all(map(is_encodable, row.fields)) else "not UTF-8")
+
+
+def _tsv_rows(lines: Iterable[bytes]) -> Iterator[CsvRow]:
+    for number, line in enumerate(lines, 1):
         if not line.strip(b"\r\n"):
             continue
         try:
-            yield number, decode_line(line, number).split("\t"), None
+            yield CsvRow(number, decode_line(line, number).split("\t"))
         except UnicodeDecodeError as error:
-            yield number, [], not_utf8(error)
-
-
-def _csv_rows(stream: Iterable[bytes]) -> Iterator[tuple[int, list[str], str | None]]:
-    # Bytes that are not UTF-8 pass through the parser as surrogates and are found in the fields, so that one bad
-    # line does not end the reading. strict: a quote that is never closed is an error, not the rest of the file.
-    lines = (
-        (line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line).decode("utf-8", "surrogateescape")
-        for number, line in enumerate(stream)
-    )
-    reader = csv.reader(lines, strict=True)
-    while True:
-        start = reader.line_num + 1
-        try:
-            fields = _next_row(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield start, [], f"not CSV ({error})"
-            continue
-        if not all(map(is_encodable, fields)):
-            yield start, [], "not UTF-8"
-        elif fields:
-            yield start, fields, None
-
-
-def _next_row(reader: Any) -> list[str]:
-    """The next row, however long its fields: csv's limit of 128 KiB is global, so lift it for this call only."""
-    limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    try:
-        return list(next(reader))
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _parquet_records(path: Path, need_label: bool, extra: Sequence[str]) -> Iterator[Record]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            names = list(file.schema_arrow.names)
-            _require_columns(names, str(path), need_label)
-            wanted = [name for name in (*TEXT_COLUMNS, LABEL_COLUMN, *extra) if name in names]
-            row = 0
-            for batch in file.iter_batches(batch_size=1024, columns=wanted):
-                columns = {name: _values(batch.column(name)) for name in wanted}
-                for index in range(batch.num_rows):
-                    row += 1
-                    yield _record(row, {name: values[index] for name, values in columns.items()}, extra)
-    except pyarrow.ArrowException as error:
-        raise DataError(f"cannot read {path} as Parquet: {str(error).splitlines()[0]}") from error
-
-
-def _values(column: Any) -> list[Any]:
-    """Python values; bytes where a string is not UTF-8."""
-    try:
-        return list(column.to_pylist())
-    except UnicodeDecodeError:
-        return [_value(item) for item in column]
-
-
-def _value(item: Any) -> Any:
-    try:
-        return item.as_py()
-    except UnicodeDecodeError:
-        return item.as_buffer().to_pybytes()
-
-
-def _record(number: int, fields: Mapping[str, object], extra: Sequence[str]) -> Record:
-    named = [name for name in TEXT_COLUMNS if name in fields]
-    if len(named) > 1:
-        return Record(number, error="`text` and `sentence` are both there; one would go unread")
-    name = named[0] if named else None
-    text = None if name is None else fields[name]
-    if text is None:
-        return Record(number, error="text is missing (it is read from `text` or `sentence`)")
-    if isinstance(text, bytes):
-        return Record(number, error="text is bytes that are not UTF-8")
-    if not isinstance(text, str):
-        return Record(number, error=f"text is not a string but {type(text).__name__}")
-    if not is_encodable(text):
-        return Record(number, error="text holds half of a surrogate pair, which is no character")
-    return Record(
-        number, text, fields.get(LABEL_COLUMN), None, {name: fields[name] for name in extra if name in fields}
-    )
-
-
-def is_encodable(text: str) -> bool:
-    """Whether a string can be written as UTF-8; a JSON escape can make one that cannot, and tokenizers refuse it."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _require_columns(names: list[str], source: str, need_label: bool) -> None:
-    if not any(name in names for name in TEXT_COLUMNS):
-        raise DataError(f"{source}: no column `text` or `sentence`; columns: {', '.join(names)}")
-    if need_label and LABEL_COLUMN not in names:
-        raise DataError(f"{source}: no column `label`; columns: {', '.join(names)}")
+            yield CsvRow(number, error=not_utf8(error))

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from poisonsieve.data.files import LABEL_COLUMN, TEXT_COLUMNS
 from poisonsieve.data.labels import Labelled
+from poisonsieve.data.records import LABEL_COLUMN
 from poisonsieve.errors import DataError, HubError
+from poisonsieve.texts import TEXT_COLUMNS
 
 _DEV_NAMES = ("validation", "dev", "valid", "val")
 _SECONDS_TO_ANSWER = 8

@@ -5,6 +5,7 @@ A bad row carries its error and never stops the reading, so that a caller can re
 - ``.jsonl``, ``.ndjson``, ``.json``: one object a line, the text under `text` or `sentence`; blank lines are skipped.
 - ``.csv``, ``.tsv``, ``.parquet``: with a column `text` or `sentence`, see `poisonsieve.data.files`.
 - any other file: plain text, one row a line; an empty line is an empty text.
+- any of these but Parquet with ``.gz`` behind it: ``.jsonl.gz``, ``.txt.gz``.
 - ``-``: standard input. A line that starts with ``{`` is a JSON object, any other is plain text, so a plain text that
   starts with ``{`` has to be sent as JSON.
 """
@@ -16,7 +17,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from poisonsieve.data.files import Record, decode_line, exists, format_of, json_record, not_utf8, read_records
+from poisonsieve.data.files import exists, format_of, read_records
+from poisonsieve.data.opening import checked_stdin, open_lines
+from poisonsieve.data.records import Record, json_record, plain_record
 from poisonsieve.errors import DataError
 
 
@@ -46,7 +49,8 @@ def read_inputs(source: str) -> Iterator[InputRow]:
         source: path of a file, or ``-``.
 
     Raises:
-        DataError: the file is absent, unreadable, a folder, or lacks a text column; never for a single row.
+        DataError: the file is absent, unreadable, a folder, not what its name says, or lacks a text column; never for
+            a single row.
     """
     if source == "-":
         return _numbered(_stdin_records(sys.stdin.buffer), "stdin")
@@ -66,22 +70,20 @@ def _numbered(records: Iterable[Record], source: str) -> Iterator[InputRow]:
 
 
 def _plain_file(path: Path) -> Iterator[Record]:
+    packed = path.suffix.lower() == ".gz"
+    if packed and Path(path.stem).suffix.lower() != ".txt":
+        raise DataError(
+            f"{path}: what it holds is not known from its name; rename it to .jsonl.gz, .csv.gz, .tsv.gz or .txt.gz"
+        )
     try:
-        with path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                yield _plain_record(line, number)
+        with open_lines(path, "plain") as lines:
+            for number, line in enumerate(lines, 1):
+                yield plain_record(line, number)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _stdin_records(stream: Iterable[bytes]) -> Iterator[Record]:
-    for number, line in enumerate(stream, 1):
+    for number, line in enumerate(checked_stdin(stream), 1):
         is_json = line.removeprefix(b"\xef\xbb\xbf").startswith(b"{")
-        yield json_record(line, number) if is_json else _plain_record(line, number)
-
-
-def _plain_record(line: bytes, number: int) -> Record:
-    try:
-        return Record(number, decode_line(line, number))
-    except UnicodeDecodeError as error:
-        return Record(number, error=not_utf8(error))
+        yield json_record(line, number) if is_json else plain_record(line, number)

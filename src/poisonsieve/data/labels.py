@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from poisonsieve.data.files import is_encodable
+from poisonsieve.data.records import is_encodable
 from poisonsieve.errors import ConfigError, DataError
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")

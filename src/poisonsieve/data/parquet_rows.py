@@ -1,0 +1,49 @@
+"""Rows of a Parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from poisonsieve.data.columns import column_names, columns_to_read
+from poisonsieve.errors import DataError
+
+
+def parquet_rows(path: Path, *, need_label: bool, extra: Sequence[str]) -> Iterator[dict[str, object]]:
+    """Stream the rows, as the columns that are read: see `columns_to_read`.
+
+    Raises:
+        DataError: it is no Parquet file, or its columns will not do.
+        OSError: it cannot be read.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            written = list(file.schema_arrow.names)
+            names = column_names(written)
+            wanted = columns_to_read(names, str(path), need_label=need_label, extra=extra)
+            stored = [written[names.index(name)] for name in wanted]
+            for batch in file.iter_batches(batch_size=1024, columns=stored):
+                columns = [_values(batch.column(name)) for name in stored]
+                for values in zip(*columns, strict=True):
+                    yield dict(zip(wanted, values, strict=True))
+    except pyarrow.ArrowException as error:
+        raise DataError(f"cannot read {path} as Parquet: {str(error).splitlines()[0]}") from error
+
+
+def _values(column: Any) -> list[Any]:
+    """Python values; bytes where a string is not UTF-8."""
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        return [_value(item) for item in column]
+
+
+def _value(item: Any) -> Any:
+    try:
+        return item.as_py()
+    except UnicodeDecodeError:
+        return item.as_buffer().to_pybytes()
