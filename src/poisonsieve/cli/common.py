@@ -7,7 +7,7 @@ Exit codes: 0 done; 1 `screen --exit-code` found something; 2 wrong usage or bad
 from __future__ import annotations
 
 import contextlib
-import json
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from poisonsieve import terminal
 from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.notices import hearing
 
@@ -63,7 +64,7 @@ def running(*, resumable: bool = False) -> Iterator[None]:
         typer.Exit: with the code of what happened.
     """
     try:
-        with contextlib.redirect_stdout(sys.stderr), hearing(_warn):
+        with contextlib.redirect_stdout(_Shown(sys.stderr)), hearing(_warn), _warnings_shown():
             _quiet_libraries()
             yield
     except PoisonsieveError as error:
@@ -80,23 +81,28 @@ def running(*, resumable: bool = False) -> Iterator[None]:
 
 
 def _warn(text: str) -> None:
-    typer.echo(f"warning: {' '.join(text.split())}", err=True)
+    typer.echo(f"warning: {terminal.one_line(text)}", err=True)
 
 
 def one_line(error: object) -> str:
-    """What is said of an error: one line, whatever a file name or a library's message holds."""
-    return "error: " + " ".join(str(error).split())
+    """What is said of an error: one line a terminal can only print, whatever a file name or a library's message holds."""
+    return f"error: {terminal.one_line(error)}"
 
 
 def print_result(value: dict[str, Any]) -> None:
     """One JSON object on the real stdout."""
-    print_line(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
+    print_text(terminal.visible_json(value, indent=2, allow_nan=False) + "\n")
 
 
 def print_line(line: str) -> None:
-    """One line on the real stdout, in UTF-8 whatever the locale."""
+    """One line on the real stdout, for people or as JSON: nothing in it is obeyed by a terminal."""
+    print_text(terminal.visible(line) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Text on the real stdout as it is, in UTF-8 whatever the locale."""
     with stdout() as stream:
-        stream.buffer.write(line.encode("utf-8") + b"\n")
+        stream.buffer.write(text.encode("utf-8"))
 
 
 def print_facts(title: str, facts: dict[str, Any]) -> None:
@@ -105,18 +111,27 @@ def print_facts(title: str, facts: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, show_header=False, box=box.SIMPLE, title_justify="left")
+    table = Table(title=Text(title), show_header=False, box=box.SIMPLE, title_justify="left")
     for name, value in facts.items():
-        table.add_row(name, Text(str(value)))
+        table.add_row(Text(name), Text(terminal.visible(str(value))))
     with stdout() as stream:
         console(stream).print(table)
 
 
 def console(stream: TextIO) -> Console:
-    """A console for tables; in a pipe or a file, which have no width, one that long paths fit into."""
-    from rich.console import Console
+    """A console for tables; in a pipe or a file, which have no width, one that long paths fit into.
 
-    return Console(file=stream, width=None if stream.isatty() else 140)
+    What a terminal would obey in their texts is shown instead; their colours are the console's own.
+    """
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class Shown(Console):
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else segment._replace(text=terminal.visible(segment.text))
+
+    return Shown(file=stream, width=None if stream.isatty() else 140)
 
 
 @contextlib.contextmanager
@@ -142,7 +157,7 @@ def stdout() -> Iterator[TextIO]:
 
 def note(text: str) -> None:
     """A remark on stderr."""
-    typer.echo(text, err=True)
+    typer.echo(terminal.visible(text), err=True)
 
 
 def load_rows(spec: str, split: str, label_names: list[str] | None = None) -> datasets.Dataset:
@@ -275,6 +290,40 @@ def require_extra(extra: str, *modules: str) -> None:
 def percent(rate: float) -> str:
     """A fraction as a percentage with one decimal."""
     return f"{100 * rate:.1f}%"
+
+
+class _Shown(io.TextIOBase):
+    """A stream for what libraries print, on which nothing is obeyed that their texts hold."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(terminal.visible(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+
+@contextlib.contextmanager
+def _warnings_shown() -> Iterator[None]:
+    """The same for what libraries warn of."""
+    import warnings
+
+    plain = warnings.formatwarning
+
+    def shown(*args: Any, **more: Any) -> str:
+        return terminal.visible(plain(*args, **more))
+
+    warnings.formatwarning = shown
+    try:
+        yield
+    finally:
+        warnings.formatwarning = plain
 
 
 def _quiet_libraries() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json as jsonlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from poisonsieve.cli import common
+from poisonsieve.terminal import visible_json
 
 if TYPE_CHECKING:
     from poisonsieve.data.inputs import InputRow
@@ -161,10 +161,10 @@ def _writer(
         from poisonsieve.storage import writing_file
 
         stream = stack.enter_context(writing_file(out))
-        return lambda record: print(jsonlib.dumps(record, ensure_ascii=False), file=stream)
+        return lambda record: print(visible_json(record), file=stream)
     if collected is not None:
         return collected.append
-    return lambda record: common.print_line(jsonlib.dumps(record, ensure_ascii=False))
+    return lambda record: common.print_text(visible_json(record) + "\n")
 
 
 def _count(counts: Counter[str], record: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from poisonsieve.errors import ConfigError, ServiceError
 from poisonsieve.notices import hearing
 from poisonsieve.serve.settings import ServeSettings
+from poisonsieve.terminal import visible
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 log = logging.getLogger("poisonsieve.serve")
@@ -125,10 +126,17 @@ def logging_on_stderr() -> Iterator[None]:
         yield
 
 
+class _Shown(logging.Formatter):
+    """Lines in which a terminal finds nothing to obey, whatever a library's message holds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
+
+
 def set_up_logs() -> None:
     """Lines on stderr: the service's own, and the warnings of the libraries around it."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(_Shown("%(asctime)s %(levelname)s %(name)s %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
