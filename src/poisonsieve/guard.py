@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Self, overload
 
 import numpy as np
 
 from poisonsieve.defenses.base import GUARD_FILE, Detector, Scored, require_guard_or_free
-from poisonsieve.errors import CheckpointError, ConfigError
+from poisonsieve.errors import CheckpointError, ConfigError, DataError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.labels import same_classes
 from poisonsieve.models.load import load_classifier, save_classifier
@@ -18,6 +18,7 @@ from poisonsieve.models.results import Logits, softmax
 from poisonsieve.models.safety import is_adapter
 from poisonsieve.models.tokens import same_tokenizer
 from poisonsieve.storage import writing_folder
+from poisonsieve.texts import Table, as_texts
 from poisonsieve.thresholds import is_flagged
 from poisonsieve.verdict import Verdict
 
@@ -94,24 +95,36 @@ class GuardedClassifier:
                 (target / "victim").mkdir()
                 save_classifier(self.victim, target / "victim")
 
-    def screen(self, texts: Sequence[str], *, progress: bool = False) -> list[Verdict]:
+    @overload
+    def screen(self, texts: Sequence[str], *, progress: bool = False) -> list[Verdict]: ...
+    @overload
+    def screen(self, texts: Table, *, column: str | None = None, progress: bool = False) -> list[Verdict]: ...
+    def screen(
+        self, texts: Sequence[str] | Table, *, column: str | None = None, progress: bool = False
+    ) -> list[Verdict]:
         """One verdict a text, in order; the victim answers for those that pass.
 
+        Args:
+            texts: n strings in a list, or in anything else that has an order; or a `datasets.Dataset` or pandas frame.
+            column: where the texts are in a data set or frame. None: `text` or `sentence`.
+            progress: draw a progress bar on stderr.
+
         Raises:
-            DataError: something that is not a string is among the texts.
+            DataError: something that is not a string is among the texts; they have no order; there is no such column.
         """
-        verdicts = self.judge(texts, progress=progress)
-        return verdicts if self.victim is None else self.answer(texts, verdicts, progress=progress)
+        found = as_texts(texts, column)
+        verdicts = self.judge(found, progress=progress)
+        return verdicts if self.victim is None else self.answer(found, verdicts, progress=progress)
 
     def judge(self, texts: Sequence[str], *, progress: bool = False) -> list[Verdict]:
         """The guard's verdicts alone, one a text, in order.
 
         Raises:
-            DataError: something that is not a string is among the texts.
+            DataError: see `screen`.
         """
         scored = self.guard.score(texts, progress="screening" if progress else None)
         flagged = self.flagged(scored)
-        return [self._verdict(scored, flagged, index) for index in range(len(texts))]
+        return [self._verdict(scored, flagged, index) for index in range(len(scored.scores))]
 
     def answer(self, texts: Sequence[str], verdicts: Sequence[Verdict], *, progress: bool = False) -> list[Verdict]:
         """The same verdicts, with the victim's class in those that passed; the victim reads no other text.
@@ -123,7 +136,13 @@ class GuardedClassifier:
 
         Raises:
             ConfigError: there is no victim.
+            DataError: see `screen`; or there is not one verdict a text.
         """
+        texts = as_texts(texts)
+        if len(texts) != len(verdicts):
+            raise DataError(
+                f"there are {len(texts)} texts and {len(verdicts)} verdicts; give those of the same texts"
+            )
         answered = list(verdicts)
         passed = [index for index, verdict in enumerate(verdicts) if not verdict.rejected]
         if not passed:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,12 @@ def register_pipeline() -> None:
 
 
 def _pipeline_class() -> type:
-    from transformers import TextClassificationPipeline
+    from transformers import Pipeline, TextClassificationPipeline
 
     from poisonsieve.defenses.base import Detector
     from poisonsieve.models.classifier import Classifier
-    from poisonsieve.models.labels import is_generic, same_classes
+    from poisonsieve.models.labels import is_generic, names_by_number, refuse_other_outputs, same_classes
+    from poisonsieve.models.load import check_room, warn_of_company
 
     class GuardedTextClassificationPipeline(TextClassificationPipeline):  # type: ignore[misc]
         """The usual text classification, behind a guard.
@@ -48,14 +50,20 @@ def _pipeline_class() -> type:
         """
 
         def __init__(self, *args: Any, guard: Any = None, base: str | Path | None = None, **kwargs: Any) -> None:
+            known = {*inspect.signature(Pipeline.__init__).parameters, "batch_size", "num_workers", "dtype"}
+            _refuse(set(kwargs) - known)
             super().__init__(*args, **kwargs)
             if guard is None:
                 raise ConfigError(f"the task {TASK} needs guard=FOLDER (from `poisonsieve fit`) or guard=DETECTOR")
             detector = guard if isinstance(guard, Detector) else Detector.from_pretrained(guard, base=base)
-            names = [self.model.config.id2label[index] for index in range(self.model.config.num_labels)]
+            refuse_other_outputs(self.model.config.to_dict(), "the model")
+            names = names_by_number(self.model.config.id2label, "the model's config")
             if same_classes(names, detector.label_names) and is_generic(names):
                 names = detector.label_names  # a base opened under an adapter has lost them
-            self.guarded = GuardedClassifier(detector, Classifier(self.model, self.tokenizer, names).eval())
+            victim = Classifier(self.model, self.tokenizer, names).eval()
+            check_room(victim)
+            warn_of_company(victim)
+            self.guarded = GuardedClassifier(detector, victim)
 
         def __call__(self, inputs: str | Sequence[str], **options: Any) -> list[dict[str, Any]]:
             """One dict a text: the usual `label` and `score`, and the verdict.
@@ -65,13 +73,17 @@ def _pipeline_class() -> type:
             Raises:
                 ConfigError: an option of the plain task that a guarded one cannot honour.
             """
-            unknown = sorted(set(options) - {"batch_size"})
-            if unknown:
-                raise ConfigError(f"the task {TASK} does not know {', '.join(unknown)}")
+            _refuse(set(options) - {"batch_size"})
             texts = [inputs] if isinstance(inputs, str) else inputs
             return [_answer(verdict.to_dict()) for verdict in self.guarded.screen(texts)]
 
     return GuardedTextClassificationPipeline
+
+
+def _refuse(options: set[str]) -> None:
+    """Refuse options of the plain task: an answer that ignores them would look like one that honours them."""
+    if options:
+        raise ConfigError(f"the task {TASK} does not know {', '.join(sorted(options))}")
 
 
 def _answer(verdict: dict[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def as_texts(texts: Sequence[str] | Table | Iterable[str], column: str | None = 
     for index, text in enumerate(found):
         if not isinstance(text, str):
             raise DataError(f"text {index} is {type(text).__name__}, not a string")
-    return found
+    return [str.__str__(text) for text in found]  # plain strings: an array holds strings of numpy's own
 
 
 def _is_table(texts: Any) -> bool:

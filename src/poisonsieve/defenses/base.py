@@ -9,6 +9,7 @@ other kinds of defence are `poisonsieve.defenses.rewriter` and `poisonsieve.defe
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,9 +23,9 @@ from poisonsieve.defenses.calibration import CleanRows, hold_out, require_enough
 from poisonsieve.environment import versions
 from poisonsieve.errors import CalibrationError, CheckpointError, ConfigError
 from poisonsieve.models.safety import read_json
-from poisonsieve.models.tokens import check_texts
 from poisonsieve.storage import require_free, write_json, writing_folder
-from poisonsieve.thresholds import Threshold, fixed_gamma, gamma_for_frr, is_flagged
+from poisonsieve.texts import as_texts
+from poisonsieve.thresholds import Threshold, fixed_gamma, gamma_for_frr, is_flagged, rows_needed
 
 if TYPE_CHECKING:
     import datasets
@@ -119,7 +120,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     def _calibrate(self, held_out: Sequence[str], frr: float, gamma: float | None, progress: bool) -> None:
         scored = self.score(held_out, progress="calibrating" if progress else None)
         self.calibration_scores_ = np.sort(scored.scores[np.isfinite(scored.scores)])
-        self.calibration_unscored_ = int(np.sum(~np.isfinite(scored.scores)))
+        self.calibration_unscored_ = len(held_out) - len(self.calibration_scores_)
+        _require_scored(scored, needed=rows_needed(frr) if gamma is None else 1)
         self.threshold_ = self._checked(
             self._fixed(gamma) if gamma is not None else gamma_for_frr(self.calibration_scores_, frr)
         )
@@ -151,8 +153,8 @@ class Detector(BaseEstimator):  # type: ignore[misc]
 
     def score(self, texts: Sequence[str], *, progress: str | None = None) -> Scored:
         """Scores with the reasons of those that could not be had; see `Scored`."""
-        check_texts(texts)
-        scored = self._score(list(texts), progress=progress)
+        texts = as_texts(texts)
+        scored = self._score(texts, progress=progress)
         if not len(texts) == len(scored.scores) == len(scored.truncated) == len(scored.errors):
             raise RuntimeError(f"{self.name} gave {len(scored.scores)} scores for {len(texts)} texts")
         # An error and a score contradict each other; the error wins everywhere.
@@ -282,6 +284,24 @@ class Detector(BaseEstimator):  # type: ignore[misc]
     def _calibration(self) -> np.ndarray:
         self._threshold()
         return self.calibration_scores_
+
+
+def _require_scored(scored: Scored, needed: int) -> None:
+    """Say why too few calibration rows have a score, where the model is the reason and not a want of rows.
+
+    Raises:
+        CalibrationError: fewer than `needed` have one, and others could not be scored.
+    """
+    known = np.isfinite(scored.scores)
+    reasons = Counter(
+        error or "no finite score" for error, scores in zip(scored.errors, known, strict=True) if not scores
+    )
+    if not reasons or known.sum() >= needed:
+        return
+    raise CalibrationError(
+        f"{reasons.total()} of the {len(known)} calibration rows could not be scored ({reasons.most_common(1)[0][0]}); "
+        f"{needed} with a score are needed"
+    )
 
 
 def require_guard_or_free(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from poisonsieve.errors import CalibrationError, DataError
-from poisonsieve.models.tokens import check_texts
+from poisonsieve.texts import as_texts
 from poisonsieve.thresholds import rows_needed
 
 #: Share of the clean rows that is held out for calibration when no rows are given for it.
@@ -24,10 +24,12 @@ class CleanRows:
     Attributes:
         texts: n strings.
         labels: n class numbers, or None.
+        names: names of the classes, or None.
     """
 
     texts: list[str]
     labels: list[int] | None = None
+    names: list[str] | None = None
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -35,7 +37,7 @@ class CleanRows:
 
     @classmethod
     def of(cls, data: Any, labels: Sequence[int] | None = None) -> Self:
-        """From texts, or from a data set with a `text` and perhaps a `label` column.
+        """From texts, or from a data set or frame with a `text` and perhaps a `label` column.
 
         Raises:
             DataError: no texts, or not one label a text.
@@ -43,28 +45,39 @@ class CleanRows:
         texts = texts_of(data)
         if not texts:
             raise DataError("there are no clean rows to fit on")
-        if labels is None and "label" in getattr(data, "column_names", ()):
+        names = None
+        if labels is None and "label" in getattr(data, "column_names", getattr(data, "columns", ())):
             labels = list(data["label"])
-        if labels is not None and len(labels) != len(texts):
+            names = getattr(getattr(data, "features", {}).get("label"), "names", None)
+        if labels is None:
+            return cls(texts)
+        if len(labels) != len(texts):
             raise DataError(f"there are {len(texts)} texts and {len(labels)} labels; give one label a text")
-        return cls(texts, None if labels is None else [int(label) for label in labels])
+        return cls(texts, [_class_number(label, index) for index, label in enumerate(labels)], names)
 
     def select(self, kept: Sequence[int]) -> CleanRows:
         """The rows with these numbers, in this order."""
         labels = None if self.labels is None else [self.labels[index] for index in kept]
-        return CleanRows([self.texts[index] for index in kept], labels)
+        return CleanRows([self.texts[index] for index in kept], labels, self.names)
 
 
 def texts_of(data: Any) -> list[str]:
-    """The texts of a data set, or of a list of strings.
+    """The texts of a data set, of a frame, or of a list of strings.
 
     Raises:
         DataError: it is something else.
     """
-    if hasattr(data, "column_names"):
-        return list(data["text"])
-    check_texts(data)
-    return list(data)
+    return as_texts(data)
+
+
+def _class_number(label: object, index: int) -> int:
+    try:
+        number = int(label)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or number != label:
+        raise DataError(f"label {index} is {str(label)[:40]!r}, not a class number; give the numbers of the classes")
+    return int(number)
 
 
 def hold_out(rows: CleanRows, calibration: list[str] | None, seed: int) -> tuple[CleanRows, list[str]]:

@@ -104,7 +104,7 @@ class DAN(ModelDetector):
         found = self._fitted().features(rows.texts, pooling=self.pooling_, progress=progress)
         read = np.array([error is None for error in found.errors], dtype=bool)
         if not read.any():
-            raise DataError(f"the model can read none of the {len(rows)} clean rows")
+            raise DataError(f"the model can read none of the {len(rows)} clean rows ({found.errors[0]})")
         return found.values[read], np.array(rows.labels)[read]
 
     def _normalise(self, held_out: list[str], progress: bool) -> None:
@@ -149,8 +149,7 @@ class DAN(ModelDetector):
         return {"pooling": self.pooling_}
 
     def _restore(self, folder: Path, state: dict[str, Any]) -> None:
-        config = self._fitted().base.config
-        layers, hidden = config.num_hidden_layers, config.hidden_size
+        layers, hidden = self._fitted().states_shape
         shapes = {
             "means": (layers, None, hidden),
             "precisions": (layers, hidden, hidden),

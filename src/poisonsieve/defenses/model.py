@@ -7,6 +7,7 @@ they learned about it; a guard folder stays small, and is refused with any other
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -19,11 +20,12 @@ from poisonsieve.errors import CheckpointError, ConfigError, HubError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.load import load_classifier
 from poisonsieve.models.packaged import packaged_names
-from poisonsieve.models.results import Logits, softmax
+from poisonsieve.models.results import NO_TOKENS, Logits, softmax
 from poisonsieve.models.safety import is_adapter
 
 # Where the model is and how it may be opened: no part of what decides the scores.
 _PLACES = ("model", "base", "allow_pickle")
+_ENOUGH_TO_TELL = 32  # rows, to tell a model that can read from one that cannot
 
 
 class NetworkDetector(Detector):
@@ -102,11 +104,14 @@ class ModelDetector(NetworkDetector):
 
     def _fit(self, rows: CleanRows, *, workdir: Path | None, progress: bool) -> None:
         del workdir  # nothing here takes so long that it would have to be resumed
-        self.classifier_ = self._open()
+        self.classifier_ = self._open(default_names=rows.names)
         self.base_digest_ = self.classifier_.base_digest
+        require_readable(self.classifier_, rows)
         self._learn(rows, progress)
 
-    def _open(self, label_names: Sequence[str] | None = None) -> Classifier:
+    def _open(
+        self, label_names: Sequence[str] | None = None, default_names: Sequence[str] | None = None
+    ) -> Classifier:
         self._check_settings()
         classifier = load_classifier(
             self.model,
@@ -114,6 +119,7 @@ class ModelDetector(NetworkDetector):
             max_length=self.max_length,
             base=self.base,
             allow_pickle=self.allow_pickle,
+            default_names=default_names,
         )
         require_classes(classifier, self.name)
         self._prepare(classifier)
@@ -180,13 +186,13 @@ class ModelDetector(NetworkDetector):
             guard.base = base  # the adapter is where it was, its base is not
         elif base is not None:
             guard.model = base
-        guard._reopen(folder, identity)
+        guard._reopen(folder, identity, [str(name) for name in state.get("label_names") or []] or None)
         guard._restore(folder, state)
         return guard
 
-    def _reopen(self, folder: Path, identity: str) -> None:
+    def _reopen(self, folder: Path, identity: str, names: list[str] | None) -> None:
         try:
-            self.classifier_ = self._open()
+            self.classifier_ = self._open(default_names=names)
         except (CheckpointError, HubError) as error:
             raise type(error)(f"{folder}: its model cannot be opened; say where it is (--base): {error}") from None
         except ConfigError as error:
@@ -207,6 +213,21 @@ def require_classes(classifier: Classifier, name: str) -> None:
     """
     if len(classifier.label_names) < 2:
         raise CheckpointError(f"{classifier.source} has one output; {name} needs a head with two classes or more")
+
+
+def require_readable(classifier: Classifier, rows: CleanRows) -> None:
+    """Refuse a model that can read none of some clean rows, and say why, before anything is trained.
+
+    Raises:
+        CheckpointError: says what went wrong with them.
+    """
+    errors = classifier.score(rows.texts[:_ENOUGH_TO_TELL]).errors
+    failures = Counter(error for error in errors if error is not None and error != NO_TOKENS)
+    if None in errors or not failures:
+        return
+    raise CheckpointError(
+        f"{classifier.named} can read none of the first {len(errors)} clean rows: {failures.most_common(1)[0][0]}"
+    )
 
 
 def confidence(logits: Logits) -> Scored:

@@ -22,10 +22,10 @@ from poisonsieve.metrics import clean_accuracy
 from poisonsieve.models.lm import CausalLM, load_causal_lm
 from poisonsieve.models.safety import read_json, weights_digest
 from poisonsieve.models.sources import resolve
-from poisonsieve.models.tokens import check_texts
 from poisonsieve.registry import register
 from poisonsieve.rewriting.memory import Memory
 from poisonsieve.storage import canonical_hash, require_free, write_json, writing_folder
+from poisonsieve.texts import as_texts
 
 if TYPE_CHECKING:
     import datasets
@@ -160,7 +160,7 @@ class ONION(Rewriter):
         """
         from tqdm import tqdm
 
-        check_texts(texts)
+        texts = as_texts(texts)
         self._check_settings()
         prepared = getattr(self, "prepared_", {})
         found = {text: np.array(prepared[text], dtype=np.float64) for text in texts if text in prepared}

@@ -16,12 +16,19 @@ import numpy as np
 from poisonsieve.config import Method, Precision, TuneSpec, make_spec
 from poisonsieve.defenses.base import Scored
 from poisonsieve.defenses.calibration import CleanRows
-from poisonsieve.defenses.model import NetworkDetector, confidence, reopening_options, require_classes, rule_of
+from poisonsieve.defenses.model import (
+    NetworkDetector,
+    confidence,
+    reopening_options,
+    require_classes,
+    require_readable,
+    rule_of,
+)
 from poisonsieve.errors import CheckpointError, ConfigError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.load import load_classifier, save_classifier
 from poisonsieve.registry import register
-from poisonsieve.tuning.methods import method_of
+from poisonsieve.tuning.methods import first_supported, method_of
 from poisonsieve.tuning.presets import PAPER_GAMMA, PAPER_PSIM
 from poisonsieve.tuning.training import TuneResult, finetune
 
@@ -33,6 +40,8 @@ _LEARNING_RATES: dict[str, float] = {
     "p_tuning_v1": 2e-4,
     "p_tuning_v2": 2e-3,
 }
+#: Tunings by default, the paper's first.
+_PREFERRED = ("p_tuning_v1", "lora", "full")
 
 
 @register("defense", "psim")
@@ -42,7 +51,8 @@ class PSIM(NetworkDetector):
     Args:
         model: theta_p with its trained head, or a victim tuned from it: packaged alias, folder (whole checkpoint or
             adapter), or hub id.
-        method: one of the five tunings. None: P-tuning v1; for an adapter folder, the adapter's own tuning goes on.
+        method: one of the five tunings. None: P-tuning v1, or LoRA where the architecture takes no virtual tokens; for
+            an adapter folder, the adapter's own tuning goes on.
         learning_rate, epochs: of the training on random labels. None: the default for `method`.
         batch_size, virtual_tokens, encoder_hidden, max_length, precision: see `poisonsieve.config.TuneSpec`.
             `max_length` None takes the model's own.
@@ -127,9 +137,11 @@ class PSIM(NetworkDetector):
             trainable=True,
             allow_pickle=self.allow_pickle,
             seed=self.seed,
+            default_names=rows.names,
         )
         # `load_classifier` accepts only a trained head by default: a random head would know nothing of the trigger.
         require_classes(classifier, self.name)
+        require_readable(classifier, rows)
         self.spec_ = self.tune_spec(classifier)
         self.base_digest_ = classifier.base_digest
         labels = random_labels(len(texts), len(classifier.label_names), self.seed)
@@ -146,8 +158,10 @@ class PSIM(NetworkDetector):
             ConfigError: an unknown tuning, or a value out of range.
         """
         method = self.method
-        if method is None:
-            method = method_of(classifier) if classifier.is_peft else "p_tuning_v1"  # type: ignore[assignment]
+        if method is None and classifier.is_peft:
+            method = method_of(classifier)  # type: ignore[assignment]
+        elif method is None:  # the paper's, or what comes nearest to it that the architecture can do
+            method = first_supported(classifier, _PREFERRED)  # type: ignore[assignment]
         if method not in _LEARNING_RATES:
             raise ConfigError(f"unknown tuning {method!r}; known: {', '.join(sorted(_LEARNING_RATES))}")
         return make_spec(

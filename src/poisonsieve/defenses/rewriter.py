@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from sklearn.base import BaseEstimator
 
-from poisonsieve.models.tokens import check_texts
+from poisonsieve.texts import as_texts
 
 if TYPE_CHECKING:
     import datasets
@@ -63,7 +63,7 @@ class Rewriter(BaseEstimator):  # type: ignore[misc]
             DataError: something that is not a string is among the texts.
             UnsupportedError: the engine behind it is not installed; the message says which package gives it.
         """
-        check_texts(texts)
+        texts = as_texts(texts)
         known = self._known_rewrites()
         todo = [text for text in texts if text not in known]
         rewritten = self._rewrite(todo, progress=progress) if todo else []

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from poisonsieve.assets import PARSER
 from poisonsieve.defenses.rewriter import Rewriter
 from poisonsieve.errors import ConfigError
-from poisonsieve.models.tokens import check_texts
 from poisonsieve.registry import register
 from poisonsieve.rewriting.clauses import compose, declare, fronted, marker, sentences, strip_edges, without
 from poisonsieve.rewriting.spacy_parser import parse_with
+from poisonsieve.texts import as_texts
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Token
@@ -62,7 +62,7 @@ class RuleSCPD(Rewriter):
             DataError: something that is not a string is among the texts.
             UnsupportedError: spaCy is not installed.
         """
-        check_texts(texts)
+        texts = as_texts(texts)
         flat = [_PARENTHESES.sub(" ", text) for text in texts]
         docs = parse_with(self.parser, flat, progress)
         return [self._rewrite_one(text, doc) for text, doc in zip(texts, docs, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from poisonsieve.models.safety import ADAPTER_CONFIG, METADATA, read_json
 from poisonsieve.models.sources import is_here, resolve
 from poisonsieve.models.whole import load_whole
 
+# What transformers calls heads; the layer with the fewest rows in one is the last.
+_HEAD = re.compile(r"\.(classifier|score|classification_head|logits_proj|sequence_summary)\.(?!.*lora_)")
+
 
 def load_adapter(
     folder: Path,
@@ -24,6 +28,7 @@ def load_adapter(
     trainable: bool,
     allow_pickle: bool,
     bits: int | None,
+    default_names: Sequence[str] | None = None,
 ) -> Classifier:
     """The base model with the adapter in `folder` on it.
 
@@ -35,18 +40,19 @@ def load_adapter(
         trainable: open it for further training.
         allow_pickle: see `poisonsieve.models.sources.resolve`.
         bits: 4 opens the base frozen in 4 bits; None: as the base says.
+        default_names: class names of an adapter that says none.
 
     Raises:
         CheckpointError: the classes differ, the base cannot be found, or it is another one.
     """
-    names = _class_names(folder, metadata, label_names)
+    names = _class_names(folder, metadata, label_names, default_names)
     classifier = _load_base(folder, metadata, base, names, allow_pickle, bits)
+    _resize_embedding(classifier.network, folder)
     classifier.network = open_adapter(classifier.network, folder, trainable=trainable)
     _check_complete(classifier.network, folder, classifier.untrained)
     classifier.untrained = []
     if has_tokenizer(folder):  # its own: the base's may have been changed since
-        classifier.tokenizer = open_tokenizer(folder)
-        classifier.fill_pad_token()
+        classifier.take_tokenizer(open_tokenizer(folder))
     return classifier
 
 
@@ -65,12 +71,28 @@ def open_adapter(network: Any, folder: Path, *, trainable: bool) -> Any:
         return PeftModel.from_pretrained(network, folder, is_trainable=trainable)
 
 
+def _resize_embedding(network: Any, folder: Path) -> None:
+    """Give the base's embedding as many rows as the adapter's own has: tokens were added when it was tuned."""
+    with opening(folder, "an adapter"):
+        table = network.get_input_embeddings()
+        name = next((name for name, module in network.named_modules() if module is table), None)
+        own = [value for key, value in _weights(folder).items() if name and key.endswith(f".{name}.weight")]
+        if own and own[0].shape[0] != table.weight.shape[0]:
+            network.resize_token_embeddings(own[0].shape[0], mean_resizing=False)
+
+
+def _weights(folder: Path) -> dict[str, Any]:
+    from peft.utils import load_peft_weights
+
+    weights: dict[str, Any] = load_peft_weights(str(folder), device="cpu")
+    return weights
+
+
 def _check_complete(network: Any, folder: Path, untrained: list[str]) -> None:
     """Refuse an adapter file that lacks some of its weights, or the head that its base lacks too: they would be random."""
     from peft import get_peft_model_state_dict
-    from peft.utils import load_peft_weights
 
-    there = set(load_peft_weights(str(folder), device="cpu"))
+    there = set(_weights(folder))
     missing = sorted(set(get_peft_model_state_dict(network)) - there)
     missing += [name for name in untrained if not any(key.endswith(f".{name}") for key in there)]
     if missing:
@@ -86,7 +108,6 @@ def _reopen_prompt(network: Any, folder: Path, config: Any) -> Any:
     as what it now is: a soft prompt (prompt tuning), with the same outputs.
     """
     from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model, set_peft_model_state_dict
-    from peft.utils import load_peft_weights
 
     # A config of our own making: the one in the folder may ask for more than a number of virtual tokens.
     kind = PrefixTuningConfig if isinstance(config, PrefixTuningConfig) else PromptTuningConfig
@@ -96,21 +117,51 @@ def _reopen_prompt(network: Any, folder: Path, config: Any) -> Any:
         modules_to_save=[str(name) for name in config.modules_to_save or []] or None,
     )
     opened = get_peft_model(network, fresh)
-    set_peft_model_state_dict(opened, load_peft_weights(str(folder), device="cpu"))
+    set_peft_model_state_dict(opened, _weights(folder))
     return opened
 
 
-def _class_names(folder: Path, metadata: dict[str, Any], label_names: Sequence[str] | None) -> list[str]:
+def _class_names(
+    folder: Path,
+    metadata: dict[str, Any],
+    label_names: Sequence[str] | None,
+    default_names: Sequence[str] | None,
+) -> list[str]:
     saved = metadata.get("label_names")
-    if saved is None and label_names is None:
-        raise CheckpointError(f"{folder} does not say its classes ({METADATA} is missing); give data with labels")
-    if saved is None or label_names is None:
-        return list(saved or label_names or [])
+    if saved is None:
+        return _unsaved_names(folder, label_names or default_names)
+    if label_names is None:
+        return list(saved)
     if not same_classes(saved, label_names):
         raise CheckpointError(
             f"the head of {folder} knows the classes {saved}, the data has {list(label_names)}; rename the labels"
         )
     return list(label_names) if is_generic(saved) else list(saved)
+
+
+def _unsaved_names(folder: Path, given: Sequence[str] | None) -> list[str]:
+    """Names for an adapter that PEFT alone has written: as given, and as many as its head has outputs."""
+    outputs = _outputs(folder)
+    if given is None:
+        if outputs is None:
+            raise CheckpointError(f"{folder} does not say its classes ({METADATA} is missing); give data with labels")
+        return [f"LABEL_{number}" for number in range(outputs)]
+    if outputs not in (None, len(given)):
+        raise CheckpointError(
+            f"the head of {folder} has {outputs} outputs, the data {len(given)} classes ({', '.join(given[:5])})"
+        )
+    return list(given)
+
+
+def _outputs(folder: Path) -> int | None:
+    """How many outputs the head in an adapter's file has; None where it has no head of its own."""
+    with opening(folder, "an adapter"):
+        heads = [
+            value.shape[0]
+            for key, value in _weights(folder).items()
+            if value.ndim == 2 and key.endswith(".weight") and _HEAD.search(key)
+        ]
+    return min(heads, default=None)
 
 
 def _load_base(

@@ -8,6 +8,8 @@ tokenizer. Its forward pass hides two traps that PEFT leaves open:
   virtual tokens stand right before the text, which is what PEFT itself computes for a text alone.
 - A decoder finds its last token by looking for the pad id, which text can contain. Embeddings are passed instead, so
   that the last position is always the last token.
+
+Which networks are decoders, and which texts may share a pass, is found by trying: see `poisonsieve.models.layout`.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from poisonsieve.models.grouping import groups_of_least_cost
-from poisonsieve.models.results import Logits, PerText, Pooling, compute_batch, pool, shown
-from poisonsieve.models.tokens import Encoded, check_texts, position_limit
+from poisonsieve.errors import UnsupportedError
+from poisonsieve.models.layout import Layout, find_layout
+from poisonsieve.models.results import NO_TOKENS, Logits, PerText, Pooling, compute_batch, pool, shown
+from poisonsieve.models.tokens import Encoded, position_limit
+from poisonsieve.texts import as_texts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,26 +70,81 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        self.tokenizer = tokenizer
         self.label_names = list(label_names)
         self.untrained = list(untrained)
         self.source = source
         self.base_digest = base_digest
         self.base_folder = base_folder
         self.wanted_max_length = max_length
-        self.is_decoder = hasattr(self.base, "score")
         self._takes_positions = "position_ids" in inspect.signature(self.base.forward).parameters
         self.origins: list[str] = []
         self.bits: int | None = None
         self.identity = ""
-        self.fill_pad_token()
+        self._layout: tuple[Any, int, Layout] | None = None
+        self.take_tokenizer(tokenizer)
 
-    def fill_pad_token(self) -> None:
-        """Give a tokenizer without a pad token, as decoders have, one: what is padded is masked, so any will do."""
-        if self.tokenizer.pad_token_id is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.unk_token
+    def take_tokenizer(self, tokenizer: Any) -> None:
+        """Read texts with this tokenizer. One without a pad token, as decoders have, gets one if it has a token for it."""
+        self.tokenizer = tokenizer
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
         if self.base.config.pad_token_id is None:
-            self.base.config.pad_token_id = self.tokenizer.pad_token_id
+            self.base.config.pad_token_id = self.pad_id
+        self._limit = position_limit(self.base, tokenizer)
+
+    @property
+    def pad_id(self) -> int:
+        """What padding is filled with. It is masked, so any token will do that there is an embedding for."""
+        tokens = self.tokenizer
+        rows = self.embedding_rows
+        for candidate in (tokens.pad_token_id, tokens.eos_token_id, tokens.unk_token_id):
+            if candidate is not None and (rows is None or 0 <= candidate < rows):
+                return int(candidate)
+        return 0
+
+    @property
+    def embedding_rows(self) -> int | None:
+        """Tokens there are embeddings for; None for a network that has no table of them."""
+        try:
+            rows: int = self.base.get_input_embeddings().weight.shape[0]
+        except (NotImplementedError, AttributeError):
+            return None
+        return rows
+
+    @property
+    def named(self) -> str:
+        """What to call it in a message."""
+        return self.source or f"this {self.base.config.model_type} model"
+
+    @property
+    def layout(self) -> Layout:
+        """How its rows are laid out in a forward pass, found on the first look and again when network or limit change.
+
+        Raises:
+            UnsupportedError: see `find_layout`.
+        """
+        known = self._layout
+        if known is not None and known[0] is self.network and known[1] == self.max_length:
+            return known[2]
+        try:
+            return self.use(find_layout(self))
+        except BaseException:
+            self.forget_layout()
+            raise
+
+    def use(self, layout: Layout) -> Layout:
+        """Lay rows out so from here on."""
+        self._layout = (self.network, self.max_length, layout)
+        return layout
+
+    def forget_layout(self) -> None:
+        """Have the layout found again: the weights have changed."""
+        self._layout = None
+
+    @property
+    def is_decoder(self) -> bool:
+        """Whether a token sees only those before it, so that the class is read off the last one."""
+        return self.layout.causal
 
     @property
     def is_loaded_in_4bit(self) -> bool:
@@ -123,7 +182,7 @@ class Classifier(nn.Module):
     def positions(self) -> int:
         """Tokens there are positions for, beside the virtual ones."""
         virtual = self.prompt_config.num_virtual_tokens if self.prompt_config is not None else 0
-        return position_limit(self.base.config, self.tokenizer) - virtual
+        return self._limit - virtual
 
     @property
     def device(self) -> torch.device:
@@ -171,7 +230,7 @@ class Classifier(nn.Module):
                 last `width` positions are the row as it was given.
         """
         extra = {"output_hidden_states": True} if output_hidden_states else {}
-        if not self.is_decoder:
+        if not self.layout.embeds:
             given = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
             return self.network(attention_mask=attention_mask, **given, **extra)
         if inputs_embeds is None:
@@ -201,7 +260,7 @@ class Classifier(nn.Module):
 
         Of a text with far more characters than such tokens can hold, the rest is not even looked at.
         """
-        limit = min(max_length or self.max_length, self.max_length)
+        limit = self.max_length if max_length is None else min(max_length, self.max_length)
         longest = limit * _CHARACTERS_PER_TOKEN
         heads = [text[:longest] for text in texts]
         truncated = [len(text) > longest for text in texts]
@@ -213,12 +272,13 @@ class Classifier(nn.Module):
         return Encoded(ids, truncated)
 
     def pad(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-        """`input_ids` and `attention_mask`, each (batch, longest); left-padded for a decoder."""
+        """`input_ids` and `attention_mask`, each (batch, longest), padded on the layout's side."""
         width = max(len(row) for row in rows)
-        ids = torch.full((len(rows), width), self.tokenizer.pad_token_id, dtype=torch.long)
+        left = self.layout.side == "left"
+        ids = torch.full((len(rows), width), self.pad_id, dtype=torch.long)
         mask = torch.zeros((len(rows), width), dtype=torch.long)
         for index, row in enumerate(rows):
-            where = slice(width - len(row), width) if self.is_decoder else slice(0, len(row))
+            where = slice(width - len(row), width) if left else slice(0, len(row))
             ids[index, where] = torch.tensor(row, dtype=torch.long)
             mask[index, where] = 1
         return {"input_ids": ids, "attention_mask": mask}
@@ -277,14 +337,33 @@ class Classifier(nn.Module):
             DataError: something that is not a string is among the texts.
         """
         chosen = pooling or self.pooling
-        config = self.base.config
         return self.each(
             texts,
             lambda rows: self._features(rows, chosen),
-            (config.num_hidden_layers, config.hidden_size),
+            self.states_shape,
             batch_size=batch_size,
             dtype=np.float64 if self.base.dtype == torch.float64 else np.float32,
             progress=progress,
+        )
+
+    @property
+    def states_shape(self) -> tuple[int, int]:
+        """Number and width of the layers that `features` reads.
+
+        Raises:
+            UnsupportedError: the network does not return the states of every token.
+        """
+        shape = self.layout.states
+        if shape is not None:
+            return shape
+        kind = self.base.config.model_type
+        why = (
+            "hidden states of an encoder-decoder are not read"
+            if self.base.config.is_encoder_decoder
+            else (f"a {kind} model does not return its layers' states of every token")
+        )
+        raise UnsupportedError(
+            f"{self.named}: {why}; choose a detector that reads the output alone, such as psim or msp"
         )
 
     @property
@@ -319,7 +398,7 @@ class Classifier(nn.Module):
         Raises:
             DataError: something that is not a string is among the texts.
         """
-        check_texts(texts)
+        texts = as_texts(texts)
         values = np.full((len(texts), *shape), np.nan, dtype=dtype)
         errors: list[str | None] = [None] * len(texts)
         encoded = self._encode_each(texts, errors, max_length)
@@ -328,7 +407,7 @@ class Classifier(nn.Module):
         if self.training:  # not back afterwards: another thread may be scoring
             self.eval()
         lengths = [len(encoded.ids[index]) for index in order]
-        groups = groups_of_least_cost(lengths, batch_size, self.device.type)
+        groups = self.layout.groups(lengths, batch_size, self.device.type)
         for batch in shown([[order[place] for place in group] for group in groups], progress):
             compute_batch(batch, encoded, compute, values, errors)
         return PerText(values, np.array(encoded.truncated, dtype=bool), errors)
@@ -342,7 +421,7 @@ class Classifier(nn.Module):
             encoded = Encoded([part.ids[0] for part in parts], [part.truncated[0] for part in parts])
         for index, ids in enumerate(encoded.ids):
             if not ids and errors[index] is None:
-                errors[index] = "no tokens in the text"
+                errors[index] = NO_TOKENS
         return encoded
 
     def _encode_one(self, text: str, errors: list[str | None], index: int, max_length: int | None) -> Encoded:

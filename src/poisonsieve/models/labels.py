@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from poisonsieve.errors import CheckpointError
 from poisonsieve.models.safety import METADATA, MODEL_CONFIG, is_adapter, read_json
+
+_MOST_CLASSES = 100_000
 
 
 def head_label_names(folder: Path) -> list[str] | None:
@@ -19,14 +21,59 @@ def head_label_names(folder: Path) -> list[str] | None:
         names = read_json(folder / METADATA).get("label_names") if (folder / METADATA).is_file() else None
         return None if names is None else [str(name) for name in names]
     config = read_json(folder / MODEL_CONFIG)
+    # transformers leaves the names out of the file when they are its own defaults.
+    mapping = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(_count(folder, config))}
+    return names_by_number(mapping, str(folder / MODEL_CONFIG))
+
+
+def names_by_number(mapping: object, where: str) -> list[str]:
+    """The class names in an `id2label`, by class number.
+
+    Raises:
+        CheckpointError: it is no map from the numbers 0 ... K-1 to names; the message begins with `where`.
+    """
     try:
-        # transformers leaves the names out of the file when they are its own defaults.
-        mapping = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(config.get("num_labels", 2))}
-        return [str(mapping[key]) for key in sorted(mapping, key=int)]
-    except (TypeError, ValueError):
+        by_number = {int(key): str(name) for key, name in mapping.items()}  # type: ignore[attr-defined]
+    except (AttributeError, TypeError, ValueError):
         raise CheckpointError(
-            f"{folder / MODEL_CONFIG}: id2label is not a map from class numbers to names; mend it or leave it out"
+            f"{where}: id2label is not a map from class numbers to names; mend it or leave it out"
         ) from None
+    if sorted(by_number) != list(range(len(by_number))) or len(by_number) < len(mapping):  # type: ignore[arg-type]
+        numbers = ", ".join(map(str, sorted(by_number)[:5]))
+        raise CheckpointError(
+            f"{where}: id2label numbers the classes {numbers}{', ...' if len(by_number) > 5 else ''}; outputs count from 0 "
+            "without a gap: mend it or leave it out"
+        )
+    return [by_number[number] for number in range(len(by_number))]
+
+
+def refuse_other_outputs(config: Mapping[str, object], named: str) -> None:
+    """Refuse outputs that are no classes of which a text has one: softmax over them would make up confidences.
+
+    Args:
+        config: the `problem_type` in it is looked at.
+        named: what to call the model.
+
+    Raises:
+        CheckpointError: it is trained for several labels a text, or for a regression.
+    """
+    problem = config.get("problem_type")
+    if problem in (None, "single_label_classification"):
+        return
+    says = {"multi_label_classification": "several labels a text may have", "regression": "numbers, a regression"}
+    raise CheckpointError(
+        f"the outputs of {named} are {says.get(str(problem), f'of the kind {str(problem)[:40]!r}')} (problem_type in its "
+        "config), not classes of which a text has one; guards are for such classes alone"
+    )
+
+
+def _count(folder: Path, config: Mapping[str, object]) -> int:
+    count = config.get("num_labels", 2)
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_CLASSES:
+        raise CheckpointError(
+            f"{folder / MODEL_CONFIG}: num_labels is {str(count)[:20]}, not a number from 1 to {_MOST_CLASSES}"
+        )
+    return count
 
 
 def is_generic(names: Sequence[str]) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from poisonsieve.errors import CheckpointError, UnsupportedError
+from poisonsieve.errors import CheckpointError, PoisonsieveWarning, UnsupportedError
 from poisonsieve.models.adapters import load_adapter
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.opening import quiet_transformers
@@ -18,6 +19,9 @@ from poisonsieve.storage import write_json
 
 if TYPE_CHECKING:
     import torch
+
+#: A limit below this leaves two or three words beside the special tokens.
+FEWEST_TOKENS = 8
 
 
 def load_classifier(
@@ -31,6 +35,7 @@ def load_classifier(
     allow_pickle: bool = False,
     bits: int | None = None,
     seed: int = 0,
+    default_names: Sequence[str] | None = None,
 ) -> Classifier:
     """Open a whole model or an adapter folder as a classifier.
 
@@ -45,21 +50,22 @@ def load_classifier(
         allow_pickle: see `resolve`.
         bits: 4 opens the base frozen in 4 bits; default: as the folder says, which is as it is for most.
         seed: of a new head.
+        default_names: class names of an adapter that says none, as one that PEFT alone has written. Without, its classes
+            are LABEL_0, LABEL_1, ...
 
     Raises:
         CheckpointError: no checkpoint; no trained head; the head's classes are not the data's; weights are missing;
-            the base is not the one the adapter was trained on.
+            the base is not the one the adapter was trained on; the outputs are no classes (a regression, or several
+            labels a text); next to nothing of a text would be read.
         UnsafeWeightsError, HubError: see `resolve`.
-        UnsupportedError: 4 bits are asked for, and bitsandbytes is not installed.
+        UnsupportedError: 4 bits are asked for, and bitsandbytes is not installed; the network cannot be run on text.
     """
     folder = resolve(source, allow_pickle=allow_pickle)
     metadata = read_json(folder / METADATA) if (folder / METADATA).is_file() else {}
-    length = max_length or metadata.get("max_length", 256)
-    if not isinstance(length, int) or length < 1:
-        raise CheckpointError(f"{folder / METADATA} is damaged: max_length is {length!r}, not a number of tokens")
+    length = _length(folder, metadata) if max_length is None else max_length
     bits = check_bits(bits or metadata.get("bits"))
     if is_adapter(folder):
-        classifier = load_adapter(folder, metadata, base, label_names, trainable, allow_pickle, bits)
+        classifier = load_adapter(folder, metadata, base, label_names, trainable, allow_pickle, bits, default_names)
     else:
         classifier = load_whole(folder, label_names, head, seed, allow_pickle, opened_in_bits(bits))
         classifier.bits = bits
@@ -75,7 +81,61 @@ def load_classifier(
     classifier.eval()
     classifier.source = str(source)
     classifier.wanted_max_length = length
+    check_room(classifier)
+    warn_of_company(classifier)
     return classifier
+
+
+def check_room(classifier: Classifier) -> None:
+    """Refuse a limit at which next to nothing of a text is read: a guard with such a limit passes everything.
+
+    Raises:
+        CheckpointError: there is room for fewer tokens than `FEWEST_TOKENS`.
+    """
+    if classifier.max_length >= FEWEST_TOKENS:
+        return
+    if classifier.wanted_max_length < FEWEST_TOKENS:
+        raise CheckpointError(
+            f"{classifier.named} is to read {classifier.wanted_max_length} tokens of a text; give a limit of at least "
+            f"{FEWEST_TOKENS} (--max-length)"
+        )
+    virtual = classifier.prompt_config.num_virtual_tokens if classifier.prompt_config is not None else 0
+    beside = f", {virtual} of them virtual" if virtual else ""
+    raise CheckpointError(
+        f"{classifier.named} states a limit of {classifier.positions + virtual} tokens{beside} (model_max_length in "
+        "tokenizer_config.json, or max_position_embeddings in config.json), which leaves no room for a text; mend it "
+        "there, or remove it"
+    )
+
+
+def warn_of_company(classifier: Classifier) -> None:
+    """Say when texts cannot share passes as they usually do, which is slower.
+
+    Raises:
+        UnsupportedError: the network cannot be run on text, see `poisonsieve.models.layout.find_layout`.
+    """
+    company = classifier.layout.company
+    if company == "any":
+        return
+    kind = classifier.base.config.model_type
+    instead = "one text at a time" if company == "none" else "texts of one length at a time"
+    warnings.warn(
+        f"{classifier.named}: what a {kind} model answers depends on the padding beside a text, so it reads {instead}, "
+        "which is right and slower",
+        PoisonsieveWarning,
+        stacklevel=3,
+    )
+
+
+def _length(folder: Path, metadata: dict[str, Any]) -> int:
+    """Tokens a text was cut to when the checkpoint was tuned, if it says."""
+    length = metadata.get("max_length", 256)
+    if isinstance(length, bool) or not isinstance(length, int) or length < FEWEST_TOKENS:
+        raise CheckpointError(
+            f"{folder / METADATA} is damaged: max_length is {str(length)[:20]}, not a number of tokens of at least "
+            f"{FEWEST_TOKENS}"
+        )
+    return length
 
 
 def pick_device() -> torch.device:

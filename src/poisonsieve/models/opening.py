@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from poisonsieve.errors import CheckpointError
-from poisonsieve.models.safety import safetensors_files
+from poisonsieve.errors import CheckpointError, PoisonsieveError
+from poisonsieve.models.safety import read_json, safetensors_files
 
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json", "merges.txt")
 
 
@@ -26,14 +27,14 @@ def opening(folder: Path, kind: str) -> Iterator[None]:
     Raises:
         CheckpointError: it cannot be opened so.
     """
-    from safetensors import SafetensorError
+    import torch
 
-    # What transformers, torch and the formats below them raise on files that are missing, cut short or of another kind.
-    expected = (OSError, ValueError, KeyError, RuntimeError, TypeError, ImportError, EOFError, pickle.UnpicklingError)
     try:
         with quiet_transformers():
             yield
-    except (*expected, SafetensorError) as error:
+    except (PoisonsieveError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # libraries raise all kinds on files that are missing, cut short or full of nonsense
         raise CheckpointError(f"{folder} cannot be opened as {kind}: {first_line(error)}") from error
 
 
@@ -51,7 +52,20 @@ def how_to_open(folder: Path, allow_pickle: bool) -> dict[str, Any]:
 
 def has_tokenizer(folder: Path) -> bool:
     """Whether a tokenizer was saved in the folder."""
-    return any(any(folder.glob(pattern)) for pattern in _VOCABULARIES)
+    return any(any(folder.glob(pattern)) for pattern in _VOCABULARIES) or _needs_no_vocabulary(folder)
+
+
+def _needs_no_vocabulary(folder: Path) -> bool:
+    """Whether the folder's tokenizer is of a class that reads bytes or characters, and has no file to read."""
+    import transformers
+
+    path = folder / "tokenizer_config.json"
+    name = str(read_json(path).get("tokenizer_class")) if path.is_file() else ""
+    kind: Any = getattr(transformers, name, None)
+    slow = transformers.PreTrainedTokenizer
+    if not isinstance(kind, type) or not issubclass(kind, slow) or kind is slow:
+        return False
+    return not getattr(kind, "vocab_files_names", {})
 
 
 def open_tokenizer(folder: Path) -> Any:
@@ -62,20 +76,20 @@ def open_tokenizer(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
-    # Without a vocabulary transformers hands out an empty one, and every word is unknown.
-    if not has_tokenizer(folder):
-        raise CheckpointError(f"{folder} brings no tokenizer (no tokenizer.json or vocabulary file)")
-    try:
-        with quiet_transformers():
-            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder} has no usable tokenizer: {first_line(error)}") from error
+    with opening(folder, "a tokenizer"):
+        # Without a vocabulary transformers hands out an empty one, and every word is unknown.
+        if not has_tokenizer(folder):
+            raise CheckpointError(f"{folder} brings no tokenizer (no tokenizer.json or vocabulary file)")
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its type."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something, in printable characters, or the error's type."""
+    lines = [line.strip() for line in _ESCAPES.sub("", str(error)).splitlines() if line.strip()]
+    while len(lines) > 1 and lines[0].endswith(":"):  # "Error(s) in loading state_dict for Bert:"
+        lines[:2] = [f"{lines[0]} {lines[1]}"]
+    shown = "".join(character if character.isprintable() else " " for character in lines[0]) if lines else ""
+    return shown[:300] or type(error).__name__
 
 
 @contextlib.contextmanager

@@ -107,7 +107,7 @@ def merged(classifier: Classifier, allow_pickle: bool = False) -> Classifier:
     set_peft_model_state_dict(network, {name: value.cpu() for name, value in adapter.items()})
     whole.network = network.merge_and_unload()
     whole.untrained = []
-    whole.tokenizer = classifier.tokenizer
+    whole.take_tokenizer(classifier.tokenizer)
     whole.source, whole.origins = classifier.source, list(classifier.origins)
     whole.wanted_max_length = classifier.wanted_max_length
     whole.bits = classifier.bits

@@ -14,6 +14,8 @@ from poisonsieve.models.tokens import Encoded
 
 #: Which of a text's own tokens stands for the text.
 Pooling = Literal["first", "mean", "last"]
+#: The reason of a text that a tokenizer makes nothing of: it is the text's doing, not the model's.
+NO_TOKENS = "no tokens in the text"
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,19 @@ ships its own Python; safetensors cannot. Only safetensors is opened by default.
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from poisonsieve.errors import CheckpointError, UnsafeWeightsError
+from poisonsieve.parsing import parse_json
 from poisonsieve.storage import sha256_file
 
-PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 MODEL_CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
 _SETTINGS = frozenset({".json", ".txt", ".model", ".spm"})
 _REDIRECTS = ("transformers_weights", "configuration_files")
 _ADAPTERS = ("LORA", "PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
+_LARGEST = 4096  # rank of an adapter, or tokens of a prompt: far more than anyone trains
 METADATA = "poisonsieve.json"  # what poisonsieve adds to a checkpoint it writes
 
 
@@ -38,8 +38,8 @@ def check_folder(folder: Path, *, allow_pickle: bool = False) -> None:
 
     Raises:
         CheckpointError: no config or no weights in the folder.
-        UnsafeWeightsError: only pickled weights and `allow_pickle` is off; the scan found a dangerous pickle; or
-            the config asks for Python code that comes with the model.
+        UnsafeWeightsError: only pickled weights and `allow_pickle` is off; the scan found a dangerous pickle; an index
+            names files outside the folder; or the config asks for Python code that comes with the model.
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is not a folder; a checkpoint is a folder with {MODEL_CONFIG} and weights")
@@ -48,9 +48,12 @@ def check_folder(folder: Path, *, allow_pickle: bool = False) -> None:
         _check_config(path)
     if safetensors_files(folder):
         return
-    pickles = _pickles(folder)
+    pickles = pickled_files(folder)
     if not pickles:
-        raise CheckpointError(f"{folder} holds no weights (*.safetensors); is it the folder a model was saved to?")
+        raise CheckpointError(
+            f"{folder} holds no weights (*.safetensors) by a name that is opened ({_weights_name(folder, '.safetensors')}); "
+            "is it the folder a model was saved to?"
+        )
     if not allow_pickle:
         raise UnsafeWeightsError(
             f"{pickles[0]} is a pickle, which can run code when it is loaded; ask for safetensors, or pass "
@@ -69,7 +72,20 @@ def safetensors_files(folder: Path) -> list[Path]:
         UnsafeWeightsError: the index of a model in several files names something else than safetensors.
         CheckpointError: a file that the index names is missing.
     """
-    whole = folder / ("adapter_model.safetensors" if is_adapter(folder) else "model.safetensors")
+    return _weight_files(folder, ".safetensors")
+
+
+def pickled_files(folder: Path) -> list[Path]:
+    """The pickled files that libraries open where there are no safetensors; what else lies there is never opened.
+
+    Raises:
+        UnsafeWeightsError, CheckpointError: see `safetensors_files`.
+    """
+    return _weight_files(folder, ".bin")
+
+
+def _weight_files(folder: Path, suffix: str) -> list[Path]:
+    whole = folder / _weights_name(folder, suffix)
     if whole.is_file():
         return [whole]
     if is_adapter(folder):  # PEFT knows no adapter in several files: beside an index it reads the pickle
@@ -80,11 +96,17 @@ def safetensors_files(folder: Path) -> list[Path]:
     named = read_json(index).get("weight_map")
     shards = sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []
     for name in shards:
-        if not name.endswith(".safetensors") or Path(name).name != name:
-            raise UnsafeWeightsError(f"{index} names {name}, which is no safetensors file of this folder")
+        if not name.endswith(suffix) or Path(name).name != name:
+            raise UnsafeWeightsError(f"{index} names {name}, which is no {suffix} file of this folder")
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} lacks {name}, which {index.name} names")
     return [folder / name for name in shards]
+
+
+def _weights_name(folder: Path, suffix: str) -> str:
+    if is_adapter(folder):
+        return f"adapter_model{suffix}"
+    return "model.safetensors" if suffix == ".safetensors" else "pytorch_model.bin"
 
 
 def identity_digest(folders: list[Path]) -> str:
@@ -100,7 +122,7 @@ def identity_digest(folders: list[Path]) -> str:
 def weights_digest(folder: Path) -> str:
     """Hex sha256 over the names and contents of the weight files that are opened: the identity of a base model."""
     total = hashlib.sha256()
-    for path in safetensors_files(folder) or _pickles(folder):
+    for path in safetensors_files(folder) or pickled_files(folder):
         total.update(f"{path.name}:{sha256_file(path)}\n".encode())
     return total.hexdigest()
 
@@ -128,6 +150,7 @@ def _check_adapter_config(path: Path, config: dict[str, Any]) -> None:
     kind = config.get("peft_type")
     if kind not in _ADAPTERS:
         raise CheckpointError(f"{path}: adapters of type {kind} are not supported; supported: {', '.join(_ADAPTERS)}")
+    _check_size(path, config, "r" if kind == "LORA" else "num_virtual_tokens")
     if config.get("auto_mapping"):
         raise UnsafeWeightsError(f"{path} sets auto_mapping, which imports a module of its choice")
     if config.get("tokenizer_name_or_path") or config.get("prompt_tuning_init") not in (None, "RANDOM"):
@@ -137,8 +160,11 @@ def _check_adapter_config(path: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _pickles(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix in PICKLE_SUFFIXES)
+def _check_size(path: Path, config: dict[str, Any], key: str) -> None:
+    """Refuse a size that is none, before memory is asked for by it."""
+    size = config.get(key, 1)
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= _LARGEST:
+        raise CheckpointError(f"{path}: {key} is {str(size)[:20]}, not a number from 1 to {_LARGEST}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -148,10 +174,10 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: it is missing, unreadable, or not a JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} is no checkpoint: {path.name} is missing") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} does not hold a JSON object")

@@ -1,15 +1,13 @@
-"""Texts and tokenizers: what may be tokenized, to what length, and whether two tokenizers are one."""
+"""Tokens: how many of a text are read, and whether two tokenizers make the same."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from poisonsieve.errors import DataError
-
 _FALLBACK_LIMIT = 512  # for a tokenizer and a config that both state none
+_NO_LIMIT = 10**9  # tokenizers without a limit state one of thirty digits
 
 
 @dataclass(frozen=True)
@@ -23,19 +21,6 @@ class Encoded:
 
     ids: list[list[int]]
     truncated: list[bool]
-
-
-def check_texts(texts: Sequence[str]) -> None:
-    """Refuse what is no list of strings; a lone string would be read letter by letter.
-
-    Raises:
-        DataError: says what it is instead.
-    """
-    if isinstance(texts, str | bytes | Mapping):
-        raise DataError(f"texts are one {type(texts).__name__}; give a list of strings")
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError(f"text {index} is {type(text).__name__}, not a string")
 
 
 def same_tokenizer(left: Any, right: Any) -> bool:
@@ -54,13 +39,33 @@ def _rules(tokenizer: Any) -> Any:
     }
 
 
-def position_limit(config: Any, tokenizer: Any) -> int:
-    """How many tokens the network has positions for."""
-    limits = [int(tokenizer.model_max_length)]
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions:
-        # RoBERTa-like models count positions from pad_token_id + 1.
-        offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
-        limits.append(int(positions) - offset)
-    limit = min(limits)
-    return limit if limit < 10**9 else _FALLBACK_LIMIT
+def position_limit(network: Any, tokenizer: Any) -> int:
+    """Tokens that a transformers network reads: the smallest limit that its config and its tokenizer state.
+
+    A limit of no size (none, 0, a negative number, infinity, 1e30) is how files say that there is none.
+    """
+    config = network.config.get_text_config()
+    positions = stated_limit(getattr(config, "max_position_embeddings", None))
+    stated = [stated_limit(tokenizer.model_max_length), positions and positions - _positions_lost(network)]
+    return min((limit for limit in stated if limit is not None), default=_FALLBACK_LIMIT)
+
+
+def stated_limit(value: object) -> int | None:
+    """The number of tokens that a file states, or None where it states no limit."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < _NO_LIMIT:
+        return None
+    return int(value)
+
+
+def _positions_lost(network: Any) -> int:
+    """Positions that texts cannot have: networks such as RoBERTa's count from their padding's position on."""
+    from torch import nn
+
+    for name, module in network.named_modules():
+        if (
+            name.endswith("position_embeddings")
+            and isinstance(module, nn.Embedding)
+            and module.padding_idx is not None
+        ):
+            return module.padding_idx + 1
+    return 0

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from poisonsieve.errors import CheckpointError
 from poisonsieve.models.classifier import Classifier
-from poisonsieve.models.labels import head_label_names, is_generic, same_classes
+from poisonsieve.models.labels import head_label_names, is_generic, refuse_other_outputs, same_classes
 from poisonsieve.models.opening import how_to_open, open_tokenizer, opening
-from poisonsieve.models.safety import weights_digest
+from poisonsieve.models.safety import MODEL_CONFIG, read_json, weights_digest
 
 Head = Literal["trained", "any"]
 
@@ -37,6 +37,8 @@ def load_whole(
     Raises:
         CheckpointError: no such head, or weights of the architecture are missing or damaged.
     """
+    if head == "trained":
+        refuse_other_outputs(read_json(folder / MODEL_CONFIG), str(folder))
     names, fits = _agree_on_labels(folder, label_names)
     if not fits and head == "trained":
         raise CheckpointError(
@@ -44,9 +46,14 @@ def load_whole(
             "rename the labels, or tune a victim on this data first and start from that"
         )
     wanted = names if fits else list(label_names or [])
-    network, missing = _open_network(
-        folder, len(wanted), seed, {**how_to_open(folder, allow_pickle), **(opened or {})}
-    )
+    how = {**how_to_open(folder, allow_pickle), **(opened or {})}
+    network, missing, other_shapes = _open_network(folder, len(wanted), seed, how)
+    if other_shapes and head == "trained":
+        name, here, there = other_shapes[0]
+        raise CheckpointError(
+            f"the head of {folder} has {here[0] if here else 1} outputs ({name}), and its config names {there[0]} classes "
+            f"({', '.join(wanted[:5])}); mend id2label in {MODEL_CONFIG}"
+        )
     if missing and head == "trained":
         raise CheckpointError(
             f"{folder} brings no trained classification head (missing: {', '.join(sorted(missing)[:3])}); tune a victim "
@@ -74,23 +81,29 @@ def _agree_on_labels(folder: Path, label_names: Sequence[str] | None) -> tuple[l
     return (data if is_generic(saved) else saved), True
 
 
-def _open_network(folder: Path, classes: int, seed: int, how: dict[str, Any]) -> tuple[Any, set[str]]:
-    """The network and the names of those of its weights that the checkpoint did not hold."""
+def _open_network(
+    folder: Path, classes: int, seed: int, how: dict[str, Any]
+) -> tuple[Any, set[str], list[tuple[str, tuple[int, ...], tuple[int, ...]]]]:
+    """The network, and names of those of its weights that the checkpoint did not hold.
+
+    Those that it holds in another shape come again: name, shape in the checkpoint, shape in the network.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     with opening(folder, "a classifier"), torch.random.fork_rng(devices=[]):
         config = AutoConfig.from_pretrained(folder, num_labels=classes, trust_remote_code=False)
+        config.problem_type = None  # what the head was trained for before; here it has classes
         torch.manual_seed(seed)
         network, info = AutoModelForSequenceClassification.from_pretrained(
             folder, config=config, ignore_mismatched_sizes=True, **how
         )
-    mismatched = {entry[0] for entry in info["mismatched_keys"]}
-    missing = set(info["missing_keys"]) | mismatched
+    mismatched = sorted((name, tuple(here), tuple(there)) for name, here, there in info["mismatched_keys"])
+    missing = set(info["missing_keys"]) | {name for name, _, _ in mismatched}
     lost = sorted(name for name in missing if not _belongs_to_head(name, network.base_model_prefix))
     if lost:
         raise CheckpointError(f"{folder} lacks {len(lost)} weights of its own architecture (first: {lost[0]})")
-    return network, missing
+    return network, missing, mismatched
 
 
 def _belongs_to_head(name: str, prefix: str) -> bool:

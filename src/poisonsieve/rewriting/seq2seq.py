@@ -87,7 +87,7 @@ class Seq2Seq:
         self.identity = identity_digest([folder])
         self._tokenizer = _open_tokenizer(folder)
         self._network = _open_network(folder, allow_pickle, beams)
-        self._limit = position_limit(self._network.config, self._tokenizer)
+        self._limit = position_limit(self._network, self._tokenizer)
 
     def generate(self, texts: Sequence[str], *, progress: str | None = None) -> Generated:
         """One rewrite a text, in order. Past the model's limit of tokens a text is not read."""

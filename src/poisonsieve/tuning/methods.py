@@ -8,7 +8,7 @@ did not hold, such as a pooler: a random layer left frozen would be random again
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,10 @@ from poisonsieve import registry
 from poisonsieve.config import TuneSpec
 from poisonsieve.errors import UnsupportedError
 from poisonsieve.models.classifier import Classifier
+from poisonsieve.models.load import check_room
+from poisonsieve.models.opening import first_line
 
+_PROMPTS = ("prompt_tuning", "p_tuning_v1", "p_tuning_v2")
 Attach = Callable[[Any, TuneSpec, list[str]], Any]
 
 
@@ -41,23 +44,52 @@ def attach(classifier: Classifier, spec: TuneSpec) -> None:
         _attach(classifier, method, spec)
     except torch.OutOfMemoryError:
         raise
-    except (ValueError, TypeError, AttributeError, RuntimeError, KeyError, IndexError) as error:
-        able = ", ".join(name for name in supported_tunings(classifier) if name != spec.method)
+    except Exception as error:  # whatever a network says to a tuning it was not made for
+        able = [name for name in supported_tunings(classifier) if name != spec.method]
         kind = classifier.base.config.model_type
-        raise UnsupportedError(f"a {kind} model cannot do {spec.method}; it can do: {able}") from error
+        instead = f"it can do: {', '.join(able)}" if able else "nor any other tuning"
+        reason = first_line(error.__cause__ or error)
+        raise UnsupportedError(f"a {kind} model cannot do {spec.method}; {instead} ({reason})") from error
+
+
+def first_supported(classifier: Classifier, wanted: Sequence[str]) -> str:
+    """The first of these tunings that this untuned classifier's architecture can do; the last where it can do none.
+
+    Prompts are tried on the classifier itself and taken off again: a large model is not copied for them.
+    """
+    for name in wanted:
+        if _can_prompt(classifier, name) if name in _PROMPTS else _can(copy.deepcopy(classifier), name):
+            return name
+    return wanted[-1]
 
 
 def supported_tunings(classifier: Classifier) -> list[str]:
     """Names of the tunings that this untuned classifier's architecture can do, found by trying each on a copy."""
-    able = []
-    for name in registry.names("tuning"):
-        trial = copy.deepcopy(classifier)
-        try:
-            _attach(trial, registry.get("tuning", name), TuneSpec(method=name, epochs=1, learning_rate=1e-3))
-        except Exception:  # noqa: S112 - any failure means the same here: it cannot
-            continue
-        able.append(name)
-    return able
+    return [name for name in registry.names("tuning") if _can(copy.deepcopy(classifier), name)]
+
+
+def _can_prompt(classifier: Classifier, name: str) -> bool:
+    from peft.utils import ModulesToSaveWrapper
+
+    plain = classifier.network
+    trained = [(parameter, parameter.requires_grad) for parameter in plain.parameters()]
+    try:
+        return _can(classifier, name)
+    finally:
+        classifier.network = plain
+        for path, module in list(plain.named_modules()):
+            if isinstance(module, ModulesToSaveWrapper):
+                plain.set_submodule(path, module.original_module)
+        for parameter, was in trained:
+            parameter.requires_grad_(was)
+
+
+def _can(trial: Classifier, name: str) -> bool:
+    try:
+        _attach(trial, registry.get("tuning", name), TuneSpec(method=name, epochs=1, learning_rate=1e-3))
+    except Exception:
+        return False  # any failure means the same here: it cannot
+    return True
 
 
 def method_of(classifier: Classifier) -> str:
@@ -83,22 +115,50 @@ def _continue_adapter(classifier: Classifier, spec: TuneSpec) -> None:
 
 
 def _attach(classifier: Classifier, method: Attach, spec: TuneSpec) -> None:
-    """Put the method on, and prove with one forward pass that the architecture can run it."""
+    """Put the method on, and prove by some forward passes that the architecture can run it."""
     plain = classifier.network
     classifier.network = method(plain, spec, _modules_to_train(classifier))
     try:
-        ids = classifier.encode(["a short text"]).ids
         classifier.to(classifier.device)  # what the method added starts on the processor
-        classifier(**classifier.inputs(ids))
+        check_room(classifier)
+        classifier.layout  # noqa: B018 - found here, so that an architecture that cannot is refused before training
     except Exception:
         classifier.network = plain
         raise
 
 
 def _modules_to_train(classifier: Classifier) -> list[str]:
-    """Last names of the modules whose weights the checkpoint did not hold, beside the head itself."""
-    modules = {name.split(".")[-3] for name in classifier.untrained if ".pooler." in name}
-    return sorted(modules)
+    """Names of the modules to be trained: all of the head, and a pooler whose weights the checkpoint did not hold."""
+    network = classifier.network
+    inside = {name.split(".")[-3] for name in classifier.untrained if ".pooler." in name}
+    head = {
+        name
+        for name, module in network.named_children()
+        if name != network.base_model_prefix and any(True for _ in module.parameters())
+    }
+    return sorted(inside | (head - {"classifier", "score"}))  # PEFT adds these two by itself
+
+
+def _linear_layers(network: Any) -> list[str]:
+    """Names of the linear layers below the head, for architectures that PEFT has no projections noted for."""
+    from transformers.pytorch_utils import Conv1D
+
+    prefix = f"{network.base_model_prefix}."
+    return [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D) and name.startswith(prefix) and ".pooler." not in name
+    ]
+
+
+def _sizes(network: Any) -> dict[str, int]:
+    """Width, layers and heads, which PEFT finds by itself only where a config calls them by the commonest names."""
+    config = network.config.get_text_config()
+    return {
+        "token_dim": network.get_input_embeddings().weight.shape[1],
+        "num_layers": config.num_hidden_layers,
+        "num_attention_heads": config.num_attention_heads,
+    }
 
 
 @registry.register("tuning", "full")
@@ -120,7 +180,7 @@ def lora(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
         r=spec.lora_rank,
         lora_alpha=spec.lora_alpha,
         lora_dropout=spec.lora_dropout,
-        target_modules=None if network.config.model_type in KNOWN else "all-linear",
+        target_modules=None if network.config.model_type in KNOWN else _linear_layers(network),
         modules_to_save=extra or None,
     )
     return get_peft_model(network, config)
@@ -132,7 +192,10 @@ def prompt_tuning(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
     from peft import PromptTuningConfig, get_peft_model
 
     config = PromptTuningConfig(
-        task_type="SEQ_CLS", num_virtual_tokens=spec.virtual_tokens, modules_to_save=extra or None
+        task_type="SEQ_CLS",
+        num_virtual_tokens=spec.virtual_tokens,
+        modules_to_save=extra or None,
+        **_sizes(network),
     )
     return get_peft_model(network, config)
 
@@ -147,6 +210,7 @@ def p_tuning_v1(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
         num_virtual_tokens=spec.virtual_tokens,
         encoder_hidden_size=spec.encoder_hidden,
         modules_to_save=extra or None,
+        **_sizes(network),
     )
     return get_peft_model(network, config)
 

@@ -77,12 +77,18 @@ def every_layers_logits(classifier: Classifier, inputs: dict[str, Tensor]) -> Te
     def note(_: nn.Module, __: Any, output: Tensor) -> None:
         read.append(output[:, -1] if output.ndim == 3 else output)
 
-    head = classifier.base.score if classifier.is_decoder else None
+    head = _last_module(classifier.base) if classifier.is_decoder else None
     with layer_states(classifier) as states, _hooked([(layers[-1], give_all), *([(head, note)] if head else [])]):
         logits = classifier(**inputs)["logits"]
     flat = read[-1] if read else logits
     by_layer = flat.float().reshape(len(layers), len(inputs["input_ids"]), -1)
     return by_layer.roll(-1, dims=0)
+
+
+def _last_module(network: Any) -> nn.Module:
+    """A decoder's head, which reads every position before the last one is picked."""
+    head: nn.Module = network.score if hasattr(network, "score") else network.classifier
+    return head
 
 
 @contextlib.contextmanager

@@ -99,7 +99,8 @@ def finetune(
         if workdir is None:
             workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="poisonsieve-")))
         workdir.mkdir(parents=True, exist_ok=True)
-        encoded = classifier.encode(train["text"])
+        encoded = classifier.encode(list(train["text"]))
+        _check_tokens(classifier, encoded.ids)
         rows = encoded_rows(encoded.ids, train)
         if objective is not None:
             rows = _with_triggered(rows, encoded.ids, train)
@@ -116,6 +117,7 @@ def finetune(
         if objective is not None:
             objective.finish(classifier)
     classifier.eval()
+    classifier.forget_layout()
     _check_finite(classifier, spec)
     history = [entry["eval_accuracy"] for entry in trainer.state.log_history if "eval_accuracy" in entry]
     return TuneResult(
@@ -170,6 +172,17 @@ def _check_labels(classifier: Classifier, train: datasets.Dataset) -> None:
     if labels.min() < 0 or labels.max() >= classes:
         raise DataError(
             f"labels run from {labels.min()} to {labels.max()}, the classifier has classes 0 to {classes - 1}"
+        )
+
+
+def _check_tokens(classifier: Classifier, ids: list[list[int]]) -> None:
+    """Refuse tokens without an embedding: tokens were added to the tokenizer, and the embedding was not resized."""
+    rows = classifier.embedding_rows
+    beyond = 0 if rows is None else sum(max(row, default=0) >= rows for row in ids)
+    if beyond:
+        raise DataError(
+            f"{beyond} of {len(ids)} training rows hold tokens that {classifier.named} has no embedding for: its tokenizer "
+            f"knows {len(classifier.tokenizer)} tokens, its embedding {rows}; leave those rows out, or resize the embedding"
         )
 
 

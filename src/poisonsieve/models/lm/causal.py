@@ -41,7 +41,7 @@ class CausalLM:
     def __init__(self, network: Any, tokenizer: Any, *, source: str = "", folder: Path | None = None) -> None:
         self.source = source
         self.bos: list[int] = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
-        self.limit = position_limit(network.config, tokenizer)
+        self.limit = position_limit(network, tokenizer)
         self._network = network
         self._tokenizer = tokenizer
         self._folder = folder
