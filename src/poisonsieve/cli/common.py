@@ -100,8 +100,9 @@ def print_line(line: str) -> None:
 
 
 def print_text(text: str) -> None:
-    """Text on the real stdout as it is, in UTF-8 whatever the locale."""
+    """Text on the real stdout, in UTF-8 whatever the locale. As it is, unless that is a terminal."""
     with stdout() as stream:
+        text = terminal.visible(text) if stream.isatty() else text
         stream.buffer.write(text.encode("utf-8"))
 
 

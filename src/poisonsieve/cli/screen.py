@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from poisonsieve.cli import common
-from poisonsieve.terminal import visible_json
 
 if TYPE_CHECKING:
     from poisonsieve.data.inputs import InputRow
     from poisonsieve.guard import GuardedClassifier
+    from poisonsieve.records import Record
 
 _CHUNK = 2048  # rows held in memory at a time; sorted by length inside
 
@@ -30,7 +30,16 @@ def screen(
     victim: Annotated[
         str | None, typer.Option(help="Classify what passes with this model. It never sees what is rejected.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="JSONL file for the records. Default: stdout.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the records. Default: stdout.")] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="jsonl, csv, parquet, or sarif, which holds the rejected inputs. Default: by the ending of --out, "
+            "else jsonl.",
+        ),
+    ] = None,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 1 when anything was rejected.")] = False,
     frr: Annotated[
         float | None, typer.Option(help="Another false-rejection rate, from the stored calibration.")
@@ -63,6 +72,7 @@ def screen(
     del seed
     with common.running():
         if engine != "local":
+            _refuse_formats(format_, out)
             options = {"base": base, "allow_pickle": allow_pickle, "frr": frr, "gamma": gamma}
             spread = {"engine": engine, "address": address, "workers": workers, "gpus": gpus}
             summary = _bulk(
@@ -74,8 +84,7 @@ def screen(
         from poisonsieve.data.inputs import read_inputs
         from poisonsieve.guard import GuardedClassifier
 
-        if out is not None:
-            common.check_output_file("--out", out, [source])
+        writing = _output(format_, out, source, with_text=not no_text, json=json)
         rows = read_inputs(source)
         if source != "-":
             rows = itertools.chain(
@@ -88,9 +97,12 @@ def screen(
         collected: list[dict[str, Any]] = []
         started = time.perf_counter()
         with contextlib.ExitStack() as stack:
-            write = _writer(stack, out, collected if json else None)
-            for record in _records(guarded, rows, progress=not quiet, with_text=not no_text):
-                write(record)
+            put = stack.enter_context(writing) if writing else None
+            for record in _records(guarded, rows, progress=not quiet):
+                if put:
+                    put(record)
+                else:
+                    collected.append(record.to_dict(with_text=not no_text))
                 _count(counts, record)
         summary = _summary(counts, guarded, time.perf_counter() - started)
         if json:
@@ -99,6 +111,41 @@ def screen(
             _note(summary)
     if exit_code and summary["rejected"]:
         raise typer.Exit(common.EXIT_FOUND)
+
+
+def _output(
+    asked: str | None, out: Path | None, source: str, *, with_text: bool, json: bool
+) -> contextlib.AbstractContextManager[Callable[[Record], None]] | None:
+    """What takes the records; None when they go into the one JSON object on stdout.
+
+    Raises:
+        ConfigError, OutputError: the format cannot be had there, or the file cannot be written.
+    """
+    from poisonsieve.errors import ConfigError
+    from poisonsieve.records import chosen_format, writing_records
+
+    kind = chosen_format(asked, out)
+    if out is not None:
+        common.check_output_file("--out", out, [source])
+    elif json:
+        if kind != "jsonl":
+            raise ConfigError(f"--json prints one JSON object on stdout; say with --out where the {kind} goes")
+        return None
+    return writing_records(kind, out, source=source, with_text=with_text, stdout=common.print_text)
+
+
+def _refuse_formats(asked: str | None, out: Path | None) -> None:
+    """A cluster's workers write Parquet, each its share.
+
+    Raises:
+        ConfigError: another format is asked for, or is what the name of the folder says.
+    """
+    from poisonsieve.errors import ConfigError
+    from poisonsieve.records import format_by_ending
+
+    wanted = asked or (format_by_ending(out) if out else None) or "parquet"
+    if wanted != "parquet":
+        raise ConfigError(f"--engine ray writes a folder of Parquet, not {wanted}; choose another --format or --out")
 
 
 def _bulk(
@@ -140,39 +187,24 @@ def _note(summary: dict[str, Any]) -> None:
     )
 
 
-def _records(
-    guarded: GuardedClassifier, rows: Iterator[InputRow], *, progress: bool, with_text: bool
-) -> Iterator[dict[str, Any]]:
+def _records(guarded: GuardedClassifier, rows: Iterator[InputRow], *, progress: bool) -> Iterator[Record]:
     from tqdm import tqdm
+
+    from poisonsieve.records import Record
 
     with tqdm(unit=" texts", desc="screening", disable=not progress, dynamic_ncols=True) as bar:
         while chunk := list(itertools.islice(rows, _CHUNK)):
             verdicts = guarded.screen_read([row.text for row in chunk], [row.error for row in chunk])
             for row, verdict in zip(chunk, verdicts, strict=True):
-                text = {"text": row.text} if with_text else {}
-                yield {"index": row.index, "line": row.line, **text, **verdict.to_dict()}
+                yield Record(row.index, row.line, row.text, row.error, verdict)
             bar.update(len(chunk))
 
 
-def _writer(
-    stack: contextlib.ExitStack, out: Path | None, collected: list[dict[str, Any]] | None
-) -> Callable[[dict[str, Any]], None]:
-    if out is not None:
-        from poisonsieve.storage import writing_file
-
-        stream = stack.enter_context(writing_file(out))
-        return lambda record: print(visible_json(record), file=stream)
-    if collected is not None:
-        return collected.append
-    return lambda record: common.print_text(visible_json(record) + "\n")
-
-
-def _count(counts: Counter[str], record: dict[str, Any]) -> None:
+def _count(counts: Counter[str], record: Record) -> None:
+    verdict = record.verdict
     counts["n"] += 1
-    counts["truncated"] += record["truncated"]
-    counts[
-        "passed" if not record["rejected"] else "poisoned" if record["reason"] == "poisoned" else "not_scored"
-    ] += 1
+    counts["truncated"] += verdict.truncated
+    counts["passed" if not verdict.rejected else "poisoned" if verdict.reason == "poisoned" else "not_scored"] += 1
 
 
 def _summary(counts: Counter[str], guarded: GuardedClassifier, seconds: float) -> dict[str, Any]:

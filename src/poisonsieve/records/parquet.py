@@ -1,0 +1,47 @@
+"""Records as Parquet."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+from poisonsieve.records.record import Put, Record, columns, encodable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_CHUNK = 2048  # records that are in memory, and together in a row group
+
+
+def schema(*, with_text: bool) -> pa.Schema:
+    """The columns and their types, the same whatever the records hold."""
+    import pyarrow as pa
+
+    types = {int: pa.int64(), str: pa.string(), bool: pa.bool_(), float: pa.float64()}
+    return pa.schema([(name, types[kind]) for name, kind in columns(with_text=with_text).items()])
+
+
+@contextlib.contextmanager
+def parquet(stream: IO[bytes], *, with_text: bool) -> Iterator[Put]:
+    """Row groups of some thousand records, compressed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kind = schema(with_text=with_text)
+    held: list[dict[str, Any]] = []
+    with pq.ParquetWriter(stream, kind, compression="zstd") as writer:
+
+        def flush() -> None:
+            writer.write_table(pa.Table.from_pylist(held, schema=kind))
+            held.clear()
+
+        def put(record: Record) -> None:
+            values = record.to_dict(with_text=with_text)
+            held.append({key: encodable(each) if isinstance(each, str) else each for key, each in values.items()})
+            if len(held) == _CHUNK:
+                flush()
+
+        yield put
+        if held:
+            flush()

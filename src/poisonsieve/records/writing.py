@@ -1,0 +1,73 @@
+"""Which format, and where to."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Literal, cast, get_args
+
+from poisonsieve.errors import ConfigError
+from poisonsieve.records.lines import csv, jsonl
+from poisonsieve.records.parquet import parquet
+from poisonsieve.records.record import Put
+from poisonsieve.records.sarif import sarif
+from poisonsieve.storage import writing_file
+
+Format = Literal["jsonl", "csv", "parquet", "sarif"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+_ENDINGS: dict[str, Format] = {
+    **{".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"},
+    **{".sarif": "sarif", ".sarif.json": "sarif"},
+}
+
+
+def format_by_ending(out: Path) -> Format | None:
+    """The format that a file's name says; None: it says none."""
+    name = out.name.lower()
+    return next((kind for ending, kind in _ENDINGS.items() if name.endswith(ending)), None)
+
+
+def chosen_format(asked: str | None, out: Path | None) -> Format:
+    """The format that was asked for, else what the file's name says, else JSON lines.
+
+    Raises:
+        ConfigError: there is no such format, or it cannot be written there.
+    """
+    if asked is not None and asked not in FORMATS:
+        raise ConfigError(f"--format {asked}: it has to be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    kind = asked or (format_by_ending(out) if out else None) or "jsonl"
+    if kind == "parquet" and (out is None or (out.exists() and not out.is_file())):
+        place = "stdout" if out is None else f"{out}, which is no file"
+        raise ConfigError(f"Parquet cannot be written to {place}; say where with --out")
+    return kind
+
+
+@contextlib.contextmanager
+def writing_records(
+    kind: Format, out: Path | None, *, source: str, with_text: bool, stdout: Callable[[str], object]
+) -> Iterator[Put]:
+    """Takes records in order. A file appears when the block ends well, and not at all when it does not.
+
+    Args:
+        kind: from `chosen_format`.
+        out: the file; None: `stdout` takes the text.
+        source: the path of the input, or ``-``.
+        with_text: put the texts into the records.
+        stdout: where the text goes without a file.
+
+    Raises:
+        OutputError: the file could not be written.
+    """
+    with contextlib.ExitStack() as stack:
+        stream = None if out is None else stack.enter_context(writing_file(out))
+        if kind == "parquet":
+            binary = cast("io.TextIOWrapper", stream).buffer
+            yield stack.enter_context(parquet(cast("IO[bytes]", binary), with_text=with_text))
+            return
+        write = stdout if stream is None else stream.write
+        if kind == "sarif":
+            yield stack.enter_context(sarif(write, with_text=with_text, source=source))
+        else:
+            yield stack.enter_context((csv if kind == "csv" else jsonl)(write, with_text=with_text))
