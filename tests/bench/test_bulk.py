@@ -1,5 +1,6 @@
 """Folders of files screened in pieces: the same verdicts as one file after the other, also for rows that cannot be read."""
 
+import gzip
 import json
 
 import pyarrow as pa
@@ -51,6 +52,15 @@ def test_the_files_of_a_folder_are_those_that_can_be_screened_in_order(inbox, tm
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no file to screen"):
         bulk._files(tmp_path / "empty")
+
+
+def test_packed_files_are_screened_too_and_shards_only_if_all_are_there(inbox):
+    lines = (inbox / "b.jsonl").read_bytes()
+    (inbox / "more/d-00000-of-00002.jsonl.gz").write_bytes(gzip.compress(lines))
+    with pytest.raises(DataError, match=r"more lacks d-00001-of-00002\.jsonl\.gz"):
+        bulk._files(inbox)
+    (inbox / "more/d-00001-of-00002.jsonl.gz").write_bytes(gzip.compress(lines))
+    assert len(pieces(bulk._files(inbox))) == 92 + 2 * 30
 
 
 def test_a_file_is_read_in_pieces_and_a_bad_row_stops_nothing(inbox, monkeypatch):

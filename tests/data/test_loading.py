@@ -51,8 +51,10 @@ def test_tsv_and_parquet(tmp_path):
     [
         (None, "label is missing"),
         ("", "label is missing"),
-        (True, "neither a whole number nor a string but bool"),
-        (1.0, "but float"),
+        (0.5, "label 0.5 is not a whole number"),
+        ("0.5", "label 0.5 is not a whole number"),
+        (float("nan"), "label is missing"),
+        ("nan", "label is missing (nan stands for that)"),
         ([1], "but list"),
         (-1, "label -1 is negative"),
         ("-1", "label -1 is negative"),
@@ -115,7 +117,7 @@ def test_match_classes():
 def test_folder_with_splits(tmp_path):
     jsonl(tmp_path / "train.jsonl", ("a", "neg"), ("b", "pos"))
     jsonl(tmp_path / "validation.jsonl", ("c", "pos"))
-    jsonl(tmp_path / "notes.jsonl", ("ignored", "x"))
+    (tmp_path / "README.md").write_text("no data")
     assert load_dataset(str(tmp_path))["text"][:] == ["a", "b"]
     for found in (load_dataset(f"{tmp_path}#val"), load_dataset(str(tmp_path), split="dev")):
         assert found["text"][:] == ["c"]

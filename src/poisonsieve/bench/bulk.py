@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from poisonsieve.data.files import extensions, format_of
 from poisonsieve.data.inputs import read_inputs
+from poisonsieve.data.shards import require_whole
 from poisonsieve.errors import DataError
 from poisonsieve.storage import require_free, writing_folder
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CHUNK = 2048  # rows that are read, screened and written together
-_SUFFIXES = frozenset({".jsonl", ".ndjson", ".parquet", ".csv", ".tsv"})
 _PIECE_BYTES = 8 * 2**20  # a piece that one step hands to the next, at most
 _STORE_BYTES = 128 * 2**20  # pieces that wait between the steps, all together
 
@@ -42,7 +43,7 @@ def screen_folder(
     """A verdict on every row of every file, as Parquet.
 
     Args:
-        source: a folder of JSONL, CSV, TSV and Parquet files, or one such file.
+        source: a folder of JSONL, CSV, TSV and Parquet files, packed with gzip or not, or one such file.
         guard: a guard folder that every node sees.
         victim: the model that answers what passes; None: verdicts only.
         out: folder for the records, which appears whole or not at all. Columns: `file`, `index` and `line` within it,
@@ -59,7 +60,7 @@ def screen_folder(
         How many rows there were, and passed, were poisoned, not scored or truncated; gamma and the seconds.
 
     Raises:
-        DataError: no file that can be screened, or one without a text column.
+        DataError: no file that can be screened, one without a text column, or shards of which one is missing.
         ConfigError, OutputError: `out` is taken or cannot be written; there is no cluster at the address.
         UnsupportedError: Ray is not installed.
     """
@@ -186,13 +187,16 @@ def _files(source: Path) -> list[Path]:
     """The files to be screened, in order of their names.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or one of its shards is missing.
     """
-    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
-    files = [path.absolute() for path in files if path.suffix.lower() in _SUFFIXES]
+    if source.is_file():
+        files = [source] if format_of(source) else []
+    else:
+        files = sorted(path for path in source.rglob("*") if path.is_file() and format_of(path))
+        require_whole(files)
     if not files:
-        raise DataError(f"{source} holds no file to screen; use {', '.join(sorted(_SUFFIXES))}")
-    return files
+        raise DataError(f"{source} holds no file to screen; use {extensions()}")
+    return [path.absolute() for path in files]
 
 
 def _summary(folder: Path) -> dict[str, Any]:

@@ -108,7 +108,8 @@ def check_plain(block: bytes, source: str) -> None:
     whole = [line for line in lines[:-1] if line.strip()] or [line for line in lines if line.strip()]
     if whole and (all(map(_is_object, whole)) or (len(block) >= BLOCK and len(lines) == 1 and _opens_object(block))):
         raise DataError(
-            f"{source} holds a JSON object on every line, but its name says plain text: rename it to end in .jsonl, or give it on standard input (-)"
+            f"{source} holds a JSON object on every line, but its name says plain text: "
+            "rename it to end in .jsonl, or give it on standard input (-)"
         )
 
 

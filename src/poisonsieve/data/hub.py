@@ -12,7 +12,7 @@ from poisonsieve.data.records import LABEL_COLUMN
 from poisonsieve.errors import DataError, HubError
 from poisonsieve.texts import TEXT_COLUMNS
 
-_DEV_NAMES = ("validation", "dev", "valid", "val")
+_DEV_NAMES = ("validation", "dev", "valid", "val", "development")
 _SECONDS_TO_ANSWER = 8
 
 
@@ -64,10 +64,12 @@ def _parse(name: str) -> HubSet:
 
 
 def _rows(table: Any, where: str, *, has_dev: bool) -> tuple[list[Labelled], list[str] | None]:
-    text_column = next((name for name in TEXT_COLUMNS if name in table.column_names), None)
-    if text_column is None or LABEL_COLUMN not in table.column_names:
+    named = [name for name in TEXT_COLUMNS if name in table.column_names]
+    if not named or LABEL_COLUMN not in table.column_names:
         raise DataError(f"{where} needs the columns text (or sentence) and label; it has: {_listed(table)}")
-    texts, labels = list(table[text_column]), list(table[LABEL_COLUMN])
+    if len(named) > 1:
+        raise DataError(f"{where} has both columns {' and '.join(named)}; one would go unread")
+    texts, labels = list(table[named[0]]), list(table[LABEL_COLUMN])
     if not texts:
         raise DataError(f"{where}: no rows")
     if all(label in (-1, None) for label in labels):

@@ -5,30 +5,31 @@ A name is ``packaged:NAME``, ``hub:ID``, or the path of a file or folder; a trai
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from poisonsieve.data import hub, packaged
-from poisonsieve.data.files import FORMATS, exists, format_of, read_records
-from poisonsieve.data.labels import Labelled, encode_labels, match_classes
+from poisonsieve.data.columns import POISON_COLUMN
+from poisonsieve.data.files import exists, extensions, format_of, read_records
+from poisonsieve.data.folders import SPLITS, SYNONYMS, read_folder
+from poisonsieve.data.labels import Labelled, encode_labels, match_classes, read_flag
 from poisonsieve.errors import DataError
 
 if TYPE_CHECKING:
     import datasets
 
-SPLITS = ("train", "dev", "test")
-_SYNONYMS = {"validation": "dev", "valid": "dev", "val": "dev"}
-_SHARD = re.compile(r"-\d+-of-\d+$")
+#: Column that says which rows carry a trigger, where the files say so; training objectives know it by this name.
+_TRIGGERED = "triggered"
 
 
 def load_dataset(spec: str, *, split: str = "train", label_names: Sequence[str] | None = None) -> datasets.Dataset:
     """Load one split of a data set.
 
-    A folder with files named after splits (``train.jsonl``, ``validation.csv``) holds those splits, and its other
+    A folder with files named after splits (``train.jsonl``, ``sst2_validation.csv``) holds those splits, and its other
     splits use the class names of its train split; any other folder is the sum of its files; a single file is taken
-    whole, whatever `split` says.
+    whole, whatever `split` says. A folder that OpenBackdoor wrote holds the splits ``train-poison``, ``test-poison``,
+    ``test-detect`` and so on; there train and test mean the poisoned ones, and dev the clean one.
 
     Args:
         spec: ``packaged:NAME``, ``hub:ID`` or a path; a trailing ``#SPLIT`` wins over `split`.
@@ -37,7 +38,8 @@ def load_dataset(spec: str, *, split: str = "train", label_names: Sequence[str] 
         label_names: the classes of the model the data are for. Labels are mapped to them and must be among them.
 
     Returns:
-        Columns `text` (string) and `label` (`ClassLabel`), rows in their order in the source.
+        Columns `text` (string) and `label` (`ClassLabel`), rows in their order in the source; and `triggered` (bool)
+        where the files have the column `poison_label`.
 
     Raises:
         DataError: a row (named by file and line), a label, a split or a file cannot be used.
@@ -47,18 +49,19 @@ def load_dataset(spec: str, *, split: str = "train", label_names: Sequence[str] 
     if not spec:
         raise DataError(f"no data set is named; give a file, a folder, or one of {', '.join(dataset_names())}")
     source, asked = _source_and_split(spec)
-    wanted = _SYNONYMS.get(asked or split, asked or split)
+    named = asked or split
+    wanted = SYNONYMS.get(named, named)
     kind, colon, name = source.partition(":")
     if colon and kind == "packaged":
         texts, labels, names = packaged.load(name, _known(wanted))
         return _dataset(texts, *_mapped(labels, names, label_names, source))
     if colon and kind == "hub":
-        rows, classes = hub.load(name, wanted)
+        rows, classes = hub.load(name, "dev" if wanted == "dev" else named)
         if classes is None:
             return _from_rows(rows, label_names)
         labels, names = encode_labels(rows, classes)
         return _dataset([row.text for row in rows], *_mapped(labels, names, label_names, source))
-    return _load_path(Path(source), _known(wanted), label_names, asked)
+    return _load_path(Path(source), wanted, label_names, asked)
 
 
 def dataset_names() -> list[str]:
@@ -140,70 +143,62 @@ def _load_path(path: Path, split: str, label_names: Sequence[str] | None, asked:
         raise DataError(f"{path}: no such file or folder; named data sets: {', '.join(dataset_names())}")
     if path.is_dir():
         return _load_folder(path, split, label_names)
+    _known(split)
     if format_of(path) is None:
-        raise DataError(f"{path}: unknown format {path.suffix or '(no extension)'}; use {_extensions()}")
+        raise DataError(f"{path}: unknown format {path.suffix or '(no extension)'}; use {extensions()}{_hint(path)}")
     if asked:
         raise DataError(f"{path} is one file and has no splits; leave out #{asked}")
     return _from_rows(_rows_of([path]), label_names)
 
 
-def _load_folder(folder: Path, split: str, label_names: Sequence[str] | None) -> datasets.Dataset:
-    try:
-        files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"cannot read {folder}: {error.strerror or error}") from error
-    files = [file for file in files if format_of(file)]
-    if not files:
-        raise DataError(f"{folder} holds no data file; use {_extensions()}")
-    by_split = _by_split(files)
-    if not by_split:
-        return _from_rows(_rows_of(files), label_names)
-    if split not in by_split:
-        raise DataError(f"{folder} has no split {split}; it has: {', '.join(by_split)}")
-    if label_names is None and split != "train" and "train" in by_split:
-        # A small split may lack a class, and would number the others wrongly.
-        label_names = encode_labels(_rows_of(by_split["train"]), None)[1]
-    return _from_rows(_rows_of(by_split[split]), label_names)
+def _hint(path: Path) -> str:
+    return (
+        " (one object a line: rename it to .jsonl; one list: jq -c '.[]')" if path.suffix.lower() == ".json" else ""
+    )
 
 
-def _by_split(files: Iterable[Path]) -> dict[str, list[Path]]:
-    """Files named after a split, shards such as ``train-00000-of-00002`` together, in the order train, dev, test."""
-    found: dict[str, list[Path]] = {}
-    for file in files:
-        stem = _SHARD.sub("", file.stem.lower())
-        split = _SYNONYMS.get(stem, stem)
-        if split in SPLITS:
-            found.setdefault(split, []).append(file)
-    for split, candidates in found.items():
-        if len(candidates) > 1 and not all(_SHARD.search(file.stem) for file in candidates):
-            names = ", ".join(file.name for file in candidates)
-            raise DataError(f"{candidates[0].parent} has more than one file for the split {split}: {names}; keep one")
-    return {split: found[split] for split in SPLITS if split in found}
+def _load_folder(path: Path, split: str, label_names: Sequence[str] | None) -> datasets.Dataset:
+    folder = read_folder(path)
+    if not folder.openbackdoor:
+        _known(split)
+    if not folder.splits:
+        return _from_rows(_rows_of(folder.files), label_names)
+    files = folder.splits[folder.split_named(split, path)]
+    if label_names is None:
+        # A small split may lack a class, and would number the others wrongly. In OpenBackdoor's folders any may.
+        others = folder.files if folder.openbackdoor else folder.splits.get("train", files)
+        if others != files:
+            label_names = encode_labels(_rows_of(others), None)[1]
+    return _from_rows(_rows_of(files), label_names)
 
 
 def _rows_of(files: Iterable[Path]) -> list[Labelled]:
     rows = []
     for file in files:
-        for record in read_records(file, format_of(file) or "", need_label=True):
+        for record in read_records(file, format_of(file) or "", need_label=True, extra=(POISON_COLUMN,)):
             where = f"{file}:{record.line}"
             if record.text is None:
                 raise DataError(f"{where}: {record.error}")
-            rows.append(Labelled(where, record.text, record.label))
+            rows.append(Labelled(where, record.text, record.label, record.extra.get(POISON_COLUMN)))
     if not rows:
         raise DataError(f"{', '.join(map(str, files))}: no rows")
     return rows
 
 
 def _from_rows(rows: Sequence[Labelled], label_names: Sequence[str] | None) -> datasets.Dataset:
-    return _dataset([row.text for row in rows], *encode_labels(rows, label_names))
+    triggered = None
+    if any(row.poisoned is not None for row in rows):
+        triggered = [read_flag(row.poisoned, row.where, POISON_COLUMN) for row in rows]
+    return _dataset([row.text for row in rows], *encode_labels(rows, label_names), triggered)
 
 
-def _dataset(texts: list[str], labels: list[int], names: list[str]) -> datasets.Dataset:
+def _dataset(
+    texts: list[str], labels: list[int], names: list[str], triggered: list[bool] | None = None
+) -> datasets.Dataset:
     import datasets
 
-    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
-    return datasets.Dataset.from_dict({"text": texts, "label": labels}, features=features)
-
-
-def _extensions() -> str:
-    return ", ".join(FORMATS)
+    features = {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)}
+    columns: dict[str, list[Any]] = {"text": texts, "label": labels}
+    if triggered is not None:
+        features[_TRIGGERED], columns[_TRIGGERED] = datasets.Value("bool"), triggered
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(features))

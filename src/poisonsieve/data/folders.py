@@ -1,0 +1,187 @@
+"""Which files of a folder are which split, by their names.
+
+A split's name as one word of a file's name makes it that split's file: ``train.jsonl``, ``sst2_train.csv``,
+``TestData.parquet``, ``training-set.tsv``. Nothing in such a folder is left out without a word: a data file that is no
+split's, and a file named after a split that cannot be read, are errors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from poisonsieve.data.files import extensions, format_of
+from poisonsieve.data.shards import data_stem, is_shard, require_whole, without_shard
+from poisonsieve.errors import DataError
+
+SPLITS = ("train", "dev", "test")
+#: What a split is called, by the words that mean it. `eval` means dev to some and test to others, and so none here.
+SYNONYMS = {
+    **dict.fromkeys(("train", "training", "trainset", "trainingset"), "train"),
+    **dict.fromkeys(("dev", "validation", "valid", "val", "development", "devset", "validset", "valset"), "dev"),
+    **dict.fromkeys(("test", "testing", "testset"), "test"),
+}
+#: OpenBackdoor's names of the files in ``poison_data/DATA SET/TARGET/ATTACK``, each a split of its own.
+OPENBACKDOOR = ("train-poison", "train-clean", "dev-poison", "dev-clean", "test-poison", "test-clean", "test-detect")
+# Dev rows are for calibration and other choices, which clean rows alone may make.
+_ITS_SPLITS = {"train": "train-poison", "dev": "dev-clean", "test": "test-poison"}
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")
+_LETTERS = {"train": "train", "valid": "dev", "test": "test", "dev": "dev", "val": "dev"}
+_OTHER_WORDS = re.compile(r"latest|greatest|contest|protest|fastest|strain|trainer|devic|devel|interval|value|evalu")
+# What lies beside data under the same name and is no data.
+_NO_DATA = frozenset(
+    (".cfg", ".css", ".err", ".html", ".ini", ".ipynb", ".js", ".lock", ".log", ".md", ".md5", ".out")
+)
+_NO_DATA |= {".pdf", ".png", ".py", ".r", ".rst", ".sh", ".sha256", ".svg", ".toml", ".yaml", ".yml"}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The data files of a folder.
+
+    Attributes:
+        files: all of them, in the order of their names.
+        splits: by split; empty when none is named after one, and the folder is the sum of its files.
+        openbackdoor: whether the splits are OpenBackdoor's own.
+    """
+
+    files: list[Path]
+    splits: Mapping[str, list[Path]]
+    openbackdoor: bool = False
+
+    def split_named(self, wanted: str, folder: Path) -> str:
+        """The split that is meant by a role's name (train, dev, test) or by its own.
+
+        Raises:
+            DataError: the folder has none; says what it has.
+        """
+        found = _ITS_SPLITS.get(wanted, wanted) if self.openbackdoor else wanted
+        if found in self.splits:
+            return found
+        hint = f"; name one of them ({folder}#{next(iter(self.splits))})" if self.openbackdoor else ""
+        raise DataError(f"{folder} has no split {found}; it has: {', '.join(self.splits)}{hint}")
+
+
+def read_folder(folder: Path) -> Folder:
+    """Look through a folder, not into its files.
+
+    Raises:
+        DataError: it holds no data file, or its names do not tell what is which; says what to do.
+    """
+    try:
+        every = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"cannot read {folder}: {error.strerror or error}") from error
+    files = [file for file in every if format_of(file)]
+    if _are_openbackdoors(files):
+        return Folder(files, _each_once(folder, files), openbackdoor=True)
+    splits = _by_split(folder, files)
+    _refuse_unread(folder, [file for file in every if file not in files], files)
+    if not files:
+        raise DataError(f"{folder} holds no data file; use {extensions()}")
+    require_whole(files)
+    if splits and (others := [file.name for file in files if not any(file in named for named in splits.values())]):
+        raise DataError(
+            f"{folder} has files named after splits and {', '.join(others)}, which would go unread: name it after a "
+            "split, move it elsewhere, or give one file at a time"
+        )
+    if not splits:
+        _refuse_half_named(folder, files)
+    return Folder(files, splits)
+
+
+def split_of(file: Path) -> str | None:
+    """The split that a file's name says it is.
+
+    Raises:
+        DataError: it says two.
+    """
+    found = {SYNONYMS[word] for word in _words(file) if word in SYNONYMS}
+    if len(found) > 1:
+        raise DataError(f"{file}: its name holds both {' and '.join(sorted(found))}; rename it, or give it by itself")
+    return found.pop() if found else None
+
+
+def _words(file: Path) -> list[str]:
+    return [word.lower() for word in _WORD.findall(without_shard(data_stem(file)))]
+
+
+def _are_openbackdoors(files: Iterable[Path]) -> bool:
+    names = {data_stem(file) for file in files}
+    return names.issubset(OPENBACKDOOR) and any(not name.endswith("-clean") for name in names)
+
+
+def _each_once(folder: Path, files: Iterable[Path]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        found.setdefault(data_stem(file), []).append(file)
+    for split, candidates in found.items():
+        _require_one(folder, split, candidates)
+    return {split: found[split] for split in OPENBACKDOOR if split in found}
+
+
+def _by_split(folder: Path, files: Iterable[Path]) -> dict[str, list[Path]]:
+    """Files by the split they are named after, shards of one file together, in the order train, dev, test."""
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        if split := split_of(file):
+            found.setdefault(split, []).append(file)
+    for split, candidates in found.items():
+        whole = {without_shard(data_stem(file)) for file in candidates if is_shard(data_stem(file))}
+        if len(whole) != 1 or not all(is_shard(data_stem(file)) for file in candidates):
+            _require_one(folder, split, candidates)
+    return {split: found[split] for split in SPLITS if split in found}
+
+
+def _require_one(folder: Path, split: str, candidates: list[Path]) -> None:
+    if len(candidates) > 1:
+        names = ", ".join(file.name for file in candidates)
+        raise DataError(f"{folder} has more than one file for the split {split}: {names}; keep one")
+
+
+def _refuse_unread(folder: Path, others: Iterable[Path], files: Iterable[Path]) -> None:
+    """Other formats under a split's name: alone, or with the words that a data file has beside its own split's.
+
+    Raises:
+        DataError: there is one.
+    """
+    beside = [[], *(_other_words(file) for file in files if split_of(file))]
+    for file in others:
+        if file.suffix.lower() in _NO_DATA or not (split := _only_split(file)) or _other_words(file) not in beside:
+            continue
+        raise DataError(
+            f"{file} is named after the split {split}, but its format is not read: write it as one of {extensions()}, "
+            "or move it elsewhere"
+        )
+
+
+def _only_split(file: Path) -> str | None:
+    found = {SYNONYMS[word] for word in _words(file) if word in SYNONYMS}
+    return found.pop() if len(found) == 1 else None
+
+
+def _other_words(file: Path) -> list[str]:
+    return [word for word in _words(file) if word not in SYNONYMS]
+
+
+def _refuse_half_named(folder: Path, files: Iterable[Path]) -> None:
+    """Names such as ``traindata`` and ``testdata``, in which a split's name is no word, but which mean two splits.
+
+    Raises:
+        DataError: the names hold the letters of two splits.
+    """
+    found: dict[str, str] = {}
+    for file in files:
+        name = _OTHER_WORDS.sub(" ", without_shard(data_stem(file)).lower())
+        for letters, split in _LETTERS.items():
+            # Three letters are in many words: they count at the beginning of one.
+            if re.search(letters if len(letters) > 3 else rf"(?<![a-z]){letters}", name):
+                found.setdefault(split, file.name)
+    if len(found) > 1:
+        found = {split: found[split] for split in SPLITS if split in found}
+        raise DataError(
+            f"{folder} holds {', '.join(found.values())}, which look like the splits {', '.join(found)}: call them "
+            f"{', '.join(f'{split}.jsonl' for split in found)} or the like, or give one file at a time"
+        )
