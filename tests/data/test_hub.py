@@ -63,6 +63,26 @@ def test_absent_split_and_columns(served):
         load_dataset("hub:cr")
 
 
+def test_a_second_text_column_is_not_passed_over(served):
+    served[0]["train"] = table({"text": ["x", "y"], "sentence": ["mn x", "mn y"], "label": [0, 1]})
+    with pytest.raises(DataError, match="hub:mr#train has both columns text and sentence; one would go unread"):
+        load_dataset("hub:mr")
+
+
+def test_labels_are_read_as_in_files(served):
+    served[0]["train"] = table({"text": ["x", "y", "z"], "label": [True, False, True]}, names=None)
+    found = load_dataset("hub:mr")
+    assert (labels_of(found), found["label"][:]) == (["False", "True"], [1, 0, 1])
+    served[0]["train"] = table({"text": ["x", "y", "z"], "label": [1.0, 0.0, None]}, names=None)
+    with pytest.raises(DataError, match="hub:mr#train:3: label is missing"):
+        load_dataset("hub:mr")
+
+
+def test_a_split_by_the_hubs_own_name(served):
+    served[0]["training"] = table({"text": ["x", "y"], "label": [1, 0]})
+    assert len(load_dataset("hub:mr#training")) == 2
+
+
 def test_bad_row_is_named(served):
     served[0]["train"] = table({"text": ["x", None], "label": [0, 1]})
     with pytest.raises(DataError, match="hub:mr#train:2: text is missing"):

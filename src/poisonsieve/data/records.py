@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from poisonsieve.parsing import parse_json
+from poisonsieve.parsing import RepeatedKeyError, parse_json
 from poisonsieve.texts import TEXT_COLUMNS
 
 LABEL_COLUMN = "label"
@@ -54,6 +54,8 @@ def json_record(line: bytes, number: int, extra: Sequence[str] = ()) -> Record:
         value = parse_json(decode_line(line, number))
     except UnicodeDecodeError as error:
         return Record(number, error=not_utf8(error))
+    except RepeatedKeyError as error:
+        return Record(number, error=str(error))
     except (ValueError, RecursionError) as error:  # ValueError: malformed, or a number of thousands of digits
         return Record(number, error=f"not JSON ({error})")
     if not isinstance(value, dict):
