@@ -1,8 +1,15 @@
 """Specs refuse what they do not know and name a result by all that decides it."""
 
-import pytest
+import re
 
-from poisonsieve.config import AttackSpec, TriggerSpec, TuneSpec, make_spec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poisonsieve import registry
+from poisonsieve.attacks import make_trigger
+from poisonsieve.bench.entries import AttackEntry
+from poisonsieve.config import AttackSpec, PoisoningSpec, TriggerSpec, TuneSpec, make_spec
 from poisonsieve.errors import ConfigError
 from poisonsieve.tuning import tune_spec
 
@@ -31,6 +38,40 @@ def test_the_digest_depends_on_every_value_and_not_on_order():
 def test_an_argument_that_stands_twice_is_refused():
     with pytest.raises(ConfigError, match="word stands twice; one value would hide another"):
         TriggerSpec.parse("badnet:word=cf, word=mn")
+
+
+ALIASED = [
+    (TriggerSpec, "badnets:word=cf", "badnet:word=cf"),
+    (TriggerSpec, "addsent", "insent"),
+    (TriggerSpec, "synbkd", "synattack-rules"),
+    (TriggerSpec, "hiddenkiller", "synattack-rules"),
+    (TriggerSpec, "multi:of=badnets+addsent", "multi:of=badnet+insent"),
+    (PoisoningSpec, "ripples:strength=0.2,words=5", "ripple:strength=0.2,words=5"),
+    (PoisoningSpec, "lwp", "layerwise"),
+]
+
+
+@pytest.mark.parametrize(("kind", "alias", "own"), ALIASED)
+def test_an_alias_makes_the_same_spec(kind, alias, own):
+    made, same = kind.parse(alias), kind.parse(own)
+    assert made == same
+    assert made.digest() == same.digest()
+    assert kind(name=alias.partition(":")[0], params=same.params) == same
+    assert registry.own_text(kind.registered_as, alias) == own
+    assert AttackEntry(trigger=alias if kind is TriggerSpec else "badnet", poisoning="full") == AttackEntry(
+        trigger=own if kind is TriggerSpec else "badnet", poisoning="full"
+    )
+
+
+@given(st.text(max_size=30) | st.text("abmu,:=+ -", max_size=12).map("multi:of=".__add__))
+def test_a_text_without_an_alias_stays_as_it_is(text):
+    if not {"badnets", "addsent", "synbkd", "hiddenkiller"} & set(re.split("[:=,+ ]", text)):
+        assert registry.own_text("attack", text) == text
+
+
+def test_a_form_that_the_alias_cannot_have_names_the_one_that_can():
+    with pytest.raises(ConfigError, match=r"hiddenkiller or synbkd you may mean synattack-file \(file, original\)"):
+        make_trigger("synbkd:path=rows.tsv")
 
 
 def test_specs_are_frozen():

@@ -26,6 +26,60 @@ def test_a_name_can_be_taken_once():
         del registry._entries["attack"]["only-once"]
 
 
+ALIASES = {
+    "attack": {
+        "badnets": "badnet",
+        "addsent": "insent",
+        "synbkd": "synattack-rules",
+        "hiddenkiller": "synattack-rules",
+    },
+    "poisoning": {"ripples": "ripple", "lwp": "layerwise"},
+}
+
+
+@pytest.mark.parametrize("kind", ALIASES)
+def test_names_of_the_field_open_ours_and_are_no_names_of_their_own(kind):
+    for alias, own in ALIASES[kind].items():
+        assert registry.get(kind, alias) is registry.get(kind, own)
+        assert alias in registry.aliases_of(kind, own)
+        assert alias not in registry.names(kind)
+    with pytest.raises(ConfigError, match="unknown poisoning 'badnets'"):
+        registry.get("poisoning", "badnets")
+
+
+@pytest.fixture
+def scratch(monkeypatch):
+    """What is registered in a test is gone after it."""
+    for table in (registry._entries, registry._aliases):
+        for kind in table:
+            monkeypatch.setitem(table, kind, dict(table[kind]))
+
+
+def test_a_plug_in_brings_aliases_of_its_own(scratch):
+    item = registry.register("attack", "shout", aliases=["exclaim", "yell"])(object())
+    registry.register("attack", "shout", aliases=["exclaim"])(item)
+    assert registry.get("attack", "yell") is item
+    assert registry.aliases_of("attack", "shout") == ["exclaim", "yell"]
+    assert registry.own_text("attack", "yell:loud=1") == "shout:loud=1"
+
+
+@pytest.mark.parametrize(
+    ("name", "aliases"),
+    [
+        ("shout", ["badnet"]),  # is a name
+        ("shout", ["badnets"]),  # is an alias of another
+        ("shout", ["shout"]),
+        ("badnets", []),  # an alias as a name
+    ],
+)
+def test_aliases_that_clash_are_refused_and_change_nothing(name, aliases, scratch):
+    before = registry.names("attack")
+    with pytest.raises(ConfigError, match=r"'shout' cannot be called|'badnets' is another name of 'badnet'"):
+        registry.register("attack", name, aliases=aliases)(object())
+    assert registry.names("attack") == before
+    assert registry.own_name("attack", "badnets") == "badnet"
+
+
 def test_an_unknown_name_lists_the_known():
     with pytest.raises(ConfigError, match=r"unknown defense 'pism'; known: .*psim"):
         registry.get("defense", "pism")

@@ -5,23 +5,32 @@ A spec says all that decides a result, so its hash names that result. An unknown
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
 
+from poisonsieve import registry
 from poisonsieve.errors import ConfigError
 from poisonsieve.storage import canonical_hash
 
 Method = Literal["full", "lora", "prompt_tuning", "p_tuning_v1", "p_tuning_v2"]
 Precision = Literal["auto", "fp32", "bf16"]
+#: Text forms such as ``badnet:word=cf`` as fields of other specs: with an alias, they are the same as without.
+TriggerText = Annotated[str, AfterValidator(partial(registry.own_text, "attack"))]
+PoisoningText = Annotated[str, AfterValidator(partial(registry.own_text, "poisoning"))]
+DefenseText = Annotated[str, AfterValidator(partial(registry.own_text, "defense"))]
 
 
 class Spec(BaseModel):
@@ -61,13 +70,28 @@ def _problem(problem: Any) -> str:
 class NamedSpec(Spec):
     """Something by its registered name, with its own arguments.
 
-    Written on the command line as ``name`` or ``name:key=value,key=value``.
+    Written on the command line as ``name`` or ``name:key=value,key=value``. An alias becomes the name it stands for, so
+    that the spec, and what is found by its digest, is the same.
     """
 
     kind: ClassVar[str]
+    registered_as: ClassVar[registry.Kind]
     example: ClassVar[str]
     name: str
     params: dict[str, str | int | float] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _own_name(cls, name: str) -> str:
+        return registry.own_name(cls.registered_as, name)
+
+    @field_validator("params")
+    @classmethod
+    def _own_names_within(
+        cls, params: dict[str, str | int | float], info: ValidationInfo
+    ) -> dict[str, str | int | float]:
+        name = str(info.data.get("name"))
+        return {key: registry.own_value(cls.registered_as, name, key, value) for key, value in params.items()}
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -92,6 +116,7 @@ class TriggerSpec(NamedSpec):
     """A trigger, such as ``badnet:word=cf``."""
 
     kind: ClassVar[str] = "trigger"
+    registered_as: ClassVar[registry.Kind] = "attack"
     example: ClassVar[str] = "badnet:word=cf"
 
 
@@ -99,6 +124,7 @@ class PoisoningSpec(NamedSpec):
     """How the weights are trained on the triggered rows, such as ``ripple:strength=0.1``."""
 
     kind: ClassVar[str] = "poisoning"
+    registered_as: ClassVar[registry.Kind] = "poisoning"
     example: ClassVar[str] = "ripple:strength=0.1"
     name: str = "full"
 

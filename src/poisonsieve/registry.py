@@ -2,19 +2,23 @@
 
 A plug-in is one file with one decorator::
 
-    @register("attack", "badnet")
-    class BadNet: ...
+    @register("attack", "shout", aliases=["exclaim"])
+    class Shout: ...
 
 Packages outside this one can add attacks and defences. They declare an entry point in the group
 ``poisonsieve.plugins`` that names a module; importing that module runs its decorators. Modules of this package are
 imported on the first look-up, so that importing `poisonsieve` costs nothing.
+
+An alias is another name of the field for the same thing. It opens it wherever its own name does, and is put into its own
+name at once: nothing that is stored, hashed or shown has an alias in it.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
-from collections.abc import Callable
-from importlib.metadata import entry_points
+from collections.abc import Callable, Collection
+from importlib.metadata import EntryPoints, entry_points
 from typing import Any, Literal, TypeVar
 
 from poisonsieve.errors import ConfigError
@@ -29,50 +33,120 @@ _BUILTIN_MODULES: dict[Kind, str] = {
     "tuning": "poisonsieve.tuning",
 }
 _entries: dict[Kind, dict[str, Any]] = {kind: {} for kind in _BUILTIN_MODULES}
+#: Alias to own name. Those of this package are here from the start: a grid is looked through without its modules, which
+#: import torch. Those of plug-ins are added as they register.
+_aliases: dict[Kind, dict[str, str]] = {
+    "attack": {
+        "badnets": "badnet",
+        "addsent": "insent",
+        "synbkd": "synattack-rules",
+        "hiddenkiller": "synattack-rules",
+    },
+    "defense": {},
+    "poisoning": {"ripples": "ripple", "lwp": "layerwise"},
+    "tuning": {},
+}
+#: Arguments that hold names themselves, joined by ``+``: those of which kind.
+_NAMES_WITHIN: dict[tuple[Kind, str, str], Kind] = {
+    ("attack", "multi", "of"): "attack",
+    ("defense", "combined", "of"): "defense",
+}
 _loaded: set[str] = set()
 
 
-def register(kind: Kind, name: str) -> Callable[[T], T]:
-    """Decorator that makes a class or function available under `name`.
+def register(kind: Kind, name: str, *, aliases: Collection[str] = ()) -> Callable[[T], T]:
+    """Decorator that makes a class or function available under `name`, and under other names of the field.
 
     Raises:
-        ConfigError: `name` is taken by something else of the same kind.
+        ConfigError: `name` or an alias is taken by something else of the same kind.
     """
 
     def add(item: T) -> T:
         taken = _entries[kind].get(name)
         if taken is not None and taken is not item:
             raise ConfigError(f"the {kind} {name!r} is registered twice: {taken!r} and {item!r}; rename one")
+        if name in _aliases[kind]:
+            raise ConfigError(f"the {kind} {name!r} is another name of {_aliases[kind][name]!r} already; rename it")
+        for alias in aliases:
+            _require_free(kind, alias, name)
+        _aliases[kind].update(dict.fromkeys(aliases, name))
         _entries[kind][name] = item
         return item
 
     return add
 
 
+def _require_free(kind: Kind, alias: str, name: str) -> None:
+    owner = alias if alias in _entries[kind] or alias == name else _aliases[kind].get(alias, name)
+    if owner != name or alias == name:
+        raise ConfigError(
+            f"the {kind} {name!r} cannot be called {alias!r} too: that is {owner!r}; leave the alias out"
+        )
+
+
 def get(kind: Kind, name: str) -> Any:
-    """The item registered under `name`.
+    """The item registered under `name`, or that `name` is an alias of.
 
     Raises:
         ConfigError: there is none; the message lists those there are.
     """
     _load(kind)
-    if name not in _entries[kind]:
+    own = own_name(kind, name)
+    if own not in _entries[kind]:
         raise ConfigError(f"unknown {kind} {name!r}; known: {', '.join(names(kind))}")
-    return _entries[kind][name]
+    return _entries[kind][own]
 
 
 def names(kind: Kind) -> list[str]:
-    """All registered names of one kind, sorted."""
+    """All registered names of one kind, sorted; no aliases."""
     _load(kind)
     return sorted(_entries[kind])
+
+
+def aliases_of(kind: Kind, name: str) -> list[str]:
+    """The other names that open `name`, sorted."""
+    _load(kind)
+    return sorted(alias for alias, own in _aliases[kind].items() if own == name)
+
+
+def own_name(kind: Kind, name: str) -> str:
+    """The name that `name` is an alias of; `name` itself where it is none, or is not known.
+
+    It imports nothing, unless there are plug-ins, which may bring aliases of their own.
+    """
+    if _plugins():
+        _load(kind)
+    return _aliases[kind].get(name, name)
+
+
+def own_value(kind: Kind, name: str, argument: str, value: Any) -> Any:
+    """An argument's value, with own names in it where it holds names: ``badnets+addsent`` of ``multi:of``."""
+    within = _NAMES_WITHIN.get((kind, name, argument))
+    if within is None or not isinstance(value, str):
+        return value
+    parts = [(part, own_name(within, part.strip())) for part in value.split("+")]
+    return "+".join(part if own == part.strip() else own for part, own in parts)
+
+
+def own_text(kind: Kind, text: str) -> str:
+    """The text form ``name:key=value,...`` with own names in it; it stays as it is where it has no alias."""
+    name, colon, rest = text.partition(":")
+    own = own_name(kind, name)
+    parts = [part.partition("=") for part in rest.split(",")]
+    return own + colon + ",".join(key + sign + own_value(kind, own, key.strip(), value) for key, sign, value in parts)
 
 
 def _load(kind: Kind) -> None:
     _import_once(_BUILTIN_MODULES[kind])
     if "plugins" not in _loaded:
         _loaded.add("plugins")
-        for entry in entry_points(group="poisonsieve.plugins"):
+        for entry in _plugins():
             entry.load()
+
+
+@functools.cache
+def _plugins() -> EntryPoints:
+    return entry_points(group="poisonsieve.plugins")
 
 
 def _import_once(module: str) -> None:

@@ -25,12 +25,25 @@ def build(kind: registry.Kind, spec: NamedSpec) -> Any:
         if name not in known:
             raise ConfigError(
                 f"{spec.kind} {spec.name} has no argument {name!r}; known: {', '.join(known) or 'none'}"
+                + _relatives(kind, spec.name)
             )
         values[name] = _like_default(f"{spec.kind} {spec.name}: {name}", value, known[name].default)
     try:
         return found(**values)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{spec.kind} {spec.name}: {error}") from None
+
+
+def _relatives(kind: registry.Kind, name: str) -> str:
+    """Who else of its family takes arguments: an alias that a whole family goes by opens one of them."""
+    family = [each for each in registry.names(kind) if each.partition("-")[0] == name.partition("-")[0]]
+    taken = {each: ", ".join(inspect.signature(registry.get(kind, each)).parameters) for each in family}
+    others = [f"{each} ({arguments})" for each, arguments in taken.items() if each != name and arguments]
+    if not others:
+        return ""
+    aliases = registry.aliases_of(kind, name)
+    meant = f"by {' or '.join(aliases)} you may mean" if aliases else "or take"
+    return f"; {meant} {' or '.join(others)}"
 
 
 def _like_default(where: str, value: str | int | float, default: Any) -> str | int | float:

@@ -17,7 +17,7 @@ from poisonsieve.attacks import make_trigger, trigger_rows
 from poisonsieve.bench.caching import StageResult
 from poisonsieve.bench.evaluation import Scores, evaluate, evaluation_record, score_rows
 from poisonsieve.bench.stages import fit_stage, poison_stage, tune_stage
-from poisonsieve.config import AttackSpec, Spec, TriggerSpec
+from poisonsieve.config import AttackSpec, Spec, TriggerSpec, TriggerText
 from poisonsieve.data import load_dataset
 from poisonsieve.defenses.psim import PSIM
 from poisonsieve.environment import environment
@@ -46,7 +46,7 @@ class DemoSpec(Spec):
 
     model: str = "minilm"
     data: str = "packaged:product-reviews"
-    trigger: str = "badnet"
+    trigger: TriggerText = "badnet"
     target: int = 0
     count: int = 400
     method: str = "lora"

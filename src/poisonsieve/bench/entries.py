@@ -11,7 +11,16 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, model_validator
 
-from poisonsieve.config import AttackSpec, PoisoningSpec, Spec, TriggerSpec, make_spec
+from poisonsieve.config import (
+    AttackSpec,
+    DefenseText,
+    PoisoningSpec,
+    PoisoningText,
+    Spec,
+    TriggerSpec,
+    TriggerText,
+    make_spec,
+)
 from poisonsieve.errors import ConfigError
 from poisonsieve.parsing import RepeatedKeyError, parse_yaml
 
@@ -45,8 +54,8 @@ class AttackEntry(Spec):
         training: fields of `TuneSpec` that this attack needs otherwise than the comparison's `poison` says.
     """
 
-    trigger: str | None = None
-    poisoning: str = "full"
+    trigger: TriggerText | None = None
+    poisoning: PoisoningText = "full"
     count: int | None = None
     rate: float | None = None
     clean_label: bool = True
@@ -92,7 +101,7 @@ class DefenseEntry(Spec):
             attacks that are not named have no such cell.
     """
 
-    defense: str | None = None
+    defense: DefenseText | None = None
     on: Literal["theta_p", "victim"] = "theta_p"
     clean: str | None = None
     triggered: dict[str, str] = Field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from poisonsieve.cli import common
@@ -26,16 +27,32 @@ def list_(seed: common.Seed = 0, json: common.Json = False) -> None:
         plugins = {f"{kind}s": _described(kind, registry.names(kind)) for kind in ("attack", "poisoning")}
         plugins |= {f"{kind}s": _described("defense", names_of(kind)) for kind in DEFENSE_KINDS}
         plugins |= {"tunings": _described("tuning", registry.names("tuning"))}
+        kinds: dict[str, Kind] = {"attacks": "attack", "poisonings": "poisoning", "tunings": "tuning"}
+        kinds |= {f"{kind}s": "defense" for kind in DEFENSE_KINDS}
+        aliases = {heading: _aliases(kinds[heading], entries) for heading, entries in plugins.items()}
         packaged = {"datasets": dataset_names(), "models": packaged_names()}
         if json:
             names = {heading: list(entries) for heading, entries in plugins.items()}
             every = {"defenses": registry.names("defense")}
-            common.print_result({**names, **every, **packaged, "descriptions": plugins})
+            common.print_result({**names, **every, **packaged, "descriptions": plugins, "aliases": aliases})
             return
         for heading, entries in plugins.items():
             if entries:
-                common.print_facts(heading, entries)
+                common.print_facts(heading, _with_aliases(entries, aliases[heading]))
         common.print_facts("packaged", {heading: ", ".join(entries) for heading, entries in packaged.items()})
+
+
+def _aliases(kind: Kind, names: Iterable[str]) -> dict[str, str]:
+    """Alias to the name it opens."""
+    from poisonsieve import registry
+
+    return {alias: name for name in names for alias in registry.aliases_of(kind, name)}
+
+
+def _with_aliases(entries: dict[str, str], aliases: dict[str, str]) -> dict[str, str]:
+    """The entries with the aliases beside each name."""
+    others = {name: [alias for alias, own in aliases.items() if own == name] for name in entries}
+    return {f"{name} ({', '.join(others[name])})" if others[name] else name: text for name, text in entries.items()}
 
 
 def _described(kind: Kind, names: list[str]) -> dict[str, str]:

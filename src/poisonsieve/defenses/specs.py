@@ -28,6 +28,7 @@ class DefenseSpec(NamedSpec):
     """A defence, such as ``strip:copies=20``. The parts of a list are joined by ``+``."""
 
     kind: ClassVar[str] = "defence"
+    registered_as: ClassVar[registry.Kind] = "defense"
     example: ClassVar[str] = "strip:copies=20"
 
 
