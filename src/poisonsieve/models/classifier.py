@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from poisonsieve.errors import UnsupportedError
 from poisonsieve.models.layout import Layout, find_layout
 from poisonsieve.models.results import NO_TOKENS, Logits, PerText, Pooling, compute_batch, pool, shown
-from poisonsieve.models.tokens import Encoded, position_limit
+from poisonsieve.models.tokens import Encoded, position_limit, stated_limit
 from poisonsieve.texts import as_texts
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class Classifier(nn.Module):
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
         if self.base.config.pad_token_id is None:
             self.base.config.pad_token_id = self.pad_id
+        if stated_limit(tokenizer.model_max_length) is None:  # whatever else it says, libraries compare numbers with it
+            tokenizer.model_max_length = VERY_LARGE_INTEGER
         self._limit = position_limit(self.base, tokenizer)
 
     @property
@@ -267,9 +270,12 @@ class Classifier(nn.Module):
         with _TOKENIZING:
             ids = self.tokenizer(heads, truncation=True, max_length=limit, verbose=False)["input_ids"]
             for index, row in enumerate(ids):
-                if len(row) >= limit and not truncated[index]:
+                if len(row) > limit:
+                    truncated[index] = True
+                elif len(row) == limit and not truncated[index]:
                     truncated[index] = len(self.tokenizer(heads[index], verbose=False)["input_ids"]) > len(row)
-        return Encoded(ids, truncated)
+        # A limit below the number of special tokens is none to a tokenizer.
+        return Encoded([row[:limit] for row in ids], truncated)
 
     def pad(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         """`input_ids` and `attention_mask`, each (batch, longest), padded on the layout's side."""

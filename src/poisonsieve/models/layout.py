@@ -70,7 +70,7 @@ class Layout:
 def find_layout(classifier: Classifier) -> Layout:
     """The layout with the most company in which the answer to a text is that to the text alone.
 
-    Costs some ten forward passes over a few short texts, and one over a text of the longest length.
+    Costs some ten forward passes over a few short texts, and two over a text of the longest length.
 
     Raises:
         UnsupportedError: the network cannot be run on text, answers differently each time, or fails on texts of the
@@ -81,7 +81,6 @@ def find_layout(classifier: Classifier) -> Layout:
         found = next((layout for layout in _ladder(trial) if trial.holds(layout)), None)
         if found is None:
             raise UnsupportedError(f"{classifier.named} cannot be used: {trial.reason}") from trial.error
-        trial.read_longest(found)
         return found
 
 
@@ -112,12 +111,30 @@ class _Trial:
         self.classifier = classifier
         self.reason = "its tokenizer makes no tokens of text"
         self.error: Exception | None = None
-        ids = classifier.encode(_PROBES).ids
-        self.rows = [list(row) for row in dict.fromkeys(tuple(row) for row in ids if row)]
+        *ids, longest = classifier.encode([*_PROBES, _PROBES[-1] * (2 + classifier.max_length // 16)]).ids
+        self.rows = [self._with_known_tokens(list(row)) for row in dict.fromkeys(tuple(row) for row in ids if row)]
+        self.longest = self._with_known_tokens(longest)
         self._alone: dict[bool, Tensor | None] = {}
 
+    def _with_known_tokens(self, row: list[int]) -> list[int]:
+        """The row with tokens in place of unknown ones: a network may say the same of all texts that it knows no word of."""
+        unknown = self.classifier.tokenizer.unk_token_id
+        rows = self.classifier.embedding_rows
+        special = {*self.classifier.tokenizer.all_special_ids}
+        if unknown is None or rows is None or len(special) >= rows:
+            return row
+        known = [token for token in range(min(rows, 1000)) if token not in special] or [unknown]
+        return [known[(17 * place) % len(known)] if token == unknown else token for place, token in enumerate(row)]
+
     def holds(self, layout: Layout) -> bool:
-        """Whether texts are answered in this layout as they are alone."""
+        """Whether texts are answered in this layout as they are alone.
+
+        Raises:
+            UnsupportedError: the network fails on a text of the length that it says it reads.
+        """
+        return self._holds_for_short(layout) and self._holds_for_longest(layout)
+
+    def _holds_for_short(self, layout: Layout) -> bool:
         alone = self._answers_alone(layout)
         if alone is None:
             return False
@@ -205,19 +222,19 @@ class _Trial:
         of_every_token = len(shapes) == 1 and next(iter(shapes))[1] == len(row)
         return [states[0].cpu() for states in found] if of_every_token else None
 
-    def read_longest(self, layout: Layout) -> None:
-        """Read one text of the longest length, so that a limit beyond the network's positions is found before it is used.
-
-        Raises:
-            UnsupportedError: the network fails on it.
-        """
-        limit = self.classifier.max_length
-        (row,) = self.classifier.encode([" ".join(_PROBES) * (2 + limit // 16)]).ids
-        if self._answers(layout, [row], together=True) is None:
+    def _holds_for_longest(self, layout: Layout) -> bool:
+        """The same beside a text of the longest length, where windows end and positions run out."""
+        alone = self._answers(layout, [self.longest], together=True)
+        if alone is None:
             raise UnsupportedError(
-                f"{self.classifier.named} says that it reads {limit} tokens, and fails on {len(row)}: {self.reason}; "
-                "give a lower --max-length"
+                f"{self.classifier.named} says that it reads {self.classifier.max_length} tokens, and fails on "
+                f"{len(self.longest)}: {self.reason}; give a lower --max-length"
             )
+        short = self._answers_alone(layout)
+        if layout.company != "any" or short is None or not torch.isfinite(alone).all():
+            return True
+        pair = self._answers(layout, [self.rows[0], self.longest], together=True)
+        return _equal(pair, torch.cat([short[:1], alone]))
 
 
 def _equal(answers: Tensor | None, alone: Tensor | None, of_spread: float = _OF_SPREAD) -> bool:

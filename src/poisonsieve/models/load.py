@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poisonsieve.errors import CheckpointError, PoisonsieveWarning, UnsupportedError
+from poisonsieve.errors import CheckpointError, ConfigError, PoisonsieveWarning, UnsupportedError
 from poisonsieve.models.adapters import load_adapter
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.opening import quiet_transformers
@@ -63,6 +63,8 @@ def load_classifier(
     folder = resolve(source, allow_pickle=allow_pickle)
     metadata = read_json(folder / METADATA) if (folder / METADATA).is_file() else {}
     length = _length(folder, metadata) if max_length is None else max_length
+    if isinstance(length, bool) or not isinstance(length, int):
+        raise ConfigError(f"max_length is {str(length)[:20]}, not a number of tokens")
     bits = check_bits(bits or metadata.get("bits"))
     if is_adapter(folder):
         classifier = load_adapter(folder, metadata, base, label_names, trainable, allow_pickle, bits, default_names)

@@ -139,16 +139,26 @@ def _modules_to_train(classifier: Classifier) -> list[str]:
     return sorted(inside | (head - {"classifier", "score"}))  # PEFT adds these two by itself
 
 
-def _linear_layers(network: Any) -> list[str]:
-    """Names of the linear layers below the head, for architectures that PEFT has no projections noted for."""
+def _lora_targets(network: Any) -> list[str] | None:
+    """Names of the layers that get a low-rank part; None: the projections that PEFT has noted for the architecture.
+
+    Else all linear layers below the head. In a mixture of experts only those of the attention: experts are kept in
+    stacks, to which PEFT has no dropout.
+    """
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
     from transformers.pytorch_utils import Conv1D
 
     prefix = f"{network.base_model_prefix}."
-    return [
+    config = network.config.get_text_config()
+    has_experts = any(getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
+    if network.config.model_type in KNOWN and not has_experts:
+        return None
+    linear = [
         name
         for name, module in network.named_modules()
         if isinstance(module, torch.nn.Linear | Conv1D) and name.startswith(prefix) and ".pooler." not in name
     ]
+    return [name for name in linear if "attn" in name or "attention" in name] if has_experts else linear
 
 
 def _sizes(network: Any) -> dict[str, int]:
@@ -173,14 +183,13 @@ def full(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
 def lora(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
     """LoRA (Hu et al. 2021) on the projections PEFT names for the architecture, else on all linear layers."""
     from peft import LoraConfig, get_peft_model
-    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
 
     config = LoraConfig(
         task_type="SEQ_CLS",
         r=spec.lora_rank,
         lora_alpha=spec.lora_alpha,
         lora_dropout=spec.lora_dropout,
-        target_modules=None if network.config.model_type in KNOWN else _linear_layers(network),
+        target_modules=_lora_targets(network),
         modules_to_save=extra or None,
     )
     return get_peft_model(network, config)
