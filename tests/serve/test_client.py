@@ -165,6 +165,25 @@ def test_a_damaged_verdict_is_an_error_and_never_another_verdict(key, value, dro
     assert found.to_dict() == damaged
 
 
+def test_the_types_of_what_is_screened_are_checked(tmp_path):
+    """By the checker that a program around the client uses."""
+    good = ['["a"]', '("a", "b")', 'frame, column="review"', "frame", 'rows, column="review"']
+    wrong = ['{"a"}', "(text for text in 'a')", "3", "[3]", '["a"], column="review"']
+    calls = "".join(f"client.screen({each})\nclient.classify({each})\n" for each in (*good, *wrong))
+    program = tmp_path / "program.py"
+    head = (
+        "import datasets\nimport pandas as pd\nfrom poisonsieve.serve.client import Client\n\nclient = Client('')\n"
+    )
+    head += "frame = pd.DataFrame()\nrows = datasets.Dataset.from_dict({})\n"
+    program.write_text(head + calls)
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", root / "pyproject.toml", program]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=root)
+    lines = {int(line.split(":")[1]) for line in found.stdout.splitlines() if ": error: " in line}
+    first = head.count("\n") + 2 * len(good) + 1
+    assert lines == set(range(first, first + 2 * len(wrong))), found.stdout
+
+
 def test_one_client_serves_many_threads(client, texts):
     found = {}
 
