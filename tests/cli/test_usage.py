@@ -146,7 +146,7 @@ def test_list_as_json(cli):
     assert (code, err) == (0, "")
     said = json.loads(out)
     kinds = {"attacks", "poisonings", "defenses", "detectors", "rewriters", "repairs", "tunings"}
-    assert set(said) == {*kinds, "datasets", "models", "descriptions"}
+    assert set(said) == {*kinds, "datasets", "models", "descriptions", "aliases"}
     assert {"badnet", "insent", "multi"} <= set(said["attacks"])
     assert {"full", "lora", "prompt_tuning", "p_tuning_v1", "p_tuning_v2"} <= set(said["tunings"])
     assert "psim" in said["defenses"]
