@@ -109,8 +109,11 @@ def _settings(given: dict[str, Any], more: list[str]) -> ServeSettings:
     from poisonsieve.errors import ConfigError
     from poisonsieve.serve.settings import ServeSettings, make_settings
 
+    options = frozenset(given)
     for each in more:
         name, equals, value = each.partition("=")
+        if name in given and name not in options:
+            raise ConfigError(f"--set {each}: {name} stands twice; one value would hide another")
         known = sorted(set(ServeSettings.model_fields) - set(given) - {"allowed_hosts"})
         if not equals or name not in known:
             raise ConfigError(f"--set {each}: give NAME=VALUE with a name of {', '.join(known)}")
