@@ -46,7 +46,7 @@ class Watch(threading.Thread):
 
 def write_rows(folder: Path, count: int, files: int) -> None:
     """Made-up sentences of 5 to 40 words, the same for the same numbers."""
-    words = "the a film plot actor scene very good bad great awful fine poor it was is and with of this".split()  # noqa: SIM905
+    words = "the a film plot actor scene very good bad great awful fine poor it was is and with of this".split()
     rng = random.Random(0)
     for number in range(files):
         with (folder / f"part-{number:03}.jsonl").open("w") as stream:

@@ -28,10 +28,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from ratios import Ratio, alternate, compare, give, report_of, say, timed
 
 from poisonsieve import PSIM, GuardedClassifier, PoisonsieveError, finetune, load_classifier, load_dataset, tune_spec
 from poisonsieve.models import save_classifier
+from ratios import Ratio, alternate, compare, give, report_of, say, timed
 
 MODEL, DATA = "minilm", "packaged:product-reviews"
 BATCH = 32

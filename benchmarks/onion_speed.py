@@ -30,12 +30,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from ratios import Ratio, alternate, compare, give, report_of, say, timed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from poisonsieve import PoisonsieveError, load_dataset
 from poisonsieve.defenses import ONION
 from poisonsieve.models import resolve
+from ratios import Ratio, alternate, compare, give, report_of, say, timed
 
 
 def main() -> None:

@@ -7,21 +7,36 @@ was handed over: a pandas Series looks `series[3]` up by its index, not by place
 from __future__ import annotations
 
 from collections.abc import Iterable, KeysView, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from poisonsieve.errors import DataError
 
-if TYPE_CHECKING:
-    import datasets
-    import pandas as pd
-
-    #: Rows with named columns.
-    Table: TypeAlias = datasets.Dataset | pd.DataFrame
-else:
-    Table: TypeAlias = Any
-
 #: The columns texts are read from when none is named.
 TEXT_COLUMNS = ("text", "sentence")
+
+
+class Frame(Protocol):
+    """Rows with named columns, as pandas has them."""
+
+    @property
+    def columns(self) -> Any:
+        """Their names."""
+
+    def iterrows(self) -> Any:
+        """The rows. By this a type checker tells a frame from a Series, to which stubs give columns too."""
+
+
+class DatasetLike(Protocol):
+    """Rows with named columns, as `datasets` has them."""
+
+    @property
+    def column_names(self) -> Any:
+        """Their names."""
+
+
+#: Rows with named columns, told by what they have: `datasets` comes without types, so by its class a type checker would
+#: take anything for one.
+Table: TypeAlias = Frame | DatasetLike
 
 
 def as_texts(texts: Sequence[str] | Table | Iterable[str], column: str | None = None) -> list[str]:

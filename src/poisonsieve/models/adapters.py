@@ -10,6 +10,7 @@ from typing import Any
 from poisonsieve.errors import CheckpointError, HubError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.labels import is_generic, same_classes
+from poisonsieve.models.metadata import Metadata, read_metadata
 from poisonsieve.models.opening import has_tokenizer, open_tokenizer, opening
 from poisonsieve.models.quantized import check_bits, opened_in_bits
 from poisonsieve.models.safety import ADAPTER_CONFIG, METADATA, read_json
@@ -22,7 +23,7 @@ _HEAD = re.compile(r"\.(classifier|score|classification_head|logits_proj|sequenc
 
 def load_adapter(
     folder: Path,
-    metadata: dict[str, Any],
+    metadata: Metadata,
     base: str | Path | None,
     label_names: Sequence[str] | None,
     trainable: bool,
@@ -34,7 +35,7 @@ def load_adapter(
 
     Args:
         folder: a checked adapter folder.
-        metadata: its `poisonsieve.json`, or empty.
+        metadata: what `read_metadata` says of it.
         base: where the base is, if not where the adapter says.
         label_names: the data's class names; None takes the adapter's.
         trainable: open it for further training.
@@ -123,11 +124,11 @@ def _reopen_prompt(network: Any, folder: Path, config: Any) -> Any:
 
 def _class_names(
     folder: Path,
-    metadata: dict[str, Any],
+    metadata: Metadata,
     label_names: Sequence[str] | None,
     default_names: Sequence[str] | None,
 ) -> list[str]:
-    saved = metadata.get("label_names")
+    saved = metadata.label_names
     if saved is None:
         return _unsaved_names(folder, label_names or default_names)
     if label_names is None:
@@ -166,7 +167,7 @@ def _outputs(folder: Path) -> int | None:
 
 def _load_base(
     folder: Path,
-    metadata: dict[str, Any],
+    metadata: Metadata,
     base: str | Path | None,
     names: list[str],
     allow_pickle: bool,
@@ -175,13 +176,12 @@ def _load_base(
     found = base if base is not None else _find_base(folder, metadata)
     try:
         place = resolve(found, allow_pickle=allow_pickle)
-        own = read_json(place / METADATA).get("bits") if (place / METADATA).is_file() else None
-        bits = check_bits(bits or own)
+        bits = check_bits(bits or read_metadata(place).bits)
         classifier = load_whole(place, names, "any", 0, allow_pickle, opened_in_bits(bits))
         classifier.bits = bits
     except (CheckpointError, HubError) as error:
         raise type(error)(f"{folder}: its base model cannot be opened; say where it is (--base): {error}") from None
-    expected = metadata.get("base_digest")
+    expected = metadata.base_digest
     if expected and expected != classifier.base_digest:
         raise CheckpointError(
             f"{found} is not the base that {folder} was trained on: its weights' sha256 begins "
@@ -190,9 +190,9 @@ def _load_base(
     return classifier
 
 
-def _find_base(folder: Path, metadata: dict[str, Any]) -> str:
+def _find_base(folder: Path, metadata: Metadata) -> str:
     """Where the adapter says its base is; a place on this machine before one that needs the hub."""
-    named = [read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path"), metadata.get("base_source")]
+    named = [read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path"), metadata.base_source]
     places = [str(entry) for entry in named if entry]
     if not places:
         raise CheckpointError(f"{folder} does not name its base model; give it (--base)")

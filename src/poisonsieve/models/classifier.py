@@ -91,7 +91,9 @@ class Classifier(nn.Module):
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
         if self.base.config.pad_token_id is None:
             self.base.config.pad_token_id = self.pad_id
-        if stated_limit(tokenizer.model_max_length) is None:  # whatever else it says, libraries compare numbers with it
+        if (
+            stated_limit(tokenizer.model_max_length) is None
+        ):  # whatever else it says, libraries compare numbers with it
             tokenizer.model_max_length = VERY_LARGE_INTEGER
         self._limit = position_limit(self.base, tokenizer)
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from poisonsieve.errors import CheckpointError
-from poisonsieve.models.safety import METADATA, MODEL_CONFIG, is_adapter, read_json
+from poisonsieve.models.metadata import read_metadata
+from poisonsieve.models.safety import MODEL_CONFIG, is_adapter, read_json
 
 _MOST_CLASSES = 100_000
 
@@ -18,8 +19,7 @@ def head_label_names(folder: Path) -> list[str] | None:
         CheckpointError: the checkpoint's files do not say them as they should.
     """
     if is_adapter(folder):
-        names = read_json(folder / METADATA).get("label_names") if (folder / METADATA).is_file() else None
-        return None if names is None else [str(name) for name in names]
+        return read_metadata(folder).label_names
     config = read_json(folder / MODEL_CONFIG)
     # transformers leaves the names out of the file when they are its own defaults.
     mapping = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(_count(folder, config))}

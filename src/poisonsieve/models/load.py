@@ -5,23 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from poisonsieve.errors import CheckpointError, ConfigError, PoisonsieveWarning, UnsupportedError
 from poisonsieve.models.adapters import load_adapter
 from poisonsieve.models.classifier import Classifier
+from poisonsieve.models.metadata import FEWEST_TOKENS, read_metadata
 from poisonsieve.models.opening import quiet_transformers
 from poisonsieve.models.quantized import BITS, check_bits, compute_plainly, opened_in_bits
-from poisonsieve.models.safety import METADATA, identity_digest, is_adapter, read_json
+from poisonsieve.models.safety import METADATA, identity_digest, is_adapter
 from poisonsieve.models.sources import resolve
 from poisonsieve.models.whole import Head, load_whole
 from poisonsieve.storage import write_json
 
 if TYPE_CHECKING:
     import torch
-
-#: A limit below this leaves two or three words beside the special tokens.
-FEWEST_TOKENS = 8
 
 
 def load_classifier(
@@ -61,11 +59,11 @@ def load_classifier(
         UnsupportedError: 4 bits are asked for, and bitsandbytes is not installed; the network cannot be run on text.
     """
     folder = resolve(source, allow_pickle=allow_pickle)
-    metadata = read_json(folder / METADATA) if (folder / METADATA).is_file() else {}
-    length = _length(folder, metadata) if max_length is None else max_length
+    metadata = read_metadata(folder)
+    length = metadata.max_length if max_length is None else max_length
     if isinstance(length, bool) or not isinstance(length, int):
         raise ConfigError(f"max_length is {str(length)[:20]}, not a number of tokens")
-    bits = check_bits(bits or metadata.get("bits"))
+    bits = check_bits(bits or metadata.bits)
     if is_adapter(folder):
         classifier = load_adapter(folder, metadata, base, label_names, trainable, allow_pickle, bits, default_names)
     else:
@@ -73,9 +71,8 @@ def load_classifier(
         classifier.bits = bits
     folders = [folder] if classifier.base_folder in (None, folder) else [folder, classifier.base_folder]
     classifier.identity = identity_digest([entry for entry in folders if entry is not None])
-    ancestors = [str(entry) for entry in metadata.get("origins") or []]
-    if ancestors or classifier.is_peft:
-        classifier.origins = [*ancestors, classifier.base_digest]
+    if metadata.origins or classifier.is_peft:
+        classifier.origins = [*metadata.origins, classifier.base_digest]
     if classifier.bits is None:
         classifier.to(pick_device())
     else:  # bitsandbytes has put the weights where they stay
@@ -127,17 +124,6 @@ def warn_of_company(classifier: Classifier) -> None:
         PoisonsieveWarning,
         stacklevel=3,
     )
-
-
-def _length(folder: Path, metadata: dict[str, Any]) -> int:
-    """Tokens a text was cut to when the checkpoint was tuned, if it says."""
-    length = metadata.get("max_length", 256)
-    if isinstance(length, bool) or not isinstance(length, int) or length < FEWEST_TOKENS:
-        raise CheckpointError(
-            f"{folder / METADATA} is damaged: max_length is {str(length)[:20]}, not a number of tokens of at least "
-            f"{FEWEST_TOKENS}"
-        )
-    return length
 
 
 def pick_device() -> torch.device:

@@ -14,13 +14,13 @@ import math
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias, overload
+from typing import Any, Self, overload
 
 import httpx
 
 from poisonsieve.errors import ServiceError
 from poisonsieve.parsing import parse_json
-from poisonsieve.texts import as_texts
+from poisonsieve.texts import Table, as_texts
 from poisonsieve.verdict import Verdict
 
 _AGAIN = (429, 503)
@@ -38,27 +38,6 @@ _VERDICT: dict[str, tuple[type, ...]] = {
     "label_name": (str, _NONE),
     "score": (*_NUMBER, _NONE),
 }
-
-
-class Frame(Protocol):
-    """Rows with named columns, as pandas has them."""
-
-    @property
-    def columns(self) -> Any:
-        """Their names."""
-
-
-class DatasetLike(Protocol):
-    """Rows with named columns, as `datasets` has them."""
-
-    @property
-    def column_names(self) -> Any:
-        """Their names."""
-
-
-#: Rows with named columns, told by what they have: `datasets` comes without types, so by its class a type checker would
-#: take anything for one.
-Table: TypeAlias = Frame | DatasetLike
 
 
 class Client:

@@ -122,9 +122,23 @@ def _attach(classifier: Classifier, method: Attach, spec: TuneSpec) -> None:
         classifier.to(classifier.device)  # what the method added starts on the processor
         check_room(classifier)
         classifier.layout  # noqa: B018 - found here, so that an architecture that cannot is refused before training
+        _try_a_step(classifier)
     except Exception:
         classifier.network = plain
         raise
+
+
+def _try_a_step(classifier: Classifier) -> None:
+    """One forward and one backward pass as in training, which leave nothing behind."""
+    training = classifier.training
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        classifier.train()
+        inputs = classifier.inputs(classifier.encode(["a short text", "a text that is a little longer"]).ids)
+        labels = torch.zeros(len(inputs["input_ids"]), dtype=torch.long, device=classifier.device)
+        classifier(**inputs, labels=labels)["loss"].backward()
+    classifier.zero_grad(set_to_none=True)
+    classifier.train(training)
 
 
 def _modules_to_train(classifier: Classifier) -> list[str]:
@@ -150,7 +164,9 @@ def _lora_targets(network: Any) -> list[str] | None:
 
     prefix = f"{network.base_model_prefix}."
     config = network.config.get_text_config()
-    has_experts = any(getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
+    has_experts = any(
+        getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts")
+    )
     if network.config.model_type in KNOWN and not has_experts:
         return None
     linear = [
