@@ -95,7 +95,7 @@ def test_a_named_column(texts):
     assert as_texts(frame, "review") == list(frame["review"])
     assert as_texts(frame) == ["other"] * len(texts)
     rows = dataset([(text, 0) for text in texts]).rename_column("text", "sentence")
-    assert as_texts(rows) == as_texts(rows, "sentence") == texts
+    assert as_texts(rows) == as_texts(rows, "sentence") == as_texts(rows.to_iterable_dataset()) == texts
 
 
 def test_a_column_of_a_list():

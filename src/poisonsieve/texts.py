@@ -22,8 +22,9 @@ class Frame(Protocol):
     def columns(self) -> Any:
         """Their names."""
 
-    def iterrows(self) -> Any:
-        """The rows. By this a type checker tells a frame from a Series, to which stubs give columns too."""
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns. By this a type checker tells a frame from a Series, which has all attributes in its stubs."""
 
 
 class DatasetLike(Protocol):
@@ -32,6 +33,10 @@ class DatasetLike(Protocol):
     @property
     def column_names(self) -> Any:
         """Their names."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
 
 
 #: Rows with named columns, told by what they have: `datasets` comes without types, so by its class a type checker would
@@ -79,7 +84,9 @@ def _column(table: Any, column: str | None) -> list[Any]:
         raise DataError("`text` and `sentence` are both there; one would go unread: name one (column=...)")
     if names.count(wanted[0]) > 1:
         raise DataError(f"{names.count(wanted[0])} columns are called {wanted[0]}; one would go unread")
-    return list(table[wanted[0]])
+    if hasattr(table, "__getitem__"):
+        return list(table[wanted[0]])
+    return [row[wanted[0]] for row in table]  # a data set that streams its rows
 
 
 def _in_order(texts: Any) -> list[Any]:
