@@ -73,7 +73,8 @@ def _is_table(texts: Any) -> bool:
 
 
 def _column(table: Any, column: str | None) -> list[Any]:
-    names = [str(name) for name in (table.column_names if hasattr(table, "column_names") else table.columns)]
+    named = table.column_names if hasattr(table, "column_names") else table.columns
+    names = [str(name) for name in (() if named is None else named)]
     if isinstance(table, Mapping):
         raise DataError(f"this is a set of splits ({', '.join(map(str, table))}); choose one of them")
     wanted = [column] if column is not None else [name for name in TEXT_COLUMNS if name in names]

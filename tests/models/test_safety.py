@@ -212,6 +212,94 @@ def test_an_index_that_names_a_pickle(checkpoint):
         load_classifier(checkpoint, allow_pickle=True)
 
 
+@pytest.fixture
+def pickled(checkpoint):
+    to_pickle(checkpoint)
+    return checkpoint
+
+
+@pytest.mark.parametrize("name", ["training_args.bin", "rng_state.pth", "optimizer.pt", "scheduler.pt", "old.ckpt"])
+def test_a_pickle_that_is_never_opened_does_not_matter(name, pickled):
+    """The Trainer leaves such files beside a model; they call what they like, and nobody calls them."""
+    digest = weights_digest(pickled)
+    expected = load_classifier(pickled, allow_pickle=True).score(["a good film"]).values
+    (pickled / name).write_bytes(pickle.dumps(Payload("never")))
+    assert weights_digest(pickled) == digest
+    assert load_classifier(pickled, allow_pickle=True).score(["a good film"]).values == pytest.approx(expected)
+
+
+def test_only_pickles_under_names_that_are_never_opened(pickled):
+    (pickled / "pytorch_model.bin").rename(pickled / "weights.bin")
+    with pytest.raises(CheckpointError, match=r"holds no weights .*model\.safetensors"):
+        load_classifier(pickled, allow_pickle=True)
+
+
+def in_parts(folder):
+    """The pickled model in two files, with their index."""
+    import torch
+
+    weights = list(torch.load(folder / "pytorch_model.bin").items())
+    (folder / "pytorch_model.bin").unlink()
+    parts = {"pytorch_model-00001-of-00002.bin": weights[:5], "pytorch_model-00002-of-00002.bin": weights[5:]}
+    for name, part in parts.items():
+        torch.save(dict(part), folder / name)
+    return {key: name for name, part in parts.items() for key, _ in part}
+
+
+def write_index(folder, weight_map):
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+def test_a_pickled_model_in_several_files(pickled):
+    expected = load_classifier(pickled, allow_pickle=True).score(["a good film"]).values
+    write_index(pickled, in_parts(pickled))
+    assert load_classifier(pickled, allow_pickle=True).score(["a good film"]).values == pytest.approx(expected)
+    digest = weights_digest(pickled)
+    part = pickled / "pytorch_model-00002-of-00002.bin"
+    part.write_bytes(part.read_bytes() + b" ")
+    assert weights_digest(pickled) != digest
+    part.write_bytes(pickle.dumps(Payload("never")))
+    with pytest.raises(UnsafeWeightsError, match="system"):
+        load_classifier(pickled, allow_pickle=True)
+    part.unlink()
+    with pytest.raises(CheckpointError, match="lacks pytorch_model-00002"):
+        load_classifier(pickled, allow_pickle=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["../elsewhere/w.bin", "sub/w.bin", "/tmp/w.bin", "..", "w.pt", "w.safetensors", "", "./w.bin"]
+)
+def test_an_index_of_pickles_that_names_files_outside_the_folder(name, pickled, tmp_path):
+    """They would be opened unscanned, and be no part of the digest."""
+    weights = in_parts(pickled)
+    for place in (tmp_path / "elsewhere", pickled / "sub"):
+        place.mkdir()
+        shutil.copy(pickled / "pytorch_model-00001-of-00002.bin", place / "w.bin")
+    write_index(pickled, dict.fromkeys(weights, name))
+    with pytest.raises(UnsafeWeightsError, match="index") as refused:
+        load_classifier(pickled, allow_pickle=True)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_index_that_says_two_things_of_one_weight(pickled):
+    name = next(iter(in_parts(pickled)))
+    text = f'{{"weight_map": {{"{name}": "pytorch_model-00001-of-00002.bin", "{name}": "../w.bin"}}}}'
+    (pickled / "pytorch_model.bin.index.json").write_text(text)
+    with pytest.raises(CheckpointError, match="a key stands twice"):
+        load_classifier(pickled, allow_pickle=True)
+
+
+def test_an_error_of_a_library_is_one_line_without_terminal_codes():
+    from poisonsieve.models.opening import first_line
+
+    said = "\x1b[31mError(s) in loading\x1b[0m state_dict for X:\n\tsize mismatch for a.b:\r\n  torch.Size([2])\nmore"
+    assert (
+        first_line(ValueError(said)) == "Error(s) in loading state_dict for X: size mismatch for a.b: torch.Size([2])"
+    )
+    assert first_line(KeyError()) == "KeyError"
+    assert "\x9b" not in first_line(ValueError("a\x9b31m b\u202e"))
+
+
 def set_config(path, **values):
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
