@@ -190,7 +190,7 @@ class TuneSpec(Spec):
     method: Method
     epochs: int = Field(ge=1)
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(32, ge=1, le=10**6)
     max_length: int = Field(256, ge=8)
     warmup: float = Field(0.06, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)

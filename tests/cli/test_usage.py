@@ -65,6 +65,7 @@ def start(tiny, guard_folder, train_file, test_file, tmp_path):
         ("poison --count 3 --lr inf", "learning_rate"),
         ("poison --count 3 --epochs 0", "'--epochs'"),
         ("poison --count 3 --batch-size 0", "'--batch-size'"),
+        ("fit --batch-size 100000000000000000000", "batch_size"),
         ("poison --count 3 --max-length 3", "'--max-length'"),
         ("poison --count 3 --seed -1", "'--seed'"),
         ("tune --seed 4294967296", "'--seed'"),

@@ -144,6 +144,31 @@ def test_a_guard_by_default_where_virtual_tokens_cannot_be_had(tmp_path):
     assert guard.spec_.learning_rate == 2e-4
 
 
+@pytest.mark.parametrize("kind", ["PromptTuningConfig", "PromptEncoderConfig"])
+def test_a_guard_from_a_prompt_that_peft_wrote(kind, distilbert, rows, tmp_path):
+    """Its sizes are in its own config: DistilBERT's config calls them by other names than PEFT looks for."""
+    import peft
+    from transformers import AutoModelForSequenceClassification
+
+    sizes = {"num_virtual_tokens": 5, "token_dim": 32, "num_layers": 2, "num_attention_heads": 2}
+    network = AutoModelForSequenceClassification.from_pretrained(distilbert)
+    peft.get_peft_model(network, getattr(peft, kind)(task_type="SEQ_CLS", **sizes)).save_pretrained(
+        tmp_path / "prompt"
+    )
+    guard = PSIM(tmp_path / "prompt", frr=0.1).fit(rows)
+    assert guard.spec_.method in ("prompt_tuning", "p_tuning_v1")
+    guard.save_pretrained(tmp_path / "guard")
+    again = GuardedClassifier.from_pretrained(tmp_path / "guard", tmp_path / "prompt")
+    texts = rows["text"][:8]
+    np.testing.assert_allclose(again.guard.score(texts).scores, guard.score(texts).scores, atol=1e-6)
+
+
+def test_an_adapter_on_a_base_for_several_labels(adapter, base, rows, tmp_path):
+    folder = with_config(shutil.copytree(base, tmp_path / "base"), problem_type="multi_label_classification")
+    with pytest.raises(CheckpointError, match="several labels"):
+        PSIM(adapter, base=folder, frr=0.1).fit(rows)
+
+
 def test_trying_a_tuning_leaves_the_classifier_as_it_was(base):
     classifier = load_classifier(base)
     before = {name: weights.requires_grad for name, weights in classifier.named_parameters()}

@@ -9,11 +9,11 @@ from typing import Any
 
 from poisonsieve.errors import CheckpointError, HubError
 from poisonsieve.models.classifier import Classifier
-from poisonsieve.models.labels import is_generic, same_classes
+from poisonsieve.models.labels import is_generic, refuse_other_outputs, same_classes
 from poisonsieve.models.metadata import Metadata, read_metadata
 from poisonsieve.models.opening import has_tokenizer, open_tokenizer, opening
 from poisonsieve.models.quantized import check_bits, opened_in_bits
-from poisonsieve.models.safety import ADAPTER_CONFIG, METADATA, read_json
+from poisonsieve.models.safety import ADAPTER_CONFIG, METADATA, MODEL_CONFIG, read_json
 from poisonsieve.models.sources import is_here, resolve
 from poisonsieve.models.whole import load_whole
 
@@ -115,6 +115,9 @@ def _reopen_prompt(network: Any, folder: Path, config: Any) -> Any:
     fresh = kind(
         task_type="SEQ_CLS",
         num_virtual_tokens=int(config.num_virtual_tokens),
+        token_dim=config.token_dim,
+        num_layers=config.num_layers,
+        num_attention_heads=config.num_attention_heads,
         modules_to_save=[str(name) for name in config.modules_to_save or []] or None,
     )
     opened = get_peft_model(network, fresh)
@@ -176,6 +179,8 @@ def _load_base(
     found = base if base is not None else _find_base(folder, metadata)
     try:
         place = resolve(found, allow_pickle=allow_pickle)
+        if metadata.label_names is None:  # what the adapter's outputs are, only its base says
+            refuse_other_outputs(read_json(place / MODEL_CONFIG), f"{folder}, by its base {place}")
         bits = check_bits(bits or read_metadata(place).bits)
         classifier = load_whole(place, names, "any", 0, allow_pickle, opened_in_bits(bits))
         classifier.bits = bits
