@@ -143,6 +143,16 @@ def test_a_single_bad_row_refuses_no_file(tmp_path, name, row):
 def test_a_bad_first_row_refuses_no_file(tmp_path, row):
     (tmp_path / "a.jsonl").write_bytes(row + b'\n{"text": "b"}\n{"text": "c"}\n')
     assert texts(tmp_path / "a.jsonl") == [None, "b", "c"]
+    (tmp_path / "a.jsonl").write_bytes(row + b'\n{"text": "b"}\n')
+    assert texts(tmp_path / "a.jsonl") == [None, "b"]
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "{a}", '{"', "[", "[1]", "[{", "{\n}", "[\nb\n]", '{"a\nb"}', "[sic] it was", '["a", "b"]']
+)
+def test_plain_text_with_braces_is_plain_text(tmp_path, text):
+    (tmp_path / "a.txt").write_text(text + "\n")
+    assert texts(tmp_path / "a.txt") == text.split("\n")
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_many_stray_quotes_are_read_in_linear_time(line):
         rows(b"text,label\n" + line * count)
         return time.process_time() - started
 
-    assert seconds(40_000) < 20 * max(seconds(4_000), 0.02)
+    assert seconds(40_000) < 50 * max(seconds(4_000), 0.02)  # a hundred times, were it quadratic
 
 
 def test_reading_streams():

@@ -103,7 +103,7 @@ def test_any_bytes_in_a_file_never_raise(tmp_path_factory, content):
         "any.jsonl": b'{"text": "a"}\n',
         "any.csv": b"text,label\n",
         "any.tsv": b"text\tlabel\n",
-        "any.txt": b"\n",
+        "any.txt": b"a first line, as readable as any\n",
     }
     for name, header in headers.items():
         (folder / name).write_bytes(header + content)

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from typing import Literal
 
 from poisonsieve.errors import DataError
 from poisonsieve.parsing import RepeatedKeyError, parse_json
 from poisonsieve.texts import TEXT_COLUMNS
 
-_READABLE = re.compile(rb"[ -~]{8,}")  # never long in UTF-16, whatever the script
+_OPENED = re.compile(r'\{\s*"')
+# ASCII, punctuation, kana, ideographs, Hangul, full-width forms.
+_EAST_ASIAN = ((1, 0x7F), (0x2010, 0x2026), (0x3000, 0x30FF), (0x3400, 0x9FFF), (0xAC00, 0xD7A3), (0xFF00, 0xFFEF))
+_FEWEST_UNITS = 24  # below, chance makes a script
+_CUT = 2**12  # what is shorter has been seen as a whole
 
 #: How much of a file is looked at.
 BLOCK = 2**18
@@ -66,7 +72,7 @@ def check_bytes(block: bytes, source: str) -> None:
     for magic, (what, unpack) in _PACKED.items():
         if not block.startswith(magic) or (magic == b"BZh" and block[4:10] not in (b"1AY&SY", b"\x17rE8P\x90")):
             continue
-        raise DataError(f"{source} is {what}{_not_as_named(source)}: {_way_out(what, unpack, source)}")
+        raise DataError(f"{source} is {what}: {_way_out(what, unpack, source)}")
     if _is_wide(block):
         raise DataError(
             f"{source} is UTF-16, UTF-32 or no text at all (a large share of NUL bytes, or a UTF-16 mark); texts are "
@@ -113,10 +119,6 @@ def check_plain(block: bytes, source: str) -> None:
         )
 
 
-def _not_as_named(source: str) -> str:
-    return "" if source == "stdin" else ", which its name does not say"
-
-
 def _way_out(what: str, unpack: str | None, source: str) -> str:
     if what == "Parquet":
         return "name it .parquet" if source != "stdin" else "give the file, not a pipe"
@@ -128,9 +130,9 @@ def _way_out(what: str, unpack: str | None, source: str) -> str:
 
 
 def _is_wide(block: bytes) -> bool:
-    """Whether it is UTF-16 or UTF-32: marked so, full of NUL bytes, or with a NUL beside every line break.
+    """Whether it is UTF-16 or UTF-32: marked so, full of NUL bytes, or in units of two bytes the letters of one script.
 
-    Stray NULs in a row do not make it so: then the text is UTF-8 without other control characters, and the NULs are few.
+    Stray NULs in a row do not make it so: they are few, and on either side.
     """
     if len(block) < 4 or b"\0" not in block:
         return block.startswith(_WIDE_MARKS) and b"\n" not in block
@@ -146,20 +148,11 @@ def _is_wide(block: bytes) -> bool:
         return False
     if utf32 or (one_sided and even + odd > 0.35 * len(block)):
         return True
-    return one_sided and _has_wide_breaks(block, low=0 if odd > even else 1) and not _is_text(block)
-
-
-def _has_wide_breaks(block: bytes, low: int) -> bool:
-    """Whether line breaks are two bytes: 0x0A at the place of the low byte and NUL beside it."""
-    units = [block[at : at + 2] for at in range(0, len(block) - 1, 2)]
-    wide = sum(unit == (b"\n\0" if low == 0 else b"\0\n") for unit in units)
-    return wide > 0 and wide >= 0.8 * block.count(b"\n")
+    return one_sided and not _is_text(block) and _is_wide_script(block, "little" if odd > even else "big")
 
 
 def _is_text(block: bytes) -> bool:
-    """Readable by runs, or UTF-8 without control characters, NUL aside; a character may be cut off at the end."""
-    if sum(map(len, _READABLE.findall(block))) > 0.1 * len(block):
-        return True
+    """UTF-8 without control characters, NUL aside; a character may be cut off at the end."""
     try:
         block[: len(block) - 4].decode("utf-8")
     except UnicodeDecodeError as error:
@@ -168,14 +161,22 @@ def _is_text(block: bytes) -> bool:
     return all(byte >= 32 or byte in _TEXT_CONTROLS for byte in set(block))
 
 
+def _is_wide_script(block: bytes, order: Literal["little", "big"]) -> bool:
+    """Whether units of two bytes, some of which are spaces or line breaks, are letters of one script."""
+    units = [int.from_bytes(block[at : at + 2], order) for at in range(0, len(block) - 1, 2)]
+    if len(units) < _FEWEST_UNITS or not any(unit in (0x20, 0x0A) for unit in units):
+        return False
+    pages = Counter(unit >> 8 for unit in units if unit >= 0x80)
+    alphabet = sum(unit < 0x80 for unit in units) + max(pages.values(), default=0)
+    east_asian = sum(any(first <= unit <= last for first, last in _EAST_ASIAN) for unit in units)
+    return max(alphabet, east_asian) >= 0.95 * len(units)
+
+
 def _is_list(text: str) -> bool:
     """Whether `text` is a JSON list as far as it goes, and nothing else."""
     decoder = json.JSONDecoder()
     at = 1
-    while True:
-        at = _after_space(text, at)
-        if at == len(text):
-            return True
+    while (at := _after_space(text, at)) < len(text):
         try:
             _, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
@@ -183,11 +184,12 @@ def _is_list(text: str) -> bool:
         except (ValueError, RecursionError):
             return False
         at = _after_space(text, at)
-        if at == len(text):
-            return True
-        if text[at] != ",":
-            return text[at] == "]" and not text[at + 1 :].strip()
+        if text[at : at + 1] == "]":
+            return not text[at + 1 :].strip()
+        if text[at : at + 1] not in (",", ""):
+            return False
         at += 1
+    return len(text) >= _CUT  # a shorter one is not closed: a bad row and good ones
 
 
 def _check_object(text: str, source: str, *, lines: bool) -> None:
@@ -197,7 +199,7 @@ def _check_object(text: str, source: str, *, lines: bool) -> None:
         value, end = None, len(text) if _is_cut_off(error, text) else 0
     except (ValueError, RecursionError):
         return
-    if "\n" in text[:end]:
+    if _OPENED.match(text) and "\n" in text[:end]:
         raise DataError(
             f"{source} is JSON over several lines, not one object a line: convert it, jq -c . IN > OUT.jsonl"
         )
@@ -210,8 +212,10 @@ def _check_object(text: str, source: str, *, lines: bool) -> None:
 
 
 def _is_cut_off(error: json.JSONDecodeError, text: str) -> bool:
-    """Whether the error is that the text ends, not something in it."""
-    return error.pos >= len(text) - 5 or error.msg.startswith("Unterminated string")
+    """Whether the error is that the text goes on behind what was looked at, not something in it."""
+    rest = text[error.pos :].strip()
+    ended = not rest or error.msg.startswith("Unterminated string")
+    return len(text) >= _CUT and (ended or any(word.startswith(rest) for word in ("true", "false", "null", "-")))
 
 
 def _after_space(text: str, at: int) -> int:
