@@ -13,7 +13,7 @@ from conftest import make_encoder
 from poisonsieve import PSIM
 from poisonsieve.defenses.dan import DAN
 from poisonsieve.defenses.msp import MSP
-from poisonsieve.errors import CalibrationError, PoisonsieveWarning, UnsupportedError
+from poisonsieve.errors import CheckpointError, PoisonsieveWarning, UnsupportedError
 from poisonsieve.models import load_classifier
 from poisonsieve.models.layout import Layout
 
@@ -184,7 +184,7 @@ def test_a_model_that_says_the_same_of_every_text_makes_no_guard(tmp_path):
     weights["classifier.weight"].zero_()
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     rows = [text for seed in range(12) for text in texts(seed)]
-    with pytest.raises(CalibrationError, match="all 24 calibration rows have the same score"):
+    with pytest.raises(CheckpointError, match="gives every text the same answer"):
         MSP(folder, frr=0.2).fit(rows)
 
 

@@ -36,8 +36,6 @@ GUARD_FILE = "guard.json"
 CALIBRATION_FILE = "calibration.json"
 FORMAT_VERSION = 1
 _HEADROOM = 1e-12  # between gamma and the highest score
-_ENOUGH_TO_TELL = 10  # different texts with one score are no chance
-_SAME = 1e-6  # scores that differ by a smaller share differ by rounding
 
 
 @dataclass(frozen=True)
@@ -124,19 +122,9 @@ class Detector(BaseEstimator):  # type: ignore[misc]
         self.calibration_scores_ = np.sort(scored.scores[np.isfinite(scored.scores)])
         self.calibration_unscored_ = len(held_out) - len(self.calibration_scores_)
         _require_scored(scored, needed=rows_needed(frr) if gamma is None else 1)
-        self._refuse_one_score()
         self.threshold_ = self._checked(
             self._fixed(gamma) if gamma is not None else gamma_for_frr(self.calibration_scores_, frr)
         )
-
-    def _refuse_one_score(self) -> None:
-        """Refuse a detector that says the same of every clean text: it reads none of them, and would pass any."""
-        scores = self.calibration_scores_
-        if len(scores) >= _ENOUGH_TO_TELL and np.ptp(scores) <= _SAME * np.abs(scores).max():
-            raise CalibrationError(
-                f"all {len(scores)} calibration rows have the same score ({scores[0]:.6g}), so this {self.name} guard tells "
-                "no text from another; is the model one that reads its texts?"
-            )
 
     def _fixed(self, gamma: float) -> Threshold:
         return fixed_gamma(gamma, *self.score_range)

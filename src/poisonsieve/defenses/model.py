@@ -26,6 +26,7 @@ from poisonsieve.models.safety import is_adapter
 # Where the model is and how it may be opened: no part of what decides the scores.
 _PLACES = ("model", "base", "allow_pickle")
 _ENOUGH_TO_TELL = 32  # rows, to tell a model that can read from one that cannot
+_SAME = 1e-6  # logits that differ by a smaller share differ by rounding
 
 
 class NetworkDetector(Detector):
@@ -216,12 +217,20 @@ def require_classes(classifier: Classifier, name: str) -> None:
 
 
 def require_readable(classifier: Classifier, rows: CleanRows) -> None:
-    """Refuse a model that can read none of some clean rows, and say why, before anything is trained.
+    """Refuse a model that can read none of some clean rows, or says the same of them all, before anything is trained.
 
     Raises:
         CheckpointError: says what went wrong with them.
     """
-    errors = classifier.score(rows.texts[:_ENOUGH_TO_TELL]).errors
+    texts = list(dict.fromkeys(rows.texts))[:_ENOUGH_TO_TELL]
+    read = classifier.score(texts)
+    errors = read.errors
+    known = read.values[np.isfinite(read.values).all(axis=1)]
+    if len(known) > 1 and np.ptp(known, axis=0).max() <= _SAME * np.abs(known).max():
+        raise CheckpointError(
+            f"{classifier.named} gives every text the same answer, so a guard would tell none from another; is it a model "
+            "that reads texts, and was it opened by what reads it?"
+        )
     failures = Counter(error for error in errors if error is not None and error != NO_TOKENS)
     if None in errors or not failures:
         return

@@ -133,8 +133,10 @@ class Classifier(nn.Module):
             return known[2]
         try:
             return self.use(find_layout(self))
-        except BaseException:
+        except BaseException as error:
             self.forget_layout()
+            if isinstance(error, AttributeError):  # which a module takes for a lack of this very attribute
+                raise RuntimeError(f"finding the layout failed: {error}") from error
             raise
 
     def use(self, layout: Layout) -> Layout:
@@ -408,8 +410,7 @@ class Classifier(nn.Module):
         """
         texts = as_texts(texts)
         values = np.full((len(texts), *shape), np.nan, dtype=dtype)
-        errors: list[str | None] = [None] * len(texts)
-        encoded = self._encode_each(texts, errors, max_length)
+        encoded, errors = self._encode_each(texts, max_length)
         order = [index for index in range(len(texts)) if encoded.ids[index]]
         order.sort(key=lambda index: len(encoded.ids[index]))
         if self.training:  # not back afterwards: another thread may be scoring
@@ -420,8 +421,13 @@ class Classifier(nn.Module):
             compute_batch(batch, encoded, compute, values, errors)
         return PerText(values, np.array(encoded.truncated, dtype=bool), errors)
 
-    def _encode_each(self, texts: Sequence[str], errors: list[str | None], max_length: int | None) -> Encoded:
-        """Encode all texts; one that cannot be has no ids and a reason in `errors`."""
+    def read(self, texts: Sequence[str]) -> Encoded:
+        """As `encode`; a text that the tokenizer fails on has no ids."""
+        return self._encode_each(texts, None)[0]
+
+    def _encode_each(self, texts: Sequence[str], max_length: int | None) -> tuple[Encoded, list[str | None]]:
+        """All texts encoded, and why each has no ids that could not be."""
+        errors: list[str | None] = [None] * len(texts)
         try:
             encoded = self.encode(texts, max_length) if texts else Encoded([], [])
         except Exception:
@@ -430,7 +436,7 @@ class Classifier(nn.Module):
         for index, ids in enumerate(encoded.ids):
             if not ids and errors[index] is None:
                 errors[index] = NO_TOKENS
-        return encoded
+        return encoded, errors
 
     def _encode_one(self, text: str, errors: list[str | None], index: int, max_length: int | None) -> Encoded:
         try:

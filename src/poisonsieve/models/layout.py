@@ -109,22 +109,34 @@ class _Trial:
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
-        self.reason = "its tokenizer makes no tokens of text"
+        self.reason = "nothing was tried"
         self.error: Exception | None = None
-        *ids, longest = classifier.encode([*_PROBES, _PROBES[-1] * (2 + classifier.max_length // 16)]).ids
-        self.rows = [self._with_known_tokens(list(row)) for row in dict.fromkeys(tuple(row) for row in ids if row)]
-        self.longest = self._with_known_tokens(longest)
+        *rows, self.longest = self._tokens([*_PROBES, _PROBES[-1] * (2 + classifier.max_length // 16)])
+        self.rows = [list(row) for row in dict.fromkeys(map(tuple, rows))]
         self._alone: dict[bool, Tensor | None] = {}
 
-    def _with_known_tokens(self, row: list[int]) -> list[int]:
-        """The row with tokens in place of unknown ones: a network may say the same of all texts that it knows no word of."""
-        unknown = self.classifier.tokenizer.unk_token_id
-        rows = self.classifier.embedding_rows
-        special = {*self.classifier.tokenizer.all_special_ids}
-        if unknown is None or rows is None or len(special) >= rows:
-            return row
-        known = [token for token in range(min(rows, 1000)) if token not in special] or [unknown]
-        return [known[(17 * place) % len(known)] if token == unknown else token for place, token in enumerate(row)]
+    def _tokens(self, texts: list[str]) -> list[list[int]]:
+        """Rows of the texts' tokens, and of other known ones where the tokenizer knows none of their words.
+
+        A network may say the same of all texts that it knows no word of.
+        """
+        tokens, limit = self.classifier.tokenizer, self.classifier.max_length
+        special = {*tokens.all_special_ids}
+        known = [token for token in range(min(self._vocabulary(), 1000)) if token not in special] or [0]
+        found = self.classifier.read(texts).ids
+        rows = [row or known * (1 + len(text) // 4) for row, text in zip(found, texts, strict=True)]
+        return [
+            [
+                known[(17 * place) % len(known)] if token == tokens.unk_token_id else token
+                for place, token in enumerate(row)
+            ]
+            for row in (row[:limit] for row in rows)
+        ]
+
+    def _vocabulary(self) -> int:
+        """How many tokens there are; of networks that read characters, some of them."""
+        rows: int = self.classifier.embedding_rows or getattr(self.classifier.base.config, "vocab_size", 128)
+        return rows
 
     def holds(self, layout: Layout) -> bool:
         """Whether texts are answered in this layout as they are alone.
@@ -200,14 +212,13 @@ class _Trial:
 
     def hidden_states(self) -> list[Tensor] | None:
         """What each layer says of the longest text, (tokens, width) each; None: not of every token, or not at all."""
-        return self._states(self.rows[-1]) if self.rows else None
+        return self._states(self.rows[-1])
 
     def is_causal(self, last: Tensor) -> bool:
         """Whether the last layer's states of a text's first half stay as they are when its second half changes."""
         row = self.rows[-1]
         half = len(row) // 2
-        rows = self.classifier.embedding_rows or self.classifier.base.config.vocab_size
-        changed = self._states(row[:half] + [(token + 1) % rows for token in row[half:]])
+        changed = self._states(row[:half] + [(token + 1) % self._vocabulary() for token in row[half:]])
         return half > 0 and changed is not None and _equal(changed[-1][:half], last[:half], 0.0)
 
     def _states(self, row: list[int]) -> list[Tensor] | None:

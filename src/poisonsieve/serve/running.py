@@ -21,6 +21,13 @@ from poisonsieve.terminal import visible
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 log = logging.getLogger("poisonsieve.serve")
+# The root's first. A driver's warnings can quote what was sent to it.
+_LEVELS = {
+    "": logging.WARNING,
+    "poisonsieve.serve": logging.INFO,
+    "sqlalchemy": logging.CRITICAL,
+    "psycopg": logging.CRITICAL,
+}
 
 
 def bound_kernel_cache() -> None:
@@ -120,10 +127,20 @@ def _settle_memory() -> None:
 
 @contextlib.contextmanager
 def logging_on_stderr() -> Iterator[None]:
-    """Log lines on stderr: the service's own, what it is warned of in the block, and the warnings of libraries."""
+    """Log lines on stderr: the service's own, what it is warned of in the block, and the warnings of libraries.
+
+    Afterwards logging is as it was: stderr may be another by then.
+    """
+    root = logging.getLogger()
+    handlers, levels = list(root.handlers), {name: logging.getLogger(name).level for name in _LEVELS}
     set_up_logs()
-    with hearing(lambda text: log.warning("%s", text)):
-        yield
+    try:
+        with hearing(lambda text: log.warning("%s", text)):
+            yield
+    finally:
+        root.handlers[:] = handlers
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 class _Shown(logging.Formatter):
@@ -137,10 +154,6 @@ def set_up_logs() -> None:
     """Lines on stderr: the service's own, and the warnings of the libraries around it."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Shown("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("poisonsieve.serve").setLevel(logging.INFO)
-    # A driver's warnings can quote what was sent to it.
-    for name in ("sqlalchemy", "psycopg"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger().handlers[:] = [handler]
+    for name, level in _LEVELS.items():
+        logging.getLogger(name).setLevel(level)
