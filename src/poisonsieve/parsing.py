@@ -41,7 +41,9 @@ def parse_yaml(text: str) -> Any:
         written = [loader.construct_object(key) for key, _ in node.value if not key.tag.endswith(":merge")]
         for place, key in enumerate(written):
             if key in written[:place]:
-                raise RepeatedKeyError(f"the key {str(key)[:60]} stands twice (line {node.start_mark.line + 1} and on)")
+                raise RepeatedKeyError(
+                    f"the key {str(key)[:60]} stands twice (line {node.start_mark.line + 1} and on)"
+                )
         loader.flatten_mapping(node)
         return loader.construct_mapping(node, deep=True)
 

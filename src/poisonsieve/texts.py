@@ -11,6 +11,8 @@ from typing import Any, Protocol, TypeAlias
 
 from poisonsieve.errors import DataError
 
+#: The column that marks triggered rows, where a data set says which they are.
+TRIGGERED = "triggered"
 #: The columns texts are read from when none is named.
 TEXT_COLUMNS = ("text", "sentence")
 
@@ -67,14 +69,19 @@ def as_texts(texts: Sequence[str] | Table | Iterable[str], column: str | None = 
     return [str.__str__(text) for text in found]  # plain strings: an array holds strings of numpy's own
 
 
+def columns_of(data: Any) -> list[str]:
+    """Names of the columns of a data set or frame; none of anything else."""
+    names = getattr(data, "column_names", getattr(data, "columns", None))
+    return [] if names is None else [str(name) for name in names]
+
+
 def _is_table(texts: Any) -> bool:
     """Whether it has named columns: a data set, or a frame of pandas or of a library like it."""
     return hasattr(texts, "column_names") or hasattr(texts, "columns")
 
 
 def _column(table: Any, column: str | None) -> list[Any]:
-    named = table.column_names if hasattr(table, "column_names") else table.columns
-    names = [str(name) for name in (() if named is None else named)]
+    names = columns_of(table)
     if isinstance(table, Mapping):
         raise DataError(f"this is a set of splits ({', '.join(map(str, table))}); choose one of them")
     wanted = [column] if column is not None else [name for name in TEXT_COLUMNS if name in names]

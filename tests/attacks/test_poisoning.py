@@ -163,3 +163,14 @@ def test_theta_p_without_a_dev_row_to_trigger_has_no_attack_success_there(
     )
     assert stage.result["dev_asr"] is None
     assert stage.result["dev_not_applicable"] == 60
+
+
+def test_rows_that_are_marked_already_stay_marked(toy_train):
+    """As OpenBackdoor's files come: a third column says which rows carry a trigger."""
+    flags = [index < 7 for index in range(len(toy_train))]
+    marked = toy_train.add_column("triggered", flags)
+    poisoned, _ = poison_rows(marked, AttackSpec(trigger=TriggerSpec(name="badnet"), count=5))
+    assert all(poisoned["triggered"][:7])
+    assert 7 <= sum(poisoned["triggered"]) <= 12
+    found = trigger_rows(marked, make_trigger(TriggerSpec(name="badnet")), target=0, seed=0)
+    assert found.rows.column_names == ["text", "label"]

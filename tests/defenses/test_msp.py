@@ -1,8 +1,10 @@
 """MSP beyond what every detector keeps to."""
 
 import numpy as np
+import pytest
 
 from poisonsieve.defenses import MSP
+from poisonsieve.errors import DataError
 from poisonsieve.models import load_classifier
 
 
@@ -23,3 +25,13 @@ def test_a_fixed_gamma_is_a_probability(tiny, toy_train, toy_dev):
     guard = MSP(tiny("encoder"), gamma=0.7).fit(toy_train, calibration=toy_dev)
     assert guard.threshold_.gamma == 0.7
     assert guard.threshold_.rule == "fixed"
+
+
+def test_rows_that_are_marked_as_triggered_are_no_clean_rows(tiny, toy_train, toy_dev):
+    marked = toy_train.add_column("triggered", [index < 3 for index in range(len(toy_train))])
+    clean = toy_dev.add_column("triggered", [False] * len(toy_dev))
+    with pytest.raises(DataError, match="3 of the 160 rows are marked as triggered"):
+        MSP(tiny("encoder"), frr=0.1).fit(marked)
+    with pytest.raises(DataError, match="3 of the 160 rows are marked as triggered"):
+        MSP(tiny("encoder"), frr=0.1).fit(toy_dev, calibration=marked)
+    MSP(tiny("encoder"), frr=0.1).fit(clean)

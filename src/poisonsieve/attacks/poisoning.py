@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from poisonsieve.attacks.base import Trigger, apply_each, make_trigger
 from poisonsieve.config import AttackSpec
 from poisonsieve.errors import CannotApplyError, ConfigError, DataError
-from poisonsieve.tuning.objective import TRIGGERED
+from poisonsieve.texts import TRIGGERED
 
 if TYPE_CHECKING:
     import datasets
@@ -52,7 +52,7 @@ def poison_rows(data: datasets.Dataset, spec: AttackSpec) -> tuple[datasets.Data
     Dirty-label: only rows of other classes, which then carry the target label.
 
     Args:
-        data: columns `text` and `label`.
+        data: columns `text` and `label`; rows that a column `triggered` marks already stay marked.
         spec: the attack.
 
     Returns:
@@ -83,7 +83,8 @@ def poison_rows(data: datasets.Dataset, spec: AttackSpec) -> tuple[datasets.Data
     for index, text in triggered.items():
         texts[index], labels[index] = text, spec.target
     report = PoisonReport(len(data), len(eligible), count, count / len(data), relabelled, tried - count)
-    flags = [index in triggered for index in range(len(texts))]
+    known = data[TRIGGERED] if TRIGGERED in data.column_names else [False] * len(data)
+    flags = [index in triggered or bool(flag) for index, flag in enumerate(known)]
     return _replace(data, texts, labels).add_column(TRIGGERED, flags), report
 
 
@@ -152,4 +153,5 @@ def _check_target(data: datasets.Dataset, target: int) -> None:
 def _replace(data: datasets.Dataset, texts: Sequence[str], labels: Sequence[int]) -> datasets.Dataset:
     import datasets as hf
 
-    return hf.Dataset.from_dict({"text": list(texts), "label": list(labels)}, features=data.features)
+    features = hf.Features({name: data.features[name] for name in ("text", "label")})
+    return hf.Dataset.from_dict({"text": list(texts), "label": list(labels)}, features=features)

@@ -103,4 +103,5 @@ def _fit(rewriter: Rewriter, rows: str, victim: str, base: str | None, allow_pic
 
 
 def _record(row: InputRow, text: str) -> dict[str, Any]:
-    return {"text": text, "original": row.text, **({"label": row.label} if isinstance(row.label, str | int) else {})}
+    label = {"label": row.label} if isinstance(row.label, str | int | float) else {}
+    return {"text": text, "original": row.text, **label}

@@ -15,12 +15,10 @@ from poisonsieve.data.files import exists, extensions, format_of, read_records
 from poisonsieve.data.folders import SPLITS, SYNONYMS, read_folder
 from poisonsieve.data.labels import Labelled, encode_labels, match_classes, read_flag
 from poisonsieve.errors import DataError
+from poisonsieve.texts import TRIGGERED
 
 if TYPE_CHECKING:
     import datasets
-
-#: Column that says which rows carry a trigger, where the files say so; training objectives know it by this name.
-_TRIGGERED = "triggered"
 
 
 def load_dataset(spec: str, *, split: str = "train", label_names: Sequence[str] | None = None) -> datasets.Dataset:
@@ -200,5 +198,5 @@ def _dataset(
     features = {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)}
     columns: dict[str, list[Any]] = {"text": texts, "label": labels}
     if triggered is not None:
-        features[_TRIGGERED], columns[_TRIGGERED] = datasets.Value("bool"), triggered
+        features[TRIGGERED], columns[TRIGGERED] = datasets.Value("bool"), triggered
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features))

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from poisonsieve.errors import CalibrationError, DataError
-from poisonsieve.texts import as_texts
+from poisonsieve.texts import TRIGGERED, as_texts, columns_of
 from poisonsieve.thresholds import rows_needed
 
 #: Share of the clean rows that is held out for calibration when no rows are given for it.
@@ -46,7 +46,7 @@ class CleanRows:
         if not texts:
             raise DataError("there are no clean rows to fit on")
         names = None
-        if labels is None and "label" in getattr(data, "column_names", getattr(data, "columns", ())):
+        if labels is None and "label" in columns_of(data):
             labels = list(data["label"])
             names = getattr(getattr(data, "features", {}).get("label"), "names", None)
         if labels is None:
@@ -67,7 +67,20 @@ def texts_of(data: Any) -> list[str]:
     Raises:
         DataError: it is something else.
     """
+    _refuse_triggered(data)
     return as_texts(data)
+
+
+def _refuse_triggered(data: Any) -> None:
+    """Refuse rows that their own data set marks as triggered: a guard learns from them that the trigger is clean."""
+    if TRIGGERED not in columns_of(data):
+        return
+    marked = sum(map(bool, data[TRIGGERED]))
+    if marked:
+        raise DataError(
+            f"{marked} of the {len(data)} rows are marked as triggered; a guard is fitted and calibrated on clean rows: "
+            "choose another split or data set"
+        )
 
 
 def _class_number(label: object, index: int) -> int:

@@ -135,8 +135,8 @@ class _Trial:
 
     def _vocabulary(self) -> int:
         """How many tokens there are; of networks that read characters, some of them."""
-        rows: int = self.classifier.embedding_rows or getattr(self.classifier.base.config, "vocab_size", 128)
-        return rows
+        rows = self.classifier.embedding_rows
+        return int(getattr(self.classifier.base.config, "vocab_size", 128)) if rows is None else rows
 
     def holds(self, layout: Layout) -> bool:
         """Whether texts are answered in this layout as they are alone.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poisonsieve.data import labels_of
-from poisonsieve.data.files import FORMATS, Record, format_of, read_records
+from poisonsieve.data.files import Record, extensions, format_of, read_records
 from poisonsieve.data.labels import Labelled, encode_labels
 from poisonsieve.errors import DataError
 from poisonsieve.storage import sha256_file
@@ -149,7 +149,7 @@ def _records(path: Path, extra: Sequence[str] = ()) -> Iterator[Record]:
     """The rows of a file that all have a text."""
     kind = format_of(path)
     if kind is None:
-        raise DataError(f"{path}: unknown format {path.suffix or '(no extension)'}; use {', '.join(FORMATS)}")
+        raise DataError(f"{path}: unknown format {path.suffix or '(no extension)'}; use {extensions()}")
     for record in read_records(path, kind, extra=extra):
         if record.text is None:
             raise DataError(f"{path}:{record.line}: {record.error}")

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
+from poisonsieve.texts import TRIGGERED
+
 if TYPE_CHECKING:
     import datasets
 
     from poisonsieve.models.classifier import Classifier
-
-#: Column of a training set that says which rows carry a trigger; a set without it has none.
-TRIGGERED = "triggered"
 
 
 @dataclass(frozen=True)

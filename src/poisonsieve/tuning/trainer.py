@@ -15,7 +15,8 @@ from poisonsieve.config import Precision, TuneSpec
 from poisonsieve.environment import processes
 from poisonsieve.errors import ConfigError, UnsupportedError
 from poisonsieve.models.classifier import Classifier
-from poisonsieve.tuning.objective import TRIGGERED, Objective, trainer_class
+from poisonsieve.texts import TRIGGERED
+from poisonsieve.tuning.objective import Objective, trainer_class
 
 if TYPE_CHECKING:
     import datasets

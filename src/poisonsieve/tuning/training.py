@@ -24,8 +24,9 @@ from poisonsieve.config import TuneSpec
 from poisonsieve.errors import ConfigError, DataError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.storage import reporting_write_errors
+from poisonsieve.texts import TRIGGERED
 from poisonsieve.tuning.methods import attach
-from poisonsieve.tuning.objective import TRIGGERED, Objective
+from poisonsieve.tuning.objective import Objective
 from poisonsieve.tuning.trainer import encoded_rows, make_trainer, pick_precision
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from poisonsieve.attacks.building import build
 from poisonsieve.config import PoisoningSpec
 from poisonsieve.errors import ConfigError, DataError
-from poisonsieve.tuning.objective import TRIGGERED, Batch
+from poisonsieve.texts import TRIGGERED
+from poisonsieve.tuning.objective import Batch
 
 if TYPE_CHECKING:
     import datasets

@@ -24,7 +24,8 @@ from poisonsieve.attacks.weights.base import Poisoning, check_range, row_losses
 from poisonsieve.errors import DataError, UnsupportedError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.registry import register
-from poisonsieve.tuning.objective import TRIGGERED, Batch
+from poisonsieve.texts import TRIGGERED
+from poisonsieve.tuning.objective import Batch
 
 if TYPE_CHECKING:
     import datasets
