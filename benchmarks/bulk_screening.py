@@ -75,8 +75,8 @@ def main() -> None:
     options = parser.parse_args()
     from pyarrow import dataset
 
-    from poisonsieve.bench.bulk import screen_folder
     from poisonsieve.guard import GuardedClassifier
+    from poisonsieve.guard.bulk import screen_folder
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

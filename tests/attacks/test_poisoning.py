@@ -5,9 +5,9 @@ import pytest
 from conftest import dataset
 from poisonsieve.attacks import make_trigger, poison_rows, trigger_rows
 from poisonsieve.attacks.base import insert_between_words
-from poisonsieve.bench.stages import poison_stage
 from poisonsieve.config import AttackSpec, TriggerSpec
 from poisonsieve.errors import CannotApplyError, ConfigError, DataError
+from poisonsieve.stages.train import poison_stage
 from poisonsieve.tuning.presets import spec_maker
 
 BADNET = TriggerSpec(name="badnet")

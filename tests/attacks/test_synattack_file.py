@@ -61,8 +61,8 @@ def test_the_digest_changes_with_the_contents_and_not_with_the_place(spec, tmp_p
 
 
 def test_a_poisoned_model_is_kept_under_what_the_trigger_read(spec, tmp_path, tiny):
-    from poisonsieve.bench.stages import poison_stage
     from poisonsieve.config import TuneSpec
+    from poisonsieve.stages.train import poison_stage
 
     def poison():
         return poison_stage(

@@ -9,11 +9,11 @@ import torch
 from conftest import dataset, make_mpnet, sentences
 from poisonsieve.attacks import make_poisoning, poison_rows
 from poisonsieve.attacks.weights.ripple import trigger_tokens, words_of_class
-from poisonsieve.bench.stages import poison_stage
 from poisonsieve.config import AttackSpec, PoisoningSpec, TriggerSpec, TuneSpec
 from poisonsieve.errors import ConfigError, DataError, UnsupportedError
 from poisonsieve.models import load_classifier
 from poisonsieve.models.results import softmax
+from poisonsieve.stages.train import poison_stage
 from poisonsieve.tuning import Batch, finetune
 from poisonsieve.tuning.states import every_layers_logits, layer_states, layers_of, where_the_class_is
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from conftest import make_decoder, make_encoder
-from poisonsieve.bench.stages import poison_stage, tune_stage
 from poisonsieve.config import AttackSpec, PoisoningSpec, TriggerSpec
 from poisonsieve.defenses import PSIM
 from poisonsieve.errors import CheckpointError, UnsupportedError
@@ -15,6 +14,7 @@ from poisonsieve.guard import GuardedClassifier
 from poisonsieve.models import load_classifier
 from poisonsieve.models.load import save_classifier
 from poisonsieve.models.quantized import merged
+from poisonsieve.stages.train import poison_stage, tune_stage
 from poisonsieve.tuning.presets import spec_maker
 
 

@@ -18,7 +18,7 @@ HIT = """
 import json, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import torch, transformers, peft, datasets
-import poisonsieve.bench.stages
+import poisonsieve.stages.train
 from poisonsieve.cli.main import app
 torch.set_num_threads(1)
 

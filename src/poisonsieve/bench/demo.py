@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from poisonsieve.attacks import make_trigger, trigger_rows
-from poisonsieve.bench.caching import StageResult
-from poisonsieve.bench.evaluation import Scores, evaluate, evaluation_record, score_rows
-from poisonsieve.bench.stages import fit_stage, poison_stage, tune_stage
 from poisonsieve.config import AttackSpec, Spec, TriggerSpec, TriggerText
 from poisonsieve.data import load_dataset
 from poisonsieve.defenses.psim import PSIM
 from poisonsieve.environment import environment
 from poisonsieve.guard import GuardedClassifier
+from poisonsieve.guard.evaluation import Scores, evaluate, evaluation_record, score_rows
 from poisonsieve.metrics import Evaluation
+from poisonsieve.stages.keep import StageResult
+from poisonsieve.stages.train import fit_stage, poison_stage, tune_stage
 from poisonsieve.tuning.presets import spec_maker
 
 if TYPE_CHECKING:

@@ -38,10 +38,10 @@ def evaluate(
     Example: poisonsieve evaluate guard/ --victim victim/ --clean packaged:product-reviews#test --trigger badnet --target 0
     """
     with common.running():
-        from poisonsieve.bench.evaluation import evaluate as evaluate_scores
-        from poisonsieve.bench.evaluation import evaluation_record, score_rows, write_scores
         from poisonsieve.errors import ConfigError
         from poisonsieve.guard import GuardedClassifier
+        from poisonsieve.guard.evaluation import evaluate as evaluate_scores
+        from poisonsieve.guard.evaluation import evaluation_record, score_rows, write_scores
 
         if (trigger is None) == (triggered is None):
             raise ConfigError("give exactly one of --trigger and --triggered")

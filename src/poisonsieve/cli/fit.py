@@ -63,10 +63,10 @@ def fit(
     --frr 0.01 --out guard/
     """
     with common.running(resumable=True):
-        from poisonsieve.bench.stages import fit_stage
         from poisonsieve.data import labels_of
         from poisonsieve.defenses.specs import parse_defense, require_kind
         from poisonsieve.errors import ConfigError
+        from poisonsieve.stages.train import fit_stage
         from poisonsieve.thresholds import Threshold
 
         if preset not in ("default", "paper"):

@@ -52,9 +52,9 @@ def poison(
     --out theta_p/
     """
     with common.running(resumable=True):
-        from poisonsieve.bench.stages import poison_stage
         from poisonsieve.config import AttackSpec, PoisoningSpec, TriggerSpec, make_spec
         from poisonsieve.data import labels_of
+        from poisonsieve.stages.train import poison_stage
         from poisonsieve.tuning.presets import spec_maker
 
         common.check_outputs(out, force, [model, data, dev])

@@ -34,9 +34,9 @@ def repair(
     --out repaired/
     """
     with common.running(resumable=True):
-        from poisonsieve.bench.stages import repair_stage
         from poisonsieve.defenses.repair import WeightRepair
         from poisonsieve.defenses.specs import arguments_of, make_defense, parse_defense, require_kind
+        from poisonsieve.stages.train import repair_stage
 
         spec = parse_defense(defense)
         require_kind(spec, "repair")

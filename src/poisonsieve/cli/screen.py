@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,11 +14,7 @@ import typer
 from poisonsieve.cli import common
 
 if TYPE_CHECKING:
-    from poisonsieve.data.inputs import InputRow
-    from poisonsieve.guard import GuardedClassifier
     from poisonsieve.records import Record
-
-_CHUNK = 2048  # rows held in memory at a time; sorted by length inside
 
 
 def screen(
@@ -83,6 +78,7 @@ def screen(
             return
         from poisonsieve.data.inputs import read_inputs
         from poisonsieve.guard import GuardedClassifier
+        from poisonsieve.guard.screening import Tally, screened
 
         writing = _output(format_, out, source, with_text=not no_text, json=json)
         rows = read_inputs(source)
@@ -93,18 +89,20 @@ def screen(
         guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
         if frr is not None or gamma is not None:
             guarded.guard.set_threshold(frr=frr, gamma=gamma)
-        counts: Counter[str] = Counter()
+        tally = Tally()
         collected: list[dict[str, Any]] = []
         started = time.perf_counter()
         with contextlib.ExitStack() as stack:
             put = stack.enter_context(writing) if writing else None
-            for record in _records(guarded, rows, progress=not quiet):
+            for record in screened(guarded, rows, progress=not quiet):
                 if put:
                     put(record)
                 else:
                     collected.append(record.to_dict(with_text=not no_text))
-                _count(counts, record)
-        summary = _summary(counts, guarded, time.perf_counter() - started)
+                verdict = record.verdict
+                tally.add(rejected=verdict.rejected, reason=verdict.reason, truncated=verdict.truncated)
+        seconds = time.perf_counter() - started
+        summary = {**tally.to_dict(), "gamma": guarded.guard.threshold_.gamma, "seconds": seconds}
         if json:
             common.print_result({**summary, **({"out": str(out)} if out else {"records": collected})})
         else:
@@ -165,8 +163,8 @@ def _bulk(
     Raises:
         ConfigError: there is no such engine, or no folder for the records.
     """
-    from poisonsieve.bench.bulk import screen_folder
     from poisonsieve.errors import ConfigError
+    from poisonsieve.guard.bulk import screen_folder
 
     if spread.pop("engine") != "ray":
         raise ConfigError("--engine has to be local or ray")
@@ -185,33 +183,3 @@ def _note(summary: dict[str, Any]) -> None:
         f"{summary['n']} texts: {summary['passed']} passed, {summary['poisoned']} rejected as poisoned, "
         f"{summary['not_scored']} rejected unscored, {summary['truncated']} truncated; {summary['seconds']:.1f} s"
     )
-
-
-def _records(guarded: GuardedClassifier, rows: Iterator[InputRow], *, progress: bool) -> Iterator[Record]:
-    from tqdm import tqdm
-
-    from poisonsieve.records import Record
-
-    with tqdm(unit=" texts", desc="screening", disable=not progress, dynamic_ncols=True) as bar:
-        while chunk := list(itertools.islice(rows, _CHUNK)):
-            verdicts = guarded.screen_read([row.text for row in chunk], [row.error for row in chunk])
-            for row, verdict in zip(chunk, verdicts, strict=True):
-                yield Record(row.index, row.line, row.text, row.error, verdict)
-            bar.update(len(chunk))
-
-
-def _count(counts: Counter[str], record: Record) -> None:
-    verdict = record.verdict
-    counts["n"] += 1
-    counts["truncated"] += verdict.truncated
-    counts["passed" if not verdict.rejected else "poisoned" if verdict.reason == "poisoned" else "not_scored"] += 1
-
-
-def _summary(counts: Counter[str], guarded: GuardedClassifier, seconds: float) -> dict[str, Any]:
-    names = ("n", "passed", "poisoned", "not_scored", "truncated")
-    return {
-        **{name: counts[name] for name in names},
-        "rejected": counts["poisoned"] + counts["not_scored"],
-        "gamma": guarded.guard.threshold_.gamma,
-        "seconds": seconds,
-    }

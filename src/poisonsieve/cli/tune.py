@@ -41,8 +41,8 @@ def tune(
     --method lora --out victim/
     """
     with common.running(resumable=True):
-        from poisonsieve.bench.stages import tune_stage
         from poisonsieve.data import labels_of
+        from poisonsieve.stages.train import tune_stage
         from poisonsieve.tuning.presets import spec_maker
 
         common.check_outputs(out, force, [model, data, dev, base])

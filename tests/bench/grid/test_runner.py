@@ -97,10 +97,10 @@ def test_the_numbers_are_those_of_the_single_commands(world):
     import numpy as np
 
     from poisonsieve.attacks import make_trigger, trigger_rows
-    from poisonsieve.bench.evaluation import evaluate, score_rows
     from poisonsieve.config import TriggerSpec
     from poisonsieve.data import load_dataset
     from poisonsieve.guard import GuardedClassifier
+    from poisonsieve.guard.evaluation import evaluate, score_rows
 
     cell = by_place(read(world / "store"))["BadNet", "psim", "lora"]
     folder = {stage["kind"]: world / "store" / stage["folder"] for stage in cell["stages"]}

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poisonsieve.bench.evaluation import Scores, score_rows
 from poisonsieve.defenses import Detector, Rewriter, WeightRepair
 from poisonsieve.errors import ConfigError
 from poisonsieve.guard import GuardedClassifier
+from poisonsieve.guard.evaluation import Scores, score_rows
 from poisonsieve.metrics import attack_success_rate, auroc, clean_accuracy, false_rejection_rate
 
 if TYPE_CHECKING:

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poisonsieve.attacks import TriggeredRows, make_trigger, trigger_rows
-from poisonsieve.bench.caching import StageResult, data_digest, run_stage, stage_spec
 from poisonsieve.bench.comparison.judging import Outcome, Setting, count, judge, judge_rewrites
 from poisonsieve.bench.comparison.spec import ComparisonSpec
 from poisonsieve.bench.entries import AttackEntry, DefenseEntry
-from poisonsieve.bench.evaluation import write_scores
-from poisonsieve.bench.stages import poison_stage, tune_stage
 from poisonsieve.data import class_number, labels_of, load_dataset
 from poisonsieve.defenses import Rewriter, WeightRepair
 from poisonsieve.defenses.specs import make_defense
 from poisonsieve.errors import ConfigError, PoisonsieveError
+from poisonsieve.guard.evaluation import write_scores
 from poisonsieve.models.load import load_classifier
 from poisonsieve.rewriting.files import aligned_rewrites
+from poisonsieve.stages.keep import StageResult, data_digest, run_stage, stage_spec
+from poisonsieve.stages.train import poison_stage, tune_stage
 from poisonsieve.tuning.presets import spec_maker
 
 if TYPE_CHECKING:

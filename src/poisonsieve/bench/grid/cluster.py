@@ -7,7 +7,6 @@ elsewhere, and training goes on from its last whole epoch, which is in the store
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,8 @@ from poisonsieve.bench.grid.runner import Done
 from poisonsieve.bench.grid.spec import How, Resources
 from poisonsieve.bench.grid.stages import attempt
 from poisonsieve.bench.grid.store import Store
-from poisonsieve.errors import ConfigError, UnsupportedError
+from poisonsieve.cluster import connect
+from poisonsieve.errors import ConfigError
 
 #: How often a task is run again when its node or worker was lost; an error of the stage itself is never run again.
 _LOST_NODES = 10
@@ -87,31 +87,6 @@ class RayEngine:
                 f"resources: a stage asks for {self.resources.cpus:g} processors and {self.resources.gpus:g} GPUs, and no "
                 f"node has that; the largest has {most['CPU']:g} and {most['GPU']:g}"
             )
-
-
-def connect(address: str | None, *, progress: bool) -> Any:
-    """Ray, connected to the cluster at `address`, or to a new one on this machine.
-
-    Raises:
-        UnsupportedError: Ray is not installed.
-        ConfigError: there is no cluster at the address.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError:
-        raise UnsupportedError('--engine ray needs Ray; pip install "poisonsieve[ray]"') from None
-    try:
-        if address is None:  # "local": without it, Ray would look for whatever cluster ran here last
-            ray.init(address="local", include_dashboard=False, log_to_driver=progress, logging_level="warning")
-        else:
-            ray.init(address=address, log_to_driver=progress, logging_level="warning")
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(
-            f"no Ray cluster at {address or 'this machine'} ({' '.join(str(error).split())}); one with token "
-            "authentication needs RAY_AUTH_MODE=token here too"
-        ) from None
-    return ray
 
 
 def _attempt(

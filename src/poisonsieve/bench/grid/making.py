@@ -12,7 +12,7 @@ from poisonsieve.bench.grid.store import Store
 def make_theta_p(stage: Stage, store: Store, progress: bool) -> None:
     """The poisoned weights; without an attack, or with rows that somebody poisoned, plain full tuning."""
     from poisonsieve.bench.entries import AttackEntry
-    from poisonsieve.bench.stages import poison_stage, tune_stage
+    from poisonsieve.stages.train import poison_stage, tune_stage
     from poisonsieve.tuning.presets import spec_maker
 
     params = stage.params
@@ -32,7 +32,7 @@ def make_theta_p(stage: Stage, store: Store, progress: bool) -> None:
 
 def make_victim(stage: Stage, store: Store, progress: bool) -> None:
     """What a user tunes from the weights."""
-    from poisonsieve.bench.stages import tune_stage
+    from poisonsieve.stages.train import tune_stage
     from poisonsieve.tuning.presets import spec_maker
 
     params = stage.params
@@ -50,9 +50,9 @@ def make_victim(stage: Stage, store: Store, progress: bool) -> None:
 
 def make_repair(stage: Stage, store: Store, progress: bool) -> None:
     """Weights that a defence repaired."""
-    from poisonsieve.bench.stages import repair_stage
     from poisonsieve.defenses import WeightRepair
     from poisonsieve.defenses.specs import make_defense
+    from poisonsieve.stages.train import repair_stage
 
     params = stage.params
     repair = make_defense(params["defense"], seed=params["seed"])
@@ -65,9 +65,9 @@ def make_repair(stage: Stage, store: Store, progress: bool) -> None:
 def make_guard(stage: Stage, store: Store, progress: bool) -> None:
     """Fitted with a threshold that says nothing: verdicts are made from stored scores, with the grid's threshold."""
     from poisonsieve import registry
-    from poisonsieve.bench.stages import fit_stage
     from poisonsieve.defenses import Detector
     from poisonsieve.defenses.specs import make_defense
+    from poisonsieve.stages.train import fit_stage
 
     params = stage.params
     low, high = registry.get("defense", params["defense"].partition(":")[0]).score_range

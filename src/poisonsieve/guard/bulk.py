@@ -13,16 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from poisonsieve.cluster import connect
 from poisonsieve.data.files import extensions, format_of
 from poisonsieve.data.inputs import read_inputs
 from poisonsieve.data.shards import require_whole
 from poisonsieve.errors import DataError
+from poisonsieve.guard.screening import CHUNK, Tally
+from poisonsieve.records import parquet
 from poisonsieve.storage import require_free, writing_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CHUNK = 2048  # rows that are read, screened and written together
 _PIECE_BYTES = 8 * 2**20  # a piece that one step hands to the next, at most
 _STORE_BYTES = 128 * 2**20  # pieces that wait between the steps, all together
 
@@ -64,8 +66,6 @@ def screen_folder(
         ConfigError, OutputError: `out` is taken or cannot be written; there is no cluster at the address.
         UnsupportedError: Ray is not installed.
     """
-    from poisonsieve.bench.grid.cluster import connect
-
     files = _files(Path(source))
     opening = {**options, "base": _everywhere(options.get("base"))}
     require_free(out)
@@ -130,32 +130,10 @@ class Screener:
         verdicts = [verdict.to_dict() for verdict in self.guarded.screen_read(columns["text"], columns["error"])]
         kept = [name for name in ("file", "index", "line", "text") if self.with_text or name != "text"]
         records = {name: columns[name] for name in kept}
-        schema = _schema(self.with_text)
+        # One for all pieces: a piece in which no row has a label would else get a column of another type.
+        schema = parquet.schema(with_text=self.with_text).insert(0, pa.field("file", pa.string()))
         records |= {name: [verdict.get(name) for verdict in verdicts] for name in schema.names if name not in records}
         return pa.table(records, schema=schema)
-
-
-def _schema(with_text: bool) -> pa.Schema:
-    """One for all pieces: a piece in which no row has a label would else get a column of another type."""
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            ("file", pa.string()),
-            ("index", pa.int64()),
-            ("line", pa.int64()),
-            *([("text", pa.string())] if with_text else []),
-            ("verdict", pa.string()),
-            ("rejected", pa.bool_()),
-            ("reason", pa.string()),
-            ("confidence", pa.float64()),
-            ("gamma", pa.float64()),
-            ("truncated", pa.bool_()),
-            ("label", pa.int64()),
-            ("label_name", pa.string()),
-            ("score", pa.float64()),
-        ]
-    )
 
 
 def _read(files: dict[str, Any]) -> Iterator[pa.Table]:
@@ -201,25 +179,13 @@ def _files(source: Path) -> list[Path]:
 
 def _summary(folder: Path) -> dict[str, Any]:
     """Counts over the records that were written, a piece at a time."""
-    import pyarrow.compute as pc
     from pyarrow import dataset
 
-    counts = dict.fromkeys(("n", "passed", "poisoned", "not_scored", "truncated"), 0)
-    gamma = None
+    tally, gamma = Tally(), None
     for piece in dataset.dataset(folder, format="parquet").to_batches(
         columns=["rejected", "reason", "truncated", "gamma"]
     ):
-        if not piece.num_rows:
-            continue
-        rejected = pc.sum(piece["rejected"]).as_py()
-        poisoned = pc.sum(pc.equal(piece["reason"], "poisoned")).as_py() or 0
-        gamma = piece["gamma"][0].as_py()
-        for name, count in (
-            ("n", piece.num_rows),
-            ("passed", piece.num_rows - rejected),
-            ("poisoned", poisoned),
-            ("not_scored", rejected - poisoned),
-            ("truncated", pc.sum(piece["truncated"]).as_py()),
-        ):
-            counts[name] += count
-    return {**counts, "rejected": counts["poisoned"] + counts["not_scored"], "gamma": gamma}
+        for row in piece.to_pylist():
+            gamma = row.pop("gamma")
+            tally.add(**row)
+    return {**tally.to_dict(), "gamma": gamma}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from poisonsieve.bench.caching import run_stage
 from poisonsieve.errors import ConfigError, DataError
+from poisonsieve.stages.keep import run_stage
 
 
 def writes(text="done"):

@@ -1,4 +1,4 @@
-"""The stages of the guard's and the attacker's work: poison, tune, fit, repair. How a stage is kept: `bench.caching`."""
+"""The stages of the guard's and the attacker's work: poison, tune, fit, repair. How a stage is kept: `stages.keep`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poisonsieve.bench.caching import Place, StageResult, run_stage, stage_spec
 from poisonsieve.config import AttackSpec, TuneSpec
 from poisonsieve.data import labels_of
 from poisonsieve.errors import CannotApplyError, UnsupportedError
 from poisonsieve.models.load import load_classifier, save_classifier
 from poisonsieve.models.safety import identity_digest
 from poisonsieve.models.sources import resolve
+from poisonsieve.stages.keep import Place, StageResult, run_stage, stage_spec
 
 if TYPE_CHECKING:
     import datasets
