@@ -25,7 +25,6 @@ from poisonsieve import registry
 from poisonsieve.errors import ConfigError
 from poisonsieve.storage import canonical_hash
 
-Method = Literal["full", "lora", "prompt_tuning", "p_tuning_v1", "p_tuning_v2"]
 Precision = Literal["auto", "fp32", "bf16"]
 #: Text forms such as ``badnet:word=cf`` as fields of other specs: with an alias, they are the same as without.
 TriggerText = Annotated[str, AfterValidator(partial(registry.own_text, "attack"))]
@@ -172,7 +171,7 @@ class TuneSpec(Spec):
     """How a classifier is trained: attacker, victim and PSIM share it.
 
     Attributes:
-        method: one of the five tunings; the classification head is trained with each.
+        method: a tuning by its name; the classification head is trained with each.
         epochs: passes over the training rows.
         learning_rate: peak of a linear schedule with warm-up.
         batch_size: rows a step.
@@ -187,7 +186,7 @@ class TuneSpec(Spec):
         seed: of initial weights, row order and dropout.
     """
 
-    method: Method
+    method: str
     epochs: int = Field(ge=1)
     learning_rate: float = Field(gt=0, allow_inf_nan=False)
     batch_size: int = Field(32, ge=1, le=10**6)
@@ -201,3 +200,11 @@ class TuneSpec(Spec):
     lora_dropout: float = Field(0.1, ge=0, lt=1)
     precision: Precision = "auto"
     seed: int = Field(0, ge=0, lt=2**32)
+
+    @field_validator("method")
+    @classmethod
+    def _is_registered(cls, method: str) -> str:
+        known = registry.names("tuning")
+        if method not in known:
+            raise ValueError(f"there is no such tuning (known: {', '.join(known)})")
+        return method

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from poisonsieve.config import Method, Precision, TuneSpec, make_spec
+from poisonsieve.config import Precision, TuneSpec, make_spec
 from poisonsieve.defenses.base import Scored
 from poisonsieve.defenses.calibration import CleanRows
 from poisonsieve.defenses.model import (
@@ -30,16 +30,9 @@ from poisonsieve.models.load import load_classifier, save_classifier
 from poisonsieve.registry import register
 from poisonsieve.tuning.methods import first_supported, method_of
 from poisonsieve.tuning.presets import PAPER_GAMMA, PAPER_PSIM
+from poisonsieve.tuning.record import get_tuning
 from poisonsieve.tuning.training import TuneResult, finetune
 
-#: Learning rates for one epoch over randomly relabelled rows; docs/research-log.md has what is known of P-tuning v1's.
-_LEARNING_RATES: dict[str, float] = {
-    "full": 2e-5,
-    "lora": 2e-4,
-    "prompt_tuning": 2e-3,
-    "p_tuning_v1": 2e-4,
-    "p_tuning_v2": 2e-3,
-}
 #: Tunings by default, the paper's first.
 _PREFERRED = ("p_tuning_v1", "lora", "full")
 
@@ -51,7 +44,7 @@ class PSIM(NetworkDetector):
     Args:
         model: theta_p with its trained head, or a victim tuned from it: packaged alias, folder (whole checkpoint or
             adapter), or hub id.
-        method: one of the five tunings. None: P-tuning v1, or LoRA where the architecture takes no virtual tokens; for
+        method: a tuning by its name. None: P-tuning v1, or LoRA where the architecture takes no virtual tokens; for
             an adapter folder, the adapter's own tuning goes on.
         learning_rate, epochs: of the training on random labels. None: the default for `method`.
         batch_size, virtual_tokens, encoder_hidden, max_length, precision: see `poisonsieve.config.TuneSpec`.
@@ -80,7 +73,7 @@ class PSIM(NetworkDetector):
         self,
         model: str | Path,
         *,
-        method: Method | None = None,
+        method: str | None = None,
         learning_rate: float | None = None,
         epochs: int = 1,
         batch_size: int = 32,
@@ -158,16 +151,13 @@ class PSIM(NetworkDetector):
             ConfigError: an unknown tuning, or a value out of range.
         """
         method = self.method
-        if method is None and classifier.is_peft:
-            method = method_of(classifier)  # type: ignore[assignment]
-        elif method is None:  # the paper's, or what comes nearest to it that the architecture can do
-            method = first_supported(classifier, _PREFERRED)  # type: ignore[assignment]
-        if method not in _LEARNING_RATES:
-            raise ConfigError(f"unknown tuning {method!r}; known: {', '.join(sorted(_LEARNING_RATES))}")
+        if method is None:  # the paper's, or what comes nearest to it that the architecture can do
+            method = method_of(classifier) if classifier.is_peft else first_supported(classifier, _PREFERRED)
+        rate = get_tuning(method).psim_rate
         return make_spec(
             TuneSpec,
             method=method,
-            learning_rate=self.learning_rate if self.learning_rate is not None else _LEARNING_RATES[str(method)],
+            learning_rate=rate if self.learning_rate is None else self.learning_rate,
             epochs=self.epochs,
             batch_size=self.batch_size,
             virtual_tokens=self.virtual_tokens,

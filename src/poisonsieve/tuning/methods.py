@@ -1,14 +1,17 @@
 """Full tuning, LoRA, prompt tuning, P-tuning v1 and P-tuning v2, each put on a classifier in place.
 
-A tuning is a function from (network, spec, modules to train beside it) to the network that is then trained. The
-classification head is trained with every one of them (paper, Section 5.1), and so is whatever else the checkpoint
-did not hold, such as a pooler: a random layer left frozen would be random again after loading.
+A tuning is a `Tuning`: a function from (network, spec, modules to train beside it) to the network that is then trained,
+with its defaults. A model of 22 million weights barely moves at the rates that the paper takes for 330 million and more,
+so the rates depend on the width of the model, and on nothing else: no look at any data.
+
+The classification head is trained with every one of them (paper, Section 5.1), and so is whatever else the checkpoint did
+not hold, such as a pooler: a random layer left frozen would be random again after loading.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,9 +22,9 @@ from poisonsieve.errors import UnsupportedError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.load import check_room
 from poisonsieve.models.opening import first_line
+from poisonsieve.tuning.record import Attach, get_tuning, tuning
 
-_PROMPTS = ("prompt_tuning", "p_tuning_v1", "p_tuning_v2")
-Attach = Callable[[Any, TuneSpec, list[str]], Any]
+_PROMPT: dict[str, Any] = {"rates": (5e-3, 5e-3, 2e-3), "epochs": 5, "paper": (2e-3, 20), "virtual_tokens": True}
 
 
 def attach(classifier: Classifier, spec: TuneSpec) -> None:
@@ -39,9 +42,9 @@ def attach(classifier: Classifier, spec: TuneSpec) -> None:
             f"{classifier.source} is frozen in {classifier.bits} bits, which full tuning cannot train; choose lora, "
             "prompt_tuning, p_tuning_v1 or p_tuning_v2"
         )
-    method: Attach = registry.get("tuning", spec.method)
+    method = get_tuning(spec.method)
     try:
-        _attach(classifier, method, spec)
+        _attach(classifier, method.attach, spec)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a network says to a tuning it was not made for
@@ -58,7 +61,8 @@ def first_supported(classifier: Classifier, wanted: Sequence[str]) -> str:
     Prompts are tried on the classifier itself and taken off again: a large model is not copied for them.
     """
     for name in wanted:
-        if _can_prompt(classifier, name) if name in _PROMPTS else _can(copy.deepcopy(classifier), name):
+        leaves_it = get_tuning(name).virtual_tokens
+        if _can_prompt(classifier, name) if leaves_it else _can(copy.deepcopy(classifier), name):
             return name
     return wanted[-1]
 
@@ -86,7 +90,7 @@ def _can_prompt(classifier: Classifier, name: str) -> bool:
 
 def _can(trial: Classifier, name: str) -> bool:
     try:
-        _attach(trial, registry.get("tuning", name), TuneSpec(method=name, epochs=1, learning_rate=1e-3))
+        _attach(trial, get_tuning(name).attach, TuneSpec(method=name, epochs=1, learning_rate=1e-3))
     except Exception:
         return False  # any failure means the same here: it cannot
     return True
@@ -96,15 +100,12 @@ def method_of(classifier: Classifier) -> str:
     """The tuning a classifier carries: its adapter's, or ``full``."""
     if not classifier.is_peft:
         return "full"
-    kinds = {
-        "LORA": "lora",
-        "PROMPT_TUNING": "prompt_tuning",
-        "P_TUNING": "p_tuning_v1",
-        "PREFIX_TUNING": "p_tuning_v2",
-    }
+    kinds = {get_tuning(name).peft_type: name for name in registry.names("tuning")}
     kind = str(classifier.network.active_peft_config.peft_type.value)
     if kind not in kinds:
-        raise UnsupportedError(f"an adapter of type {kind} cannot be tuned further; supported: {', '.join(kinds)}")
+        raise UnsupportedError(
+            f"an adapter of type {kind} cannot be tuned further; supported: {', '.join(filter(None, kinds))}"
+        )
     return kinds[kind]
 
 
@@ -187,7 +188,7 @@ def _sizes(network: Any) -> dict[str, int]:
     }
 
 
-@registry.register("tuning", "full")
+@tuning("full", rates=(1e-4, 5e-5, 2e-5), epochs=3, psim_rate=2e-5, paper=(2e-5, 3))
 def full(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
     """All weights are trained."""
     del spec, extra
@@ -195,7 +196,7 @@ def full(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
     return network
 
 
-@registry.register("tuning", "lora")
+@tuning("lora", rates=(5e-4, 5e-4, 2e-4), epochs=3, psim_rate=2e-4, paper=(2e-3, 20), peft_type="LORA")
 def lora(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
     """LoRA (Hu et al. 2021) on the projections PEFT names for the architecture, else on all linear layers."""
     from peft import LoraConfig, get_peft_model
@@ -211,7 +212,7 @@ def lora(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
     return get_peft_model(network, config)
 
 
-@registry.register("tuning", "prompt_tuning")
+@tuning("prompt_tuning", **_PROMPT, psim_rate=2e-3, peft_type="PROMPT_TUNING")
 def prompt_tuning(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
     """Free virtual tokens before the text (Lester et al. 2021)."""
     from peft import PromptTuningConfig, get_peft_model
@@ -225,7 +226,7 @@ def prompt_tuning(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
     return get_peft_model(network, config)
 
 
-@registry.register("tuning", "p_tuning_v1")
+@tuning("p_tuning_v1", **_PROMPT | {"rates": (2e-3, 2e-3, 2e-3)}, psim_rate=2e-4, peft_type="P_TUNING")
 def p_tuning_v1(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
     """Virtual tokens made by a small encoder (Liu et al. 2021b); the paper's default for PSIM."""
     from peft import PromptEncoderConfig, get_peft_model
@@ -240,7 +241,7 @@ def p_tuning_v1(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
     return get_peft_model(network, config)
 
 
-@registry.register("tuning", "p_tuning_v2")
+@tuning("p_tuning_v2", **_PROMPT, psim_rate=2e-3, peft_type="PREFIX_TUNING")
 def p_tuning_v2(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
     """Trained keys and values before every layer (Liu et al. 2021a): PEFT's prefix tuning."""
     from peft import PrefixTuningConfig, get_peft_model

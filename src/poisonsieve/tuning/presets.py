@@ -1,39 +1,17 @@
-"""Default hyper-parameters, and the paper's.
-
-The paper trains models of 330 million weights and more at 2e-5. A 22-million-weight encoder barely moves at that
-rate: it needs a higher one, as is usual for narrow models. The default therefore depends on the width of the model
-and on nothing else, so that it can be said in one line and needs no look at any data.
-"""
+"""Default hyper-parameters, and the paper's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from poisonsieve.config import Method, TuneSpec, make_spec
+from poisonsieve.config import TuneSpec, make_spec
 from poisonsieve.errors import ConfigError
+from poisonsieve.tuning.record import get_tuning
 
 if TYPE_CHECKING:
     from poisonsieve.models.classifier import Classifier
 
-#: Learning rates by (narrower than 512, narrower than 1024, wider).
-_RATES: dict[str, tuple[float, float, float]] = {
-    "full": (1e-4, 5e-5, 2e-5),
-    "lora": (5e-4, 5e-4, 2e-4),
-    "prompt_tuning": (5e-3, 5e-3, 2e-3),
-    "p_tuning_v1": (2e-3, 2e-3, 2e-3),
-    "p_tuning_v2": (5e-3, 5e-3, 2e-3),
-}
-_EPOCHS: dict[str, int] = {"full": 3, "lora": 3, "prompt_tuning": 5, "p_tuning_v1": 5, "p_tuning_v2": 5}
-
-#: Section 5.1 and the released scripts.
-_PAPER: dict[str, dict[str, Any]] = {
-    "full": {"learning_rate": 2e-5, "epochs": 3},
-    "lora": {"learning_rate": 2e-3, "epochs": 20},
-    "prompt_tuning": {"learning_rate": 2e-3, "epochs": 20},
-    "p_tuning_v1": {"learning_rate": 2e-3, "epochs": 20},
-    "p_tuning_v2": {"learning_rate": 2e-3, "epochs": 20},
-}
 PAPER_PSIM: dict[str, Any] = {
     "method": "p_tuning_v1",
     "learning_rate": 2e-5,
@@ -45,11 +23,11 @@ PAPER_PSIM: dict[str, Any] = {
 PAPER_GAMMA = 0.7
 
 
-def tune_spec(method: Method, *, hidden_size: int, preset: str = "default", **overrides: Any) -> TuneSpec:
+def tune_spec(method: str, *, hidden_size: int, preset: str = "default", **overrides: Any) -> TuneSpec:
     """A spec for training an attacker's or a victim's model.
 
     Args:
-        method: one of the five tunings.
+        method: a tuning by its name.
         hidden_size: width of the model, from its config.
         preset: ``default``, or ``paper`` for the paper's learning rate and epochs.
         overrides: fields of `TuneSpec` set by the user; None leaves the preset's value.
@@ -59,13 +37,14 @@ def tune_spec(method: Method, *, hidden_size: int, preset: str = "default", **ov
     """
     if preset not in ("default", "paper"):
         raise ConfigError(f"unknown preset {preset!r}; known: default, paper")
-    if method not in _RATES:
-        raise ConfigError(f"unknown tuning {method!r}; known: {', '.join(sorted(_RATES))}")
+    tuning = get_tuning(method)
     if preset == "paper":
-        values = dict(_PAPER[method])
+        if tuning.paper is None:
+            raise ConfigError(f"the paper has no settings for {method}; take the default preset")
+        rate, epochs = tuning.paper
     else:
-        width = 0 if hidden_size < 512 else 1 if hidden_size < 1024 else 2
-        values = {"learning_rate": _RATES[method][width], "epochs": _EPOCHS[method]}
+        rate, epochs = tuning.rates[0 if hidden_size < 512 else 1 if hidden_size < 1024 else 2], tuning.epochs
+    values: dict[str, Any] = {"learning_rate": rate, "epochs": epochs}
     values.update({key: value for key, value in overrides.items() if value is not None})
     return make_spec(TuneSpec, method=method, **values)
 
@@ -76,7 +55,8 @@ def spec_maker(
     """`tune_spec` for a model that is yet to be opened: its width and its own length limit fill what is not given."""
 
     def make(opened: Classifier) -> TuneSpec:
-        width, length = opened.base.config.hidden_size, max_length or opened.wanted_max_length
-        return tune_spec(method, hidden_size=width, preset=preset, max_length=length, **overrides)  # type: ignore[arg-type]
+        width = opened.base.config.get_text_config().hidden_size
+        length = max_length or opened.wanted_max_length
+        return tune_spec(method, hidden_size=width, preset=preset, max_length=length, **overrides)
 
     return make

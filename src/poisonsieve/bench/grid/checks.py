@@ -152,7 +152,7 @@ def _check_settings(method: str, settings: dict[str, Any]) -> None:
 
     if "seed" in settings:
         raise ConfigError("seed is set by seeds, for the whole grid; leave it out here")
-    tune_spec(method, hidden_size=1, **settings)  # type: ignore[arg-type]
+    tune_spec(method, hidden_size=1, **settings)
 
 
 def _kind(entry: DefenseEntry, grid: GridSpec) -> str:
