@@ -105,3 +105,18 @@ def test_an_outside_package_is_found_by_its_entry_point(tmp_path, monkeypatch):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(tmp_path)}
     )
     assert "from-outside" in said.stdout
+
+
+@pytest.mark.parametrize(
+    ("base", "missing"),
+    [("base.Detector", "_fit"), ("model.ModelDetector", "_learn"), ("rewriter.Rewriter", "_rewrite")],
+)
+def test_an_empty_plug_in_says_what_it_lacks(base, missing):
+    """Not when it is used and something is None, but when it is made."""
+    import importlib
+
+    module, _, name = base.partition(".")
+    kind = getattr(importlib.import_module(f"poisonsieve.defenses.{module}"), name)
+    empty = type("Empty", (kind,), {"name": "empty"})
+    with pytest.raises(TypeError, match=missing):
+        empty("model") if name == "ModelDetector" else empty()

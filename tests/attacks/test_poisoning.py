@@ -174,3 +174,31 @@ def test_rows_that_are_marked_already_stay_marked(toy_train):
     assert 7 <= sum(poisoned["triggered"]) <= 12
     found = trigger_rows(marked, make_trigger(TriggerSpec(name="badnet")), target=0, seed=0)
     assert found.rows.column_names == ["text", "label"]
+
+
+def test_arguments_have_the_types_that_a_plug_in_declares():
+    """`false` is no true string, and 3 is no word: one reading for attacks, poisonings and defences."""
+    from poisonsieve import registry
+
+    class Flagged:
+        """A trigger with a switch."""
+
+        def __init__(self, loud: bool = True, times: int = 1, word: str | None = "x") -> None:
+            self.loud, self.times, self.word = loud, times, word
+
+        def apply(self, text, rng):
+            """The text."""
+            return text + " x"
+
+    registry.register("attack", "flagged")(Flagged)
+    try:
+        made = make_trigger("flagged:loud=false,times=3,word=none")
+        assert (made.loud, made.times, made.word) == (False, 3, None)
+        with pytest.raises(ConfigError, match="flagged: times is '1.5'; give a whole number"):
+            make_trigger("flagged:times=1.5")
+        with pytest.raises(ConfigError, match="flagged: loud: .*boolean.*'loudly'"):
+            make_trigger("flagged:loud=loudly")
+    finally:
+        del registry._entries["attack"]["flagged"]
+    with pytest.raises(ConfigError, match="badnet: word: .*string.*3"):
+        make_trigger(TriggerSpec(name="badnet", params={"word": 3}))

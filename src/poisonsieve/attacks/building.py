@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from poisonsieve import registry
+from poisonsieve.building import parameters_of, typed_arguments
 from poisonsieve.config import NamedSpec
 from poisonsieve.errors import ConfigError
 
@@ -13,21 +14,11 @@ from poisonsieve.errors import ConfigError
 def build(kind: registry.Kind, spec: NamedSpec) -> Any:
     """The registered class of that name, made with the spec's arguments.
 
-    Text becomes a number where the argument's default is one.
-
     Raises:
         ConfigError: no such name, no such argument, or a value it refuses; the message names the argument.
     """
     found = registry.get(kind, spec.name)
-    known = inspect.signature(found).parameters
-    values = {}
-    for name, value in spec.params.items():
-        if name not in known:
-            raise ConfigError(
-                f"{spec.kind} {spec.name} has no argument {name!r}; known: {', '.join(known) or 'none'}"
-                + _relatives(kind, spec.name)
-            )
-        values[name] = _like_default(f"{spec.kind} {spec.name}: {name}", value, known[name].default)
+    values = typed_arguments(spec, parameters_of(spec), hint=_relatives(kind, spec.name) if spec.params else "")
     try:
         return found(**values)
     except (TypeError, ValueError) as error:
@@ -44,14 +35,3 @@ def _relatives(kind: registry.Kind, name: str) -> str:
     aliases = registry.aliases_of(kind, name)
     meant = f"by {' or '.join(aliases)} you may mean" if aliases else "or take"
     return f"; {meant} {' or '.join(others)}"
-
-
-def _like_default(where: str, value: str | int | float, default: Any) -> str | int | float:
-    wanted = type(default)
-    if not isinstance(value, str) or wanted not in (int, float):
-        return value
-    try:
-        number: int | float = wanted(value)
-    except ValueError:
-        raise ConfigError(f"{where} is {value!r}; give {'a whole' if wanted is int else 'a'} number") from None
-    return number

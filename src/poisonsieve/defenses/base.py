@@ -1,14 +1,15 @@
 """What all detectors share: calibration, verdicts, saving.
 
 A detector gives every text a score, higher for more poisoned, and flags what is above gamma. A new detector is one
-file: a class registered with ``@register("defense", name)`` that fills in `_fit`, `_score` and the two state hooks.
+file: a class registered with ``@register("defense", name)`` that fills in what is abstract here. Most extend
+`poisonsieve.defenses.model.ModelDetector`, where two methods are left.
 Gamma, the false-rejection rate, saving and loading come from here, so that all detectors are judged alike. The two
 other kinds of defence are `poisonsieve.defenses.rewriter` and `poisonsieve.defenses.repair`.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -53,7 +54,7 @@ class Scored:
     errors: list[str | None]
 
 
-class Detector(BaseEstimator):  # type: ignore[misc]
+class Detector(ABC, BaseEstimator):  # type: ignore[misc]
     """Base of all detectors, with scikit-learn's conventions.
 
     The constructor stores its arguments untouched; what `fit` learns ends in an underscore. `frr` and `gamma` are

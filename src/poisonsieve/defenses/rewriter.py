@@ -6,7 +6,7 @@ Nothing is rejected; the victim answers every rewritten text. A new rewriter is 
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from poisonsieve.models.classifier import Classifier
 
 
-class Rewriter(BaseEstimator):  # type: ignore[misc]
+class Rewriter(ABC, BaseEstimator):  # type: ignore[misc]
     """Base of all rewriters, with scikit-learn's conventions.
 
     The constructor stores its arguments untouched, each with a default; what `fit` learns ends in an underscore.

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import typing
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import TypeAdapter, ValidationError
-
 from poisonsieve import registry
+from poisonsieve.building import parameters_of, typed_arguments
 from poisonsieve.config import NamedSpec
 from poisonsieve.defenses.base import Detector
 from poisonsieve.defenses.repair import WeightRepair
@@ -41,7 +38,7 @@ def parse_defense(text: str) -> DefenseSpec:
     """
     spec = DefenseSpec.parse(text)
     given = arguments_of(spec)
-    for key, parameter in _known_arguments(spec.name).items():
+    for key, parameter in _known_arguments(spec).items():
         if parameter.default is parameter.empty and key not in given:
             raise ConfigError(f"defence {spec.name} needs {key}: write {spec.name}:{key}=...")
     return spec
@@ -53,11 +50,7 @@ def arguments_of(spec: DefenseSpec) -> dict[str, Any]:
     Raises:
         ConfigError: no such defence, no such argument, or a value of another type.
     """
-    known = _known_arguments(spec.name)
-    for key in spec.params:
-        if key not in known:
-            raise ConfigError(f"defence {spec.name} has no argument {key!r}; known: {', '.join(known) or 'none'}")
-    return {key: _converted(spec.name, key, value) for key, value in spec.params.items()}
+    return typed_arguments(spec, _known_arguments(spec))
 
 
 def make_defense(defense: DefenseSpec | str, **common: Any) -> Detector | Rewriter | WeightRepair:
@@ -122,32 +115,9 @@ def _is(name: str, kind: DefenseKind) -> bool:
     return inspect.isclass(found) and issubclass(found, _BASES[kind])
 
 
-def _known_arguments(name: str) -> dict[str, inspect.Parameter]:
+def _known_arguments(spec: DefenseSpec) -> dict[str, inspect.Parameter]:
     """A defence's own arguments. The model that a detector guards is none: whoever fits it names that."""
-    taken = dict(inspect.signature(registry.get("defense", name)).parameters)
-    if kind_of(name) == "detector":
+    taken = parameters_of(spec)
+    if kind_of(spec.name) == "detector":
         taken.pop("model", None)
     return taken
-
-
-def _converted(name: str, key: str, value: str | int | float) -> Any:
-    """A value as the type that the constructor declares for it; ``none`` where nothing is a value too."""
-    kind = registry.get("defense", name)
-    declared = typing.get_type_hints(kind.__init__).get(key, str)
-    if declared is Any:
-        raise ConfigError(f"defence {name}: {key} cannot be written as text; it can be given in Python only")
-    given: Any = str(value).split("+") if _is_list(declared) else value
-    if value == "none" and type(None) in typing.get_args(declared):
-        return None
-    try:
-        return TypeAdapter(declared).validate_python(given)
-    except ValidationError as error:
-        says = error.errors()[0]["msg"]
-        raise ConfigError(f"defence {name}: {key}: {says[:1].lower()}{says[1:]}, not {value!r}") from None
-
-
-def _is_list(declared: Any) -> bool:
-    """Whether a list, a tuple or a sequence is declared, be it as one of several; a string is none of them."""
-    options = [declared, *typing.get_args(declared)]
-    origins = [typing.get_origin(option) for option in options]
-    return any(inspect.isclass(origin) and issubclass(origin, Sequence) for origin in origins)
