@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from poisonsieve.data import labels_of, load_dataset
 from poisonsieve.data.label_values import MISSING, NoLabelError, read_label
-from poisonsieve.data.labels import Labelled, encode_labels, in_order, match_classes
+from poisonsieve.data.labels import Labelled, encode_labels, in_order
 from poisonsieve.errors import DataError
 
 FORMATS = ["csv", "tsv", "csv.gz", "jsonl", "parquet"]
@@ -113,15 +113,6 @@ def test_numbers_and_names_do_not_mix_in_any_format(tmp_path):
             loaded(labels)
 
 
-def test_numbers_that_are_a_models_names_are_names():
-    for one in (1, "1", 1.0, "1.0"):
-        assert loaded([one], ["1", "2"])[0] == ["1"]
-        assert loaded([one], ["1", "0"])[0] == ["1"]
-        assert loaded([one], ["neg", "pos"])[0] == ["pos"]
-    with pytest.raises(DataError, match="none of the model's classes: 1, 2"):
-        loaded([0], ["1", "2"])
-
-
 @given(st.lists(st.integers(0, 10**30), unique=True, min_size=1), st.text(st.sampled_from("ab_-"), max_size=4))
 def test_names_are_sorted_by_the_numbers_in_them(numbers, word):
     names = [f"{word}{number}" for number in numbers]
@@ -132,27 +123,6 @@ def test_names_are_sorted_by_the_numbers_in_them(numbers, word):
 def test_the_order_of_names_is_one(one, other):
     assert (in_order(one) == in_order(other)) == (one == other)
     assert sorted([one, other], key=in_order) == sorted([other, one], key=in_order)
-
-
-def test_classes_match_by_number_only_where_the_numbers_are_their_own():
-    twelve = [f"LABEL_{n}" for n in range(12)]
-    names = [f"class {chr(97 + n)}" for n in range(12)]
-    assert match_classes(twelve, names, "it") == list(range(12))
-    assert match_classes(names, twelve, "it") == list(range(12))
-    with pytest.raises(DataError, match="use data with the model's classes"):
-        match_classes(sorted(twelve), names, "it")  # sorted as text: class 2 would become number 4
-    with pytest.raises(DataError):
-        match_classes(names, sorted(twelve), "it")
-    with pytest.raises(DataError):
-        match_classes(["1", "2"], ["neg", "pos"], "it")
-    assert match_classes(sorted(twelve), [str(n) for n in range(12)], "it") == [
-        int(name[6:]) for name in sorted(twelve)
-    ]
-    assert match_classes(["0", "1"], ["LABEL_1", "LABEL_0"], "it") == [1, 0]
-    assert match_classes(["1", "2"], ["LABEL_0", "LABEL_1"], "it") == [
-        0,
-        1,
-    ]  # the model has no names: its order counts
 
 
 def test_hub_rows_are_read_alike():

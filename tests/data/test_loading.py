@@ -5,7 +5,7 @@ import pytest
 from pyarrow import parquet
 
 from poisonsieve.data import dataset_names, labels_of, load_dataset, packaged
-from poisonsieve.data.labels import match_classes
+from poisonsieve.data.classes import match_classes
 from poisonsieve.errors import DataError
 
 

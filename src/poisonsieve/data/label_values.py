@@ -7,7 +7,7 @@ values as ``True`` and nothing at all as one of a dozen words. What stands for t
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 #: What pandas reads as missing.
 MISSING = frozenset(("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"))
@@ -44,6 +44,23 @@ def read_label(value: object) -> int | str | None:
     if not isinstance(value, str):
         raise NoLabelError(f"{str(value)[:40]} is neither a whole number nor a string but {type(value).__name__}")
     return _read_string(value.strip())
+
+
+def number_value(label: object) -> Decimal | None:
+    """The number that a label or a class's name is, however it is written; None where it is none, or not finite."""
+    if not isinstance(label, str) and getattr(label, "shape", None) == () and hasattr(label, "item"):
+        label = label.item()
+    if isinstance(label, bool) or not isinstance(label, str | int | float | Decimal):
+        return None
+    text = label.strip() if isinstance(label, str) else ""
+    if isinstance(label, str) and not _NUMBER.fullmatch(text):
+        return None
+    try:
+        # A float's shortest form: 0.1 in JSON and "0.1" in CSV are one number.
+        value = Decimal(text or (str(label) if isinstance(label, float) else label))
+    except InvalidOperation:  # an exponent of twenty digits
+        return None
+    return value if value.is_finite() else None
 
 
 def truth_name(label: int | str) -> str | None:

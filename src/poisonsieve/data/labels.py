@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from poisonsieve.data.classes import AmbiguousLabelError, KnownClasses, listing
 from poisonsieve.data.label_values import NoLabelError, read_label, truth_name
 from poisonsieve.data.records import is_encodable
-from poisonsieve.errors import ConfigError, DataError
+from poisonsieve.errors import DataError
 
-_GENERIC = re.compile(r"(?:LABEL_)?([0-9]{1,18})")
 _DIGITS = re.compile(r"([0-9]+)")
 
 
@@ -36,18 +36,17 @@ def encode_labels(rows: Sequence[Labelled], label_names: Sequence[str] | None) -
 
     Labels are read as `read_label` says. Without `label_names`, whole numbers must be 0 ... K-1 with each number used,
     and name themselves; other strings are classes, sorted with the numbers in them as numbers. With them, a label is
-    one of the names, or the number of a class where the names are no numbers themselves.
+    one of the names, or the number of a class where the names are no numbers themselves: see `KnownClasses`.
 
     Raises:
-        DataError: a label is missing, is neither a whole number nor a string, is negative, or is outside the classes;
-            or there are fewer than two classes.
+        DataError: a label is missing, is neither a whole number nor a string, is negative, or is outside the classes,
+            and none of `label_names` is that very number; it may mean two of them; or there are fewer than two classes.
     """
-    known = {} if label_names is None else {name: number for number, name in enumerate(label_names)}
-    values = [_plain_label(row, known) for row in rows]
+    if label_names is not None:
+        return _encode_known(rows, label_names), list(label_names)
+    values = [_plain_label(row) for row in rows]
     _refuse_missing(rows, values)
     found = [value for value in values if value is not None]
-    if label_names is not None:
-        return _encode_known(rows, found, label_names), list(label_names)
     if all(isinstance(value, int) for value in found):
         return _encode_numbers(rows, [value for value in found if isinstance(value, int)])
     if all(map(truth_name, found)):  # "true" and True are one class, as they are in a file of either alone
@@ -69,45 +68,6 @@ def in_order(name: str) -> tuple[list[tuple[int, str]], str]:
     return [(len(part) if place % 2 else 0, part) for place, part in enumerate(numbers)], name
 
 
-def match_classes(names: Sequence[str], label_names: Sequence[str], source: str) -> list[int]:
-    """For each class of a data set, the number of the same class in a model.
-
-    Classes match by name, whatever the case. When both sides have numbers for names (``0``, ``LABEL_0``), they match by
-    those. When one side has, each class its own number, and there are equally many, they match by number.
-
-    Raises:
-        DataError: they do not match.
-    """
-    wanted = [name.lower() for name in label_names]
-    if all(name.lower() in wanted for name in names):
-        return [wanted.index(name.lower()) for name in names]
-    numbers, model_numbers = _numbers(names), _numbers(label_names)
-    if numbers and model_numbers and sorted(numbers) == sorted(model_numbers):
-        return [model_numbers.index(number) for number in numbers]
-    own = list(range(len(names)))
-    if len(names) == len(label_names) and own in (numbers, model_numbers):
-        return own
-    raise DataError(
-        f"{source} has the classes {_listing(names)}, but the model has {_listing(label_names)}; "
-        "use data with the model's classes"
-    )
-
-
-def class_number(wanted: str, names: Sequence[str], what: str = "target") -> int:
-    """The class that is meant by its name or its number.
-
-    Raises:
-        ConfigError: there is no such class; the message begins with `what` it was given as.
-    """
-    if wanted in names:
-        return list(names).index(wanted)
-    if wanted.isdecimal() and int(wanted) < len(names):
-        return int(wanted)
-    raise ConfigError(
-        f"{what} {wanted} is no class; classes: " + ", ".join(f"{i} = {n}" for i, n in enumerate(names))
-    )
-
-
 def read_flag(value: object, where: str, column: str) -> bool:
     """Whether a column that holds 0 or 1 holds 1.
 
@@ -124,20 +84,30 @@ def read_flag(value: object, where: str, column: str) -> bool:
     return flags[found]
 
 
-def _numbers(names: Sequence[str]) -> list[int] | None:
-    """The numbers that stand for names; None where one is a real name."""
-    found = [match and int(match[1]) for match in map(_GENERIC.fullmatch, names)]
-    return None if None in found else [number for number in found if number is not None]
+def encode_positions(rows: Sequence[Labelled], names: Sequence[str]) -> list[int]:
+    """Class numbers from labels that are class numbers already, whatever the classes are called: the hub's.
+
+    Raises:
+        DataError: one is missing, negative, no whole number, or outside the classes.
+    """
+    values = [_plain_label(row) for row in rows]
+    _refuse_missing(rows, values)
+    numbers = []
+    for row, value in zip(rows, values, strict=True):
+        if not isinstance(value, int) or value >= len(names):
+            raise DataError(f"{row.where}: label {str(value)[:40]!r} is no class number from 0 to {len(names) - 1}")
+        numbers.append(value)
+    return numbers
 
 
-def _plain_label(row: Labelled, known: dict[str, int]) -> int | str | None:
-    """The label, None if it is missing; one of the names in `known` is itself, whatever else it may mean."""
-    if isinstance(row.label, str):
-        if not is_encodable(row.label):
-            raise DataError(f"{row.where}: label holds half of a surrogate pair, which is no character")
-        for name in (row.label, row.label.strip()):
-            if name in known:
-                return name
+def _refuse_half_characters(row: Labelled) -> None:
+    if isinstance(row.label, str) and not is_encodable(row.label):
+        raise DataError(f"{row.where}: label holds half of a surrogate pair, which is no character")
+
+
+def _plain_label(row: Labelled) -> int | str | None:
+    """The label, None if it is missing."""
+    _refuse_half_characters(row)
     try:
         label = read_label(row.label)
     except NoLabelError as error:
@@ -157,23 +127,26 @@ def _refuse_missing(rows: Sequence[Labelled], values: Sequence[int | str | None]
     raise DataError(f"{first.where}: label is missing{read}{more}")
 
 
-def _encode_known(rows: Sequence[Labelled], values: list[int | str], names: Sequence[str]) -> list[int]:
-    number_of = {name: number for number, name in enumerate(names)}
-    truths = {truth_name(name): number for name, number in number_of.items() if truth_name(name)}
-    # Where names are numbers, a number is a name: 1 is the class "1", also where that is not class number 1.
-    limit = 0 if all(name.isdecimal() for name in names) else len(names)
-    labels = []
-    for row, value in zip(rows, values, strict=True):
-        number = number_of.get(str(value), truths.get(truth_name(value)))
-        if number is None and isinstance(value, int) and value < limit:
-            number = value
-        if number is None:
-            raise DataError(
-                f"{row.where}: label {str(value)[:40]!r} is none of the model's classes: {_listing(names)}, "
-                f"or 0 to {len(names) - 1}"
-            )
-        labels.append(number)
-    return labels
+def _encode_known(rows: Sequence[Labelled], names: Sequence[str]) -> list[int]:
+    classes = KnownClasses(names)
+    numbers = [_known_number(row, classes) for row in rows]
+    _refuse_missing(rows, numbers)
+    return [number for number in numbers if number is not None]
+
+
+def _known_number(row: Labelled, classes: KnownClasses) -> int | None:
+    """The class a label means, None if it is missing."""
+    _refuse_half_characters(row)
+    try:
+        number = classes.find(row.label)
+    except AmbiguousLabelError as error:
+        raise DataError(f"{row.where}: label {error}") from None
+    if number is None and (value := _plain_label(row)) is not None:
+        numbers = "" if classes.are_numbers else f", or 0 to {len(classes.names) - 1}"
+        raise DataError(
+            f"{row.where}: label {str(value)[:40]!r} is none of the model's classes: {listing(classes.names)}{numbers}"
+        )
+    return number
 
 
 def _encode_numbers(rows: Sequence[Labelled], numbers: list[int]) -> tuple[list[int], list[str]]:
@@ -194,8 +167,3 @@ def _require_two(rows: Sequence[Labelled], names: Sequence[str]) -> None:
     if len(names) < 2:
         source = rows[0].where.rpartition(":")[0]
         raise DataError(f"{source}: every row has label {names[0]!r}; a classifier needs two classes or more")
-
-
-def _listing(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:12])
-    return shown + (", ..." if len(names) > 12 else "")

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poisonsieve.data import hub, packaged
+from poisonsieve.data.classes import match_classes
 from poisonsieve.data.columns import POISON_COLUMN
 from poisonsieve.data.files import exists, extensions, format_of, read_records
 from poisonsieve.data.folders import SPLITS, SYNONYMS, read_folder
-from poisonsieve.data.labels import Labelled, encode_labels, match_classes, read_flag
+from poisonsieve.data.labels import Labelled, encode_labels, encode_positions, read_flag
 from poisonsieve.errors import DataError
 from poisonsieve.texts import TRIGGERED
 
@@ -57,8 +58,8 @@ def load_dataset(spec: str, *, split: str = "train", label_names: Sequence[str] 
         rows, classes = hub.load(name, "dev" if wanted == "dev" else named)
         if classes is None:
             return _from_rows(rows, label_names)
-        labels, names = encode_labels(rows, classes)
-        return _dataset([row.text for row in rows], *_mapped(labels, names, label_names, source))
+        labels = encode_positions(rows, classes)
+        return _dataset([row.text for row in rows], *_mapped(labels, classes, label_names, source))
     return _load_path(Path(source), wanted, label_names, asked)
 
 
