@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, f
 from sqlalchemy.dialects import postgresql, sqlite
 
 from poisonsieve.errors import QuarantineError
+from poisonsieve.serve.in_place import DisplacedError, require_in_place
 from poisonsieve.serve.tables import counts, records
 from poisonsieve.verdict import Verdict
 
@@ -75,7 +76,8 @@ def storable(text: str) -> str:
 class Quarantine:
     """Records in a database. Every method is one transaction, and raises what SQLAlchemy raises.
 
-    A record that cannot be one, as in a damaged database, is a `QuarantineError`.
+    A record that cannot be one, as in a damaged database, is a `QuarantineError`; so is an SQLite file that was deleted,
+    moved or replaced.
 
     Args:
         engine: from `poisonsieve.serve.tables.open_database`.
@@ -97,6 +99,16 @@ class Quarantine:
                 connection.execute(insert(records), list(rows))
             for digest, numbers in passed_by.items():
                 _add_counts(connection, {"guard_digest": digest, "day": day, **numbers})
+        require_in_place(self.engine)  # or what was committed cannot be found again
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the database is still where it was opened; always, if it is no file."""
+        try:
+            require_in_place(self.engine)
+        except DisplacedError:
+            return False
+        return True
 
     def find(self, *, which: Which = "open", contains: str = "", page: int = 1, size: int = 50) -> Page:
         """A page of records, newest first.
@@ -125,7 +137,9 @@ class Quarantine:
         change = update(records).where(records.c.id == number)
         with self.engine.begin() as connection:
             connection.execute(change.values(decision=decision, decided_us=decided, note=note))
-            return _one(connection, number)
+            found = _one(connection, number)
+        require_in_place(self.engine)
+        return found
 
     def retain(self, *, max_records: int | None, max_days: float | None) -> int:
         """Delete what is too old, and the oldest beyond the number that is kept; gives how many went."""

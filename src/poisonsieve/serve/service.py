@@ -65,8 +65,8 @@ class GuardService:
 
     @property
     def quarantine_up(self) -> bool:
-        """The last transaction succeeded."""
-        return self._writer.up
+        """The last transaction succeeded, and its file is where it was opened."""
+        return self._writer.up and self.quarantine.in_place
 
     def failing(self) -> str | None:
         """Why the process should be started anew; None while it works."""

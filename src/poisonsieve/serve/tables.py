@@ -29,6 +29,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from poisonsieve.errors import ConfigError, QuarantineError
+from poisonsieve.serve.in_place import DisplacedError, watch
 
 #: Rises when an older package could misread the tables. A newer database is refused, not guessed at.
 SCHEMA_VERSION = 1
@@ -99,6 +100,8 @@ def open_database(where: str, *, create: bool = True) -> Engine:
         _prepare_file(url, create)
     try:
         engine = _engine(url)
+    except OSError as error:
+        raise QuarantineError(f"cannot open the quarantine {url.database}: {error.strerror or error}") from None
     except (SQLAlchemyError, TypeError, ValueError) as error:
         raise ConfigError(f"an option behind the ? of --db {shown} cannot be used ({cause(error)})") from None
     try:
@@ -121,6 +124,7 @@ def _engine(url: URL) -> Engine:
     engine = create_engine(url, pool_pre_ping=True, hide_parameters=True, **_options(url))
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _sqlite_pragmas)
+        watch(engine, Path(url.database or ""))
     return engine
 
 
@@ -138,6 +142,10 @@ def database_url(where: str) -> URL:
     if backend == "sqlite":
         if not url.database or url.database == ":memory:":
             raise ConfigError("--db names no file; a quarantine in memory would be lost: give sqlite:///FILE")
+        if "uri" in url.query:
+            raise ConfigError(
+                "--db with uri= behind the ? is a file's address within an address; give sqlite:///FILE"
+            )
         return url.set(drivername="sqlite")
     if backend in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
@@ -146,6 +154,8 @@ def database_url(where: str) -> URL:
 
 def cause(error: BaseException) -> str:
     """What kind of error the database met; never its message, which can quote texts and passwords."""
+    if isinstance(error, DisplacedError):
+        return str(error)
     origin = getattr(error, "orig", None) or error
     state = getattr(origin, "sqlstate", None) or getattr(origin, "sqlite_errorname", None)
     return type(origin).__name__ + (f" {state}" if state else "")

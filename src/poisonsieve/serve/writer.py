@@ -19,6 +19,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from poisonsieve.errors import QuarantineError
 from poisonsieve.serve.monitoring import Monitoring
 from poisonsieve.serve.quarantine import Quarantine
 from poisonsieve.serve.settings import ServeSettings
@@ -121,13 +122,13 @@ class Writer:
         rows = [row for entry in entries for row in entry.rows]
         with self._lock:
             numbers, self._counts = self._counts, Counter()
-        if not rows and not numbers:
+        if not rows and not numbers and self.up and self._quarantine.in_place:
             return
         started = time.monotonic()
         written = {name: numbers[name] for name in ("passed", "rejected", "unscorable")}
         try:
             self._quarantine.add(rows, {self._digest: written} if numbers else {})
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, QuarantineError) as error:
             self.count(numbers)
             self._failed(error)
             _fail(entries)
@@ -142,7 +143,7 @@ class Writer:
             if entry.awaited:
                 entry.done.set_result(None)
 
-    def _failed(self, error: SQLAlchemyError) -> None:
+    def _failed(self, error: Exception) -> None:
         self._monitoring.commits.labels("failed").inc()
         if self.up:
             log.error("the quarantine cannot be written: %s", cause(error))
@@ -159,7 +160,7 @@ class Writer:
             gone = self._quarantine.retain(
                 max_records=settings.quarantine_max_records, max_days=settings.quarantine_max_days
             )
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, QuarantineError) as error:
             log.error("old records could not be deleted: %s", cause(error))
             return
         self._monitoring.deleted.inc(gone)
