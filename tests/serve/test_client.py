@@ -159,10 +159,10 @@ def test_a_damaged_verdict_is_an_error_and_never_another_verdict(key, value, dro
     try:
         (found,) = client.screen(["a"])
     except ServiceError:
-        assert json.dumps(damaged) != json.dumps(VERDICT)
+        assert json.dumps({name: damaged.get(name, drop) for name in VERDICT}) != json.dumps(VERDICT)
         return
     assert not found.rejected and found.reason is None
-    assert found.to_dict() == damaged
+    assert found.to_dict() == {name: damaged[name] for name in VERDICT}
 
 
 def test_the_types_of_what_is_screened_are_checked(tmp_path):

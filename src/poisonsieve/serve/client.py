@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -20,24 +19,13 @@ import httpx
 
 from poisonsieve.errors import ServiceError
 from poisonsieve.parsing import parse_json
+from poisonsieve.serve.received import verdicts_of
+from poisonsieve.terminal import one_line
 from poisonsieve.texts import Table, as_texts
 from poisonsieve.verdict import Verdict
 
 _AGAIN = (429, 503)
 _LONGEST_WAIT_S = 30.0
-_NUMBER: tuple[type, ...] = (float, int)
-_NONE = type(None)
-#: What a verdict holds beside its word, and of which types.
-_VERDICT: dict[str, tuple[type, ...]] = {
-    "rejected": (bool,),
-    "reason": (str, _NONE),
-    "confidence": (*_NUMBER, _NONE),
-    "gamma": _NUMBER,
-    "truncated": (bool,),
-    "label": (int, _NONE),
-    "label_name": (str, _NONE),
-    "score": (*_NUMBER, _NONE),
-}
 
 
 class Client:
@@ -131,11 +119,8 @@ class Client:
     def _verdicts(self, path: str, texts: list[str]) -> list[Verdict]:
         if not texts:
             return []
-        answer = self._call("POST", path, {"texts": texts}).get("verdicts")
-        if not isinstance(answer, list) or len(answer) != len(texts):
-            count = len(answer) if isinstance(answer, list) else "no"
-            raise ServiceError(f"the service gave {count} verdicts for {len(texts)} texts; is it poisonsieve?")
-        return [_verdict(each) for each in answer]
+        answer = self._call("POST", path, {"texts": texts})
+        return verdicts_of(answer, len(texts), classified=path == "/v1/classify")
 
     def _call(
         self, method: str, path: str, body: Any = None, *, query: dict[str, str | int] | None = None
@@ -163,31 +148,15 @@ def _wait(response: httpx.Response) -> float:
     return min(_LONGEST_WAIT_S, float(asked)) if asked.isdecimal() else 1.0
 
 
-def _verdict(answer: Any) -> Verdict:
-    """A verdict as it was sent. One of another shape is of no use: what a caller does not see, it would let pass."""
-    if not isinstance(answer, dict) or set(answer) != {"verdict", *_VERDICT}:
-        raise ServiceError("the service gave a verdict with other keys than this version knows; update poisonsieve")
-    if any(not _is_a(answer[key], kinds) for key, kinds in _VERDICT.items()):
-        raise ServiceError("the service gave a damaged verdict; nothing is known of its text")
-    verdict = Verdict(**{key: answer[key] for key in _VERDICT})
-    if answer["verdict"] != verdict.verdict or verdict.rejected == (verdict.reason is None):
-        raise ServiceError("the service gave a verdict that contradicts itself; nothing is known of its text")
-    return verdict
-
-
-def _is_a(value: Any, kinds: tuple[type, ...]) -> bool:
-    """Whether it is of one of these types exactly (True is no number), and finite if it is a float."""
-    return type(value) in kinds and (type(value) is not float or math.isfinite(value))
-
-
 def _content(response: httpx.Response) -> dict[str, Any]:
     try:
         content = parse_json(response.content)
     except (ValueError, RecursionError):
         content = None
-    if response.is_success:
+    if response.status_code == 200:  # the service has no other for an answer; a part of one is none
         if isinstance(content, dict):
             return content
         raise ServiceError(f"the service answered {response.status_code} without a JSON object; is it poisonsieve?")
     detail = content.get("detail") if isinstance(content, dict) else None
-    raise ServiceError(f"the service answered {response.status_code}: {detail or response.reason_phrase}")
+    said = one_line(detail or response.reason_phrase)
+    raise ServiceError(f"the service answered {response.status_code}: {said}")

@@ -1,0 +1,109 @@
+"""What the client takes from an answer: only what a service can mean. Anything else says nothing of any text."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from poisonsieve.errors import ServiceError
+from poisonsieve.verdict import Verdict
+
+_NONE = type(None)
+_NUMBER: tuple[type, ...] = (float, int)
+_MOST_LABELS = 2**31
+#: What a verdict holds beside its word, and of which types.
+_KEYS: dict[str, tuple[type, ...]] = {
+    "rejected": (bool,),
+    "reason": (str, _NONE),
+    "confidence": (*_NUMBER, _NONE),
+    "gamma": _NUMBER,
+    "truncated": (bool,),
+    "label": (int, _NONE),
+    "label_name": (str, _NONE),
+    "score": (*_NUMBER, _NONE),
+}
+
+
+def verdicts_of(answer: dict[str, Any], count: int, *, classified: bool) -> list[Verdict]:
+    """The verdicts of an answer, in order. Keys that this version does not know are left alone.
+
+    Args:
+        answer: of ``/v1/screen`` or ``/v1/classify``.
+        count: how many texts were sent.
+        classified: what passed has a class.
+
+    Raises:
+        ServiceError: there are not as many, or one is damaged or contradicts itself, the others or the answer.
+    """
+    received = answer.get("verdicts")
+    if not isinstance(received, list) or len(received) != count:
+        found = len(received) if isinstance(received, list) else "no"
+        raise ServiceError(f"the service gave {found} verdicts for {count} texts; is it poisonsieve?")
+    verdicts = [_verdict(each) for each in received]
+    gammas = [verdict.gamma for verdict in verdicts]
+    if "gamma" in answer:
+        gammas.append(_number(answer["gamma"]))
+    if len(set(gammas)) > 1:
+        raise _contradiction("it names several gammas")
+    if classified and any(verdict.label is None for verdict in verdicts if not verdict.rejected):
+        raise _contradiction("what passed has no label")
+    return verdicts
+
+
+def _verdict(answer: Any) -> Verdict:
+    if not isinstance(answer, dict) or not {"verdict", *_KEYS} <= set(answer):
+        raise ServiceError("the service gave a verdict without all its keys; nothing is known of its text")
+    if any(type(answer[key]) not in kinds for key, kinds in _KEYS.items()):  # exactly: True is no number
+        raise _damaged()
+    numbers = {key: _number(answer[key]) for key in ("confidence", "gamma", "score") if answer[key] is not None}
+    verdict = Verdict(**{**{key: answer[key] for key in _KEYS}, **numbers})
+    wrong = _contradicting(verdict) if answer["verdict"] == verdict.verdict else "verdict and rejected differ"
+    if wrong is not None:
+        raise _contradiction(wrong)
+    return verdict
+
+
+def _contradicting(verdict: Verdict) -> str | None:
+    """What the guard could not have said."""
+    above = verdict.confidence is not None and verdict.confidence > verdict.gamma
+    if verdict.rejected:
+        if not (verdict.reason or "").strip():
+            return "it is rejected without a reason"
+        if verdict.reason == "poisoned" and not above:
+            return "it is poisoned and its confidence is not above gamma"
+    elif verdict.reason is not None:
+        return "it passed with a reason to reject it"
+    elif verdict.confidence is None or above:
+        return "it passed and its confidence is not known to be at most gamma"
+    return _contradicting_class(verdict)
+
+
+def _contradicting_class(verdict: Verdict) -> str | None:
+    given = [value is not None for value in (verdict.label, verdict.label_name, verdict.score)]
+    if verdict.rejected and any(given):
+        return "it is rejected and has a class"
+    if any(given) and not all(given):
+        return "it has a part of label, label_name and score"
+    if verdict.label is not None and not 0 <= verdict.label < _MOST_LABELS:
+        return "its label is no class"
+    if verdict.score is not None and not 0 <= verdict.score <= 1:
+        return "its score is no probability"
+    return None
+
+
+def _number(value: Any) -> float:
+    try:
+        number = float(value) if type(value) in _NUMBER else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise _damaged()
+    return number
+
+
+def _damaged() -> ServiceError:
+    return ServiceError("the service gave a damaged verdict; nothing is known of its text")
+
+
+def _contradiction(how: str) -> ServiceError:
+    return ServiceError(f"the service gave an answer that contradicts itself ({how}); nothing is known of its texts")
