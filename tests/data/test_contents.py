@@ -6,15 +6,20 @@ import io
 import json
 import lzma
 import os
+import pickle
 import sys
+import tarfile
 import threading
 import zipfile
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import feather, orc
 
 from poisonsieve.data import contents, load_dataset
 from poisonsieve.data.inputs import read_inputs
@@ -102,6 +107,69 @@ def test_packed_under_another_name(tmp_path, name):
     assert "name it .parquet" in refusal(tmp_path / name, (tmp_path / "table.parquet").read_bytes())
 
 
+def written(kind):
+    """What tools write, as bytes."""
+    buffer, frame = io.BytesIO(), pd.DataFrame({"text": ["a"] * 50})
+    table = pa.table(frame)
+    if kind == "arrow":
+        with pa.ipc.new_file(buffer, table.schema) as stream:
+            stream.write(table)
+    elif kind == "arrow stream":
+        with pa.ipc.new_stream(buffer, table.schema) as stream:
+            stream.write(table)
+    elif kind == "tar":
+        with tarfile.open(fileobj=buffer, mode="w") as stream:
+            stream.addfile(tarfile.TarInfo("a.jsonl"), io.BytesIO())
+    elif kind == "lzma":
+        return lzma.compress(LINES, lzma.FORMAT_ALONE)
+    elif kind == "zip":
+        zipfile.ZipFile(buffer, "w").close()
+    elif kind == "npy":
+        np.save(buffer, np.arange(9))
+    elif kind == "orc":
+        orc.write_table(table, buffer)
+    elif kind.startswith("feather"):
+        feather.write_feather(frame, buffer, version=int(kind[-1]))
+    elif kind == "pickle":
+        pickle.dump(["a", "b"], buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (written("arrow"), "is an Arrow file"),
+        (written("arrow stream"), "is an Arrow file"),
+        (written("feather 1"), "is a Feather file"),
+        (written("feather 2"), "is an Arrow file"),
+        (written("orc"), "is an ORC file"),
+        (written("tar"), "is a tar archive"),
+        (written("zip"), "is a zip archive"),
+        (written("lzma"), "compressed with lzma: unpack it first (xz -dc)"),
+        (written("npy"), "is an array of NumPy"),
+        (written("pickle"), "is a pickle"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a picture"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "is a picture"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", "is a PDF"),
+        (b"%PDF-1.4\r1 0 obj\r", "is a PDF"),
+    ],
+)
+@pytest.mark.parametrize("name", ["part-00000", "a.txt", "a.jsonl", "a.csv"])
+def test_binary_formats_under_another_name(tmp_path, name, content, says):
+    assert says in refusal(tmp_path / name, content)
+    with pytest.raises(DataError) as caught:
+        from_stdin(content)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line", ["ORC", "ORChestra", "%PDF-1.7 is a format", "GIF89a", "FEA1", "PK", "]", "NUMPY", "Obj", "ustar", "RIFF"]
+)
+def test_text_that_begins_like_a_binary_format(tmp_path, line):
+    (tmp_path / "a.txt").write_text(f"{line}\nanother\n" * 30)
+    assert texts(tmp_path / "a.txt")[:2] == [line, "another"]
+
+
 def test_packed_without_a_known_name(tmp_path):
     assert "rename it to .jsonl.gz" in refusal(tmp_path / "inbox.gz", gzip.compress(LINES))
     assert "gzip" in refusal(tmp_path / "twice.jsonl.gz", gzip.compress(gzip.compress(LINES)))
@@ -165,12 +233,79 @@ def test_one_nul_in_every_row_is_no_reason(tmp_path, content):
 
 @pytest.mark.parametrize("name", ["part-00000", "in.jsonl.1", "a.txt", "a.log"])
 def test_jsonl_under_a_name_of_plain_text(tmp_path, name):
-    for content in (b'{"text": "a"}\n', b'{"text": "a"}', LINES * 5, b'{"text": "' + b"a" * 2**19 + b'"}\n'):
+    row = b'{"text": "a"}\n'
+    for content in (row, row.strip(), LINES * 5, b'{"text": "' + b"a" * 2**19 + b'"}\n'):
         assert "rename it to end in .jsonl" in refusal(tmp_path / name, content)
-    (tmp_path / name).write_bytes(b'{"text": "a"}\nplain\n')
-    assert texts(tmp_path / name) == ['{"text": "a"}', "plain"]
-    (tmp_path / name).write_bytes(b"{curly} braces\n{more of them}\n")
-    assert texts(tmp_path / name) == ["{curly} braces", "{more of them}"]
+    for content in (
+        row * 3 + b"not one\n",
+        b"# written by hand\n" + row * 2,
+        b'{"text": "a"},\n' * 3,
+        b'ext": "cut at the beginning"}\n' + row,
+        b'ext": "cut at the beginning"},\n{"text": "a"},\n{"text": "cut at the e',
+        b'{"text": "no JSON\n' + LINES * 5,
+        b"\xef\xbb\xbf" * 2 + row,
+        b"\x1e" + row + b"\x1e" + row,
+    ):
+        assert "rename it to end in .jsonl" in refusal(tmp_path / name, content)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['{"text": "a"}', "plain"],
+        ["plain", '{"text": "a"}'],
+        ["one", '{"text": "a"}', "two", '{"text": "a"}', "three"],
+        ["{curly} braces", "{more of them}"],
+        ["ends in }", "plain", '{"text": "a"}'],
+    ],
+)
+def test_plain_text_in_which_some_lines_are_json_is_plain_text(tmp_path, lines):
+    (tmp_path / "part-00000").write_text("\n".join(lines) + "\n")
+    assert texts(tmp_path / "part-00000") == lines
+
+
+@given(st.integers(1, 40), st.integers(0, 40), st.randoms())
+def test_most_lines_decide_whether_it_is_jsonl(objects, others, random):
+    lines = [b'{"text": "a"}'] * objects + [b"plain"] * others
+    random.shuffle(lines)
+    try:
+        contents.check(b"\n".join(lines) + b"\n", "plain", "it")
+        assert objects <= others
+    except DataError:
+        assert objects > others
+
+
+CR_ONLY = {
+    "a.csv": [b"text,label", b"a film,1", b"another,0"],
+    "a.csv.gz": [b"text,label", b"a film,1"],
+    "a.tsv": [b"text\tlabel", b"a film\t1"],
+    "a.jsonl": [b'{"text": "a"}', b'{"text": "b"}'],
+    "a.json": [b'{"text": "a"}', b'{"text": "b"}'],
+    "a.txt": [b"a film", b"another", b"", b"and more"],
+    "part-00000": [b"a film", b"another"],
+}
+
+
+@pytest.mark.parametrize("end", [b"", b"\r"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("name", CR_ONLY)
+def test_lines_that_end_in_a_carriage_return_alone(tmp_path, name, mark, end):
+    content = mark + b"\r".join(CR_ONLY[name]) + end
+    says = "has lines that end in a carriage return alone: convert it, tr '\\r' '\\n' < IN > OUT"
+    assert says in refusal(tmp_path / name, gzip.compress(content) if name.endswith(".gz") else content)
+    for buffered in (True, False):
+        with pytest.raises(DataError, match="stdin has lines that end in a carriage return alone"):
+            from_stdin(content, buffered)
+    if name.startswith("a.") and name not in ("a.txt", "a.json"):
+        with pytest.raises(DataError, match="carriage return alone"):
+            load_dataset(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("content", [b"one\r", b"one\r\ntwo\r\n", b"10%\r20%\r100%\nnext\n", b"a\rb\nc\rd\n"])
+def test_a_carriage_return_within_lines_is_text(tmp_path, content):
+    (tmp_path / "a.txt").write_bytes(content)
+    wanted = [line.removesuffix(b"\r").decode() for line in content.removesuffix(b"\n").split(b"\n")]
+    assert texts(tmp_path / "a.txt") == from_stdin(content) == wanted
 
 
 ROWS = [{"text": "a"}, {"text": 'b [c], "d"'}]
@@ -244,11 +379,10 @@ def test_a_pipe_with_a_name_is_read_whole(tmp_path):
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"])), max_size=20))
 def test_text_is_never_refused(rows):
     block = "".join(row + "\n" for row in rows).encode()
-    contents.check_bytes(block, "it")
+    contents.check(block, "csv", "it")
     jsonl = "".join(json.dumps({"text": row}, ensure_ascii=False) + "\n" for row in rows).encode()
-    contents.check_bytes(jsonl, "it")
-    contents.check_json(jsonl, "it", lines=True)
-    contents.check_json(jsonl[:50], "it", lines=True)
+    contents.check(jsonl, "jsonl", "it")
+    contents.check(jsonl[:50], "jsonl", "it")
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,39 @@ def test_stdin_takes_json_and_plain_lines():
     assert found[2].error.startswith("stdin:3: not JSON")
 
 
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"\xef\xbb\xbf" * 2, b"\x1e", b"\xef\xbb\xbf\x1e", b""])
+def test_marks_before_an_object_are_no_part_of_it(tmp_path, mark):
+    """Files that were put together one behind the other have marks in the middle, JSON text sequences on every line."""
+    content = mark + b'{"text": "a"}\n' + mark + b'{"text": "b"}\n'
+    (tmp_path / "a.jsonl").write_bytes(content)
+    assert [row.text for row in rows_of_stdin(content)] == ["a", "b"]
+    assert [row.text for row in read_inputs(str(tmp_path / "a.jsonl"))] == ["a", "b"]
+
+
+def test_byte_order_marks_before_anything_else(tmp_path):
+    marks = b"\xef\xbb\xbf" * 2
+    assert [row.text for row in rows_of_stdin(marks + b"plain\n\x1eplain\n")] == ["plain", "\x1eplain"]
+    for name, content in (("a.csv", b"text\nplain\n"), ("a.tsv", b"text\nplain\n"), ("a.txt", b"plain\n")):
+        (tmp_path / name).write_bytes(marks + content)
+        assert [row.text for row in read_inputs(str(tmp_path / name))] == ["plain"]
+
+
+def test_no_standard_input(monkeypatch):
+    closed = io.TextIOWrapper(io.BytesIO())
+    closed.close()
+    for stdin in (None, closed):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with pytest.raises(DataError, match="stdin is closed; pipe the texts in, or give a file"):
+            read_inputs("-")
+
+
+def test_standard_input_that_cannot_be_read(monkeypatch, tmp_path):
+    with (tmp_path / "written").open("wb") as stream:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
+        with pytest.raises(DataError, match="cannot read stdin: "):
+            list(read_inputs("-"))
+
+
 def test_long_line(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"text": "x" * 1_000_000}))

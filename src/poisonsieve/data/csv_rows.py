@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from poisonsieve.data.records import without_byte_order_marks
+
 #: Characters on the lines of one quoted field, after which it is taken for an unclosed quote.
 LONGEST_QUOTED = 2**26
 _CARRIAGE_RETURN = "not CSV (a carriage return outside quotes)"
@@ -38,7 +40,7 @@ def csv_rows(stream: Iterable[bytes], longest_quoted: int = LONGEST_QUOTED) -> I
     """Stream the rows of a CSV file. Every line that is not blank belongs to exactly one of them.
 
     Args:
-        stream: lines with their line breaks. A byte order mark on the first one is left out.
+        stream: lines with their line breaks. Byte order marks on the first one are left out.
         longest_quoted: how many characters a quoted field may go on for over several lines.
     """
     lines = _Lines(stream)
@@ -71,7 +73,7 @@ class _Lines:
             if read is None:
                 return None
             if self.number == 0:
-                read = read.removeprefix(b"\xef\xbb\xbf")
+                read = without_byte_order_marks(read)
             line = read.decode("utf-8", "surrogateescape")
         self.number += 1
         return line

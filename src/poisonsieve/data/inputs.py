@@ -19,7 +19,7 @@ from pathlib import Path
 
 from poisonsieve.data.files import exists, format_of, read_records
 from poisonsieve.data.opening import checked_stdin, open_lines
-from poisonsieve.data.records import Record, json_record, plain_record
+from poisonsieve.data.records import Record, json_record, plain_record, without_marks
 from poisonsieve.errors import DataError
 
 
@@ -49,11 +49,11 @@ def read_inputs(source: str) -> Iterator[InputRow]:
         source: path of a file, or ``-``.
 
     Raises:
-        DataError: the file is absent, unreadable, a folder, not what its name says, or lacks a text column; never for
-            a single row.
+        DataError: the file is absent, unreadable, a folder, not what its name says, or lacks a text column; there is
+            no standard input; never for a single row.
     """
     if source == "-":
-        return _numbered(_stdin_records(sys.stdin.buffer), "stdin")
+        return _numbered(_stdin_records(_stdin()), "stdin")
     path = Path(source)
     if not exists(path):
         raise DataError(f"{source}: no such file")
@@ -83,7 +83,21 @@ def _plain_file(path: Path) -> Iterator[Record]:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
 
+def _stdin() -> Iterable[bytes]:
+    """Standard input as bytes.
+
+    Raises:
+        DataError: the program was started without one, or it was closed.
+    """
+    if sys.stdin is None or getattr(sys.stdin, "closed", False):
+        raise DataError("stdin is closed; pipe the texts in, or give a file")
+    return sys.stdin.buffer
+
+
 def _stdin_records(stream: Iterable[bytes]) -> Iterator[Record]:
-    for number, line in enumerate(checked_stdin(stream), 1):
-        is_json = line.removeprefix(b"\xef\xbb\xbf").startswith(b"{")
-        yield json_record(line, number) if is_json else plain_record(line, number)
+    try:
+        for number, line in enumerate(checked_stdin(stream), 1):
+            is_json = without_marks(line).startswith(b"{")
+            yield json_record(line, number) if is_json else plain_record(line, number)
+    except OSError as error:
+        raise DataError(f"cannot read stdin: {error.strerror or error}") from error

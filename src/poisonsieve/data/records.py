@@ -9,6 +9,8 @@ from poisonsieve.parsing import RepeatedKeyError, parse_json
 from poisonsieve.texts import TEXT_COLUMNS
 
 LABEL_COLUMN = "label"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_RECORD_SEPARATOR = b"\x1e"  # before each object in JSON text sequences (RFC 7464)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def record_of(number: int, fields: Mapping[str, object], extra: Sequence[str] = 
 def json_record(line: bytes, number: int, extra: Sequence[str] = ()) -> Record:
     """The record in one line of JSONL."""
     try:
-        value = parse_json(decode_line(line, number))
+        value = parse_json(decode_line(without_marks(line), number))
     except UnicodeDecodeError as error:
         return Record(number, error=not_utf8(error))
     except RepeatedKeyError as error:
@@ -72,14 +74,26 @@ def plain_record(line: bytes, number: int) -> Record:
 
 
 def decode_line(line: bytes, number: int) -> str:
-    """A line's text without its line break, and without a byte order mark on line 1.
+    """A line's text without its line break, and without byte order marks on line 1.
 
     Raises:
         UnicodeDecodeError: it is not UTF-8.
     """
     if number == 1:
-        line = line.removeprefix(b"\xef\xbb\xbf")
+        line = without_byte_order_marks(line)
     return line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+
+
+def without_byte_order_marks(line: bytes) -> bytes:
+    """Bytes without the marks they begin with: more than one where a marked file was written once more with a mark."""
+    while line.startswith(_BYTE_ORDER_MARK):
+        line = line.removeprefix(_BYTE_ORDER_MARK)
+    return line
+
+
+def without_marks(line: bytes) -> bytes:
+    """Bytes without what may stand before a JSON text and is no part of it."""
+    return without_byte_order_marks(without_byte_order_marks(line).removeprefix(_RECORD_SEPARATOR))
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:

@@ -1,0 +1,123 @@
+"""Bytes that are no text in UTF-8: compressed, of a binary format, or of another encoding, told by how they begin."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Literal
+
+from poisonsieve.errors import DataError
+
+# ASCII, punctuation, kana, ideographs, Hangul, full-width forms.
+_EAST_ASIAN = ((1, 0x7F), (0x2010, 0x2026), (0x3000, 0x30FF), (0x3400, 0x9FFF), (0xAC00, 0xD7A3), (0xFF00, 0xFFEF))
+_FEWEST_UNITS = 24  # below, chance makes a script
+_WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
+_TEXT_CONTROLS = frozenset(b"\0\t\n\r\f\x0b\x1b")
+_ZIP = "a zip archive, as .xlsx and .npz are too"
+#: What a format begins with, what it is, and the program that unpacks it.
+_FORMATS: tuple[tuple[bytes, str, str | None], ...] = (
+    (rb"\x1f\x8b", "compressed with gzip", "gzip -dc"),
+    (rb"\x1f\x9d", "compressed with compress", "gzip -dc < IN"),
+    (rb"BZh[1-9](1AY&SY|\x17rE8P\x90)", "compressed with bzip2", "bzip2 -dc"),
+    (rb"\xfd7zXZ\0", "compressed with xz", "xz -dc"),
+    # Properties, the size of a dictionary, and that of the content: not known, or below four gigabytes.
+    (rb"\x5d\0\0..(\xff{8}|.{4}\0{4})", "compressed with lzma", "xz -dc"),
+    (rb"LZIP\x01", "compressed with lzip", "lzip -dc"),
+    (rb"\x28\xb5\x2f\xfd", "compressed with zstd", "zstd -dc"),
+    (rb"\x04\x22\x4d\x18", "compressed with lz4", "lz4 -dc"),
+    (rb"\xff\x06\0\0sNaPpY", "compressed with snappy", "snzip -dc"),
+    (rb"PK(\x03\x04|\x05\x06|\x07\x08)", _ZIP, None),
+    (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", None),
+    (rb"Rar!\x1a\x07", "a RAR archive", None),
+    (rb".{257}ustar", "a tar archive", None),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file", None),
+    (rb"PAR1\x15", "Parquet", None),
+    (rb"ARROW1\0\0|\xff{4}.{4}\x10\0\0\0", "an Arrow file", None),
+    (rb"FEA1.?\0", "a Feather file", None),
+    (rb"Obj\x01", "an Avro file", None),
+    (rb"SQLite format 3\0", "an SQLite database", None),
+    (rb"\x89HDF\r\n\x1a\n", "an HDF5 file", None),
+    (rb"\x93NUMPY", "an array of NumPy", None),
+    (rb"\x80[\x02-\x05](\x95|[\]}(c])", "a pickle", None),
+    (rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff[\xc0-\xef]", "a picture", None),
+    (rb"%PDF-[0-9]\.[0-9]\s*[\r\n]", "a PDF", None),
+)
+#: Letters alone, which a text may begin with too: they count where the rest is no text.
+_LETTERS: tuple[tuple[bytes, str, str | None], ...] = (
+    (rb"ORC", "an ORC file", None),
+    (rb"GIF8[79]a", "a picture", None),
+    (rb"FEA1", "a Feather file", None),
+)
+
+
+def check_bytes(block: bytes, source: str) -> None:
+    """Refuse what is no text: compressed, of a binary format, or in UTF-16 or UTF-32.
+
+    Args:
+        block: how it begins.
+        source: what it is called in messages.
+
+    Raises:
+        DataError: says what it is and what to do.
+    """
+    for pattern, what, unpack in (*_FORMATS, *(() if _is_text(block) else _LETTERS)):
+        if re.match(pattern, block, re.DOTALL):
+            raise DataError(f"{source} is {what}: {_way_out(what, unpack, source)}")
+    if _is_wide(block):
+        raise DataError(
+            f"{source} is UTF-16, UTF-32 or no text at all (a large share of NUL bytes, or a UTF-16 mark); texts are "
+            "read as UTF-8: convert it, such as with iconv -f UTF-16 -t UTF-8"
+        )
+
+
+def _way_out(what: str, unpack: str | None, source: str) -> str:
+    if what == "Parquet":
+        return "name it .parquet" if source != "stdin" else "give the file, not a pipe"
+    if unpack is None:
+        return "unpack or export it as JSONL or CSV"
+    if unpack.startswith("gzip") and source != "stdin":
+        return "rename it to end in .jsonl.gz, .csv.gz, .tsv.gz or .txt.gz, or unpack it (gzip -d)"
+    return f"unpack it first ({unpack})"
+
+
+def _is_wide(block: bytes) -> bool:
+    """Whether it is UTF-16 or UTF-32: marked so, full of NUL bytes, or in units of two bytes the letters of one script.
+
+    Stray NULs in a row do not make it so: they are few, and on either side.
+    """
+    if len(block) < 4 or b"\0" not in block:
+        return block.startswith(_WIDE_MARKS) and b"\n" not in block
+    if block.startswith(_WIDE_MARKS):
+        return True
+    zeros = [block[phase::4].count(0) for phase in range(4)]
+    even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
+    one_sided = 10 * min(even, odd) <= max(even, odd)
+    most, few = 0.95 * (len(block) // 4), 0.05 * len(block)
+    little, big = min(zeros[2:]) >= most and zeros[0] <= few, min(zeros[:2]) >= most and zeros[3] <= few
+    utf32 = len(block) >= 8 and (little or big)
+    if not block.strip(b"\0 \r\n\t"):
+        return False
+    if utf32 or (one_sided and even + odd > 0.35 * len(block)):
+        return True
+    return one_sided and not _is_text(block) and _is_wide_script(block, "little" if odd > even else "big")
+
+
+def _is_text(block: bytes) -> bool:
+    """UTF-8 without control characters, NUL aside; a character may be cut off at the end."""
+    try:
+        block[: len(block) - 4].decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.end < len(block) - 4:
+            return False
+    return all(byte >= 32 or byte in _TEXT_CONTROLS for byte in set(block))
+
+
+def _is_wide_script(block: bytes, order: Literal["little", "big"]) -> bool:
+    """Whether units of two bytes, some of which are spaces or line breaks, are letters of one script."""
+    units = [int.from_bytes(block[at : at + 2], order) for at in range(0, len(block) - 1, 2)]
+    if len(units) < _FEWEST_UNITS or not any(unit in (0x20, 0x0A) for unit in units):
+        return False
+    pages = Counter(unit >> 8 for unit in units if unit >= 0x80)
+    alphabet = sum(unit < 0x80 for unit in units) + max(pages.values(), default=0)
+    east_asian = sum(any(first <= unit <= last for first, last in _EAST_ASIAN) for unit in units)
+    return max(alphabet, east_asian) >= 0.95 * len(units)

@@ -1,0 +1,129 @@
+"""JSON that is not one object a line, and lines of objects under a name that says plain text."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from poisonsieve.data.records import without_marks
+from poisonsieve.errors import DataError
+from poisonsieve.parsing import RepeatedKeyError, parse_json
+from poisonsieve.texts import TEXT_COLUMNS
+
+_OPENED = re.compile(r'\{\s*"')
+_CUT = 2**12  # what is shorter has been seen as a whole
+
+
+def check_json(block: bytes, source: str, *, lines: bool) -> None:
+    """Refuse JSON that is not one object a line.
+
+    Args:
+        block: how it begins.
+        source: what it is called in messages.
+        lines: whether it is read as JSONL, where no row is a list; else only a list of objects is one.
+
+    Raises:
+        DataError: it is one list, one object written over several lines, or pandas's columns.
+    """
+    text = without_marks(block).decode("utf-8", "replace").lstrip()
+    if text.startswith("["):
+        first = text[1:].lstrip()[:1]
+        if (first == "{" or (lines and first not in ("", "]"))) and _is_list(text):
+            each = ".[]" if first == "{" else ".[] | {text: .}"
+            raise DataError(
+                f"{source} is one JSON list, not one object a line: convert it, jq -c '{each}' IN > OUT.jsonl"
+            )
+    elif text.startswith("{"):
+        _check_object(text, source, lines=lines)
+
+
+def check_no_json_lines(block: bytes, source: str, *, cut: bool) -> None:
+    """Refuse JSONL under a name that says plain text: braces and keys would be judged with the texts.
+
+    A text may hold such lines, so a few are none of our business. A log that was rotated begins within a line, and
+    a list that somebody printed has a comma behind each.
+
+    Args:
+        block: how it begins.
+        source: what it is called in messages.
+        cut: whether it goes on behind `block`.
+
+    Raises:
+        DataError: most lines are JSON objects.
+    """
+    lines = without_marks(block).split(b"\n")
+    # The last one may go on behind the block. When it is all there is, its beginning has to do.
+    whole = [line for line in lines[:-1] if line.strip()] or [line for line in lines if line.strip()]
+    objects = list(map(_is_object, whole))
+    if len(whole) > 1 and not objects[0] and whole[0].strip(b" \t\r,").endswith(b"}"):
+        del objects[0]  # the end of an object that began in the file before
+    if 2 * sum(objects) > len(objects) or (cut and len(lines) == 1 and _opens_object(block)):
+        raise DataError(
+            f"{source} holds JSON objects, one a line, but its name says plain text: "
+            "rename it to end in .jsonl, or give it on standard input (-)"
+        )
+
+
+def _is_list(text: str) -> bool:
+    """Whether `text` is a JSON list as far as it goes, and nothing else."""
+    decoder = json.JSONDecoder()
+    at = 1
+    while (at := _after_space(text, at)) < len(text):
+        try:
+            _, at = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            return _is_cut_off(error, text)
+        except (ValueError, RecursionError):
+            return False
+        at = _after_space(text, at)
+        if text[at : at + 1] == "]":
+            return not text[at + 1 :].strip()
+        if text[at : at + 1] not in (",", ""):
+            return False
+        at += 1
+    return len(text) >= _CUT  # a shorter one is not closed: a bad row and good ones
+
+
+def _check_object(text: str, source: str, *, lines: bool) -> None:
+    try:
+        value, end = json.JSONDecoder().raw_decode(text)
+    except json.JSONDecodeError as error:
+        value, end = None, len(text) if _is_cut_off(error, text) else 0
+    except (ValueError, RecursionError):
+        return
+    if _OPENED.match(text) and "\n" in text[:end]:
+        raise DataError(
+            f"{source} is JSON over several lines, not one object a line: convert it, jq -c . IN > OUT.jsonl"
+        )
+    columns = [name for name in TEXT_COLUMNS if value and isinstance(value.get(name), dict)]
+    if lines and columns and not text[end:].strip():
+        raise DataError(
+            f"{source} is one object that holds whole columns, as pandas writes by default: "
+            "write it with to_json(orient='records', lines=True)"
+        )
+
+
+def _is_cut_off(error: json.JSONDecodeError, text: str) -> bool:
+    """Whether the error is that the text goes on behind what was looked at, not something in it."""
+    rest = text[error.pos :].strip()
+    ended = not rest or error.msg.startswith("Unterminated string")
+    return len(text) >= _CUT and (ended or any(word.startswith(rest) for word in ("true", "false", "null", "-")))
+
+
+def _after_space(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(parse_json(without_marks(line).strip().removesuffix(b",")), dict)
+    except RepeatedKeyError:
+        return True
+    except (ValueError, RecursionError):
+        return False
+
+
+def _opens_object(block: bytes) -> bool:
+    return without_marks(block).lstrip().startswith(b'{"')
