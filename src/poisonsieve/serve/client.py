@@ -20,6 +20,7 @@ import httpx
 from poisonsieve.errors import ServiceError
 from poisonsieve.parsing import parse_json
 from poisonsieve.serve.received import verdicts_of
+from poisonsieve.serve.sendable import http_client, retry_count, sendable, string, whole
 from poisonsieve.terminal import one_line
 from poisonsieve.texts import Table, as_texts
 from poisonsieve.verdict import Verdict
@@ -37,12 +38,14 @@ class Client:
         timeout: seconds to wait for an answer.
         retries: how often a request is sent again when the service has no room, or cannot be reached; each time after
             the seconds that the service asks for. A request whose answer was lost may thereby be screened twice.
+
+    Raises:
+        ConfigError: the address is no URL, no header can carry the key, or another argument is out of range.
     """
 
     def __init__(self, url: str, *, api_key: str | None = None, timeout: float = 60.0, retries: int = 2) -> None:
-        headers = {} if api_key is None else {"X-API-Key": api_key}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
-        self._retries = retries
+        self._retries = retry_count(retries)
+        self._http = http_client(url, api_key, timeout)
 
     def __enter__(self) -> Self:
         """The client itself."""
@@ -90,8 +93,12 @@ class Client:
         return self._verdicts("/v1/classify", as_texts(texts, column))
 
     def explain(self, text: str) -> dict[str, Any]:
-        """Which words the confidence of a text rests on: see ``POST /v1/explain``."""
-        return self._call("POST", "/v1/explain", {"text": text})
+        """Which words the confidence of a text rests on: see ``POST /v1/explain``.
+
+        Raises:
+            DataError, ServiceError: see `screen`.
+        """
+        return self._call("POST", "/v1/explain", {"text": string(text, "the text")})
 
     def guard(self) -> dict[str, Any]:
         """The guard in force: see ``GET /v1/guard``."""
@@ -104,17 +111,30 @@ class Client:
     def quarantine(
         self, *, decision: str = "open", contains: str = "", page: int = 1, size: int = 50
     ) -> dict[str, Any]:
-        """A page of rejected texts: see ``GET /v1/quarantine``."""
-        query: dict[str, str | int] = {"decision": decision, "q": contains, "page": page, "size": size}
+        """A page of rejected texts: see ``GET /v1/quarantine``.
+
+        Raises:
+            DataError: an argument is of another type, or holds a lone surrogate, which no query can hold.
+            ServiceError: as in `screen`.
+        """
+        query: dict[str, str | int] = {
+            **{"decision": sendable(decision, "decision"), "q": sendable(contains, "contains")},
+            **{"page": whole(page, "page"), "size": whole(size, "size")},
+        }
         return self._call("GET", "/v1/quarantine", query=query)
 
     def decide(self, number: int, decision: str | None, note: str | None = None) -> dict[str, Any]:
         """Say of a record that it is ``poison`` or a ``false_alarm``; None takes that back.
 
         Raises:
+            DataError: an argument is of another type.
             ServiceError: there is no such record, or as in `screen`.
         """
-        return self._call("POST", f"/v1/quarantine/{number}/decision", {"decision": decision, "note": note})
+        body = {
+            "decision": None if decision is None else string(decision, "decision"),
+            "note": None if note is None else string(note, "note"),
+        }
+        return self._call("POST", f"/v1/quarantine/{whole(number, 'number')}/decision", body)
 
     def _verdicts(self, path: str, texts: list[str]) -> list[Verdict]:
         if not texts:
@@ -135,7 +155,8 @@ class Client:
                 if left and isinstance(error, httpx.ConnectError):
                     time.sleep(1.0)
                     continue
-                raise ServiceError(f"no answer from {self._http.base_url}: {type(error).__name__}") from None
+                where = self._http.base_url.copy_with(username=None, password=None)
+                raise ServiceError(f"no answer from {where}: {type(error).__name__}") from None
             if response.status_code in _AGAIN and left:
                 time.sleep(_wait(response))
                 continue
