@@ -82,7 +82,7 @@ def test_files_named_after_splits_in_many_ways(tmp_path):
         (["train.txt"], "train.txt is named after the split train"),
         (["train.txt", "reviews.jsonl"], "train.txt is named after the split train"),
         (["sst2_train.json", "sst2_test.jsonl"], "sst2_train.json is named after the split train"),
-        (["train.jsonl.zst", "test.jsonl"], "train.jsonl.zst is named after the split train"),
+        (["train.jsonl.zst", "test.jsonl"], "train.jsonl.zst, which would go unread"),
         (["train-0-of-2.json", "train-1-of-2.json", "test.csv"], "is named after the split train"),
     ],
 )
@@ -93,6 +93,80 @@ def test_a_folder_that_does_not_tell_what_is_which(tmp_path, names, says):
             load_dataset(folder, split=split)
         assert says in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "left"),
+    [
+        (["part-0001.jsonl", "part-0002.jsonl.zst"], "part-0002.jsonl.zst"),
+        (["part-0001.jsonl", "other.csv.bz2"], "other.csv.bz2"),
+        (["a.jsonl", "b.jsonl.xz", "c.tsv.zip"], "b.jsonl.xz, c.tsv.zip"),
+        (["a.parquet.gz", "b.csv"], "a.parquet.gz"),
+        (["part-1.jsonl", "part-2.zip"], "part-2.zip"),
+        (["part-1.jsonl", "part-2.json"], "part-2.json"),
+        (["part-1.jsonl", "part-02.txt"], "part-02.txt"),
+        (["part-00000.csv", "part-00001"], "part-00001"),
+        (["part1.jsonl", "Part2.JSON"], "Part2.JSON"),
+        (["reviews.jsonl", "reviews.json"], "reviews.json"),
+        (["in.jsonl", "in.jsonl.1"], "in.jsonl.1"),
+        (["train.jsonl", "test.jsonl", "dev.jsonl.zst"], "dev.jsonl.zst"),
+        (["train-poison.csv", "test-poison.csv", "dev-clean.csv.xz"], "dev-clean.csv.xz"),
+        ([f"p-{n}.jsonl" for n in range(2)] + [f"p-{n}.txt" for n in range(9)], "p-4.txt and 4 more"),
+    ],
+)
+def test_data_that_would_be_left_out_are_named(tmp_path, names, left):
+    folder = fill(tmp_path, *names)
+    for split in ("train", "test"):
+        with pytest.raises(DataError) as caught:
+            load_dataset(folder, split=split)
+        assert f"{left}, which would go unread: unpack it" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_one_file_packed_and_unpacked(tmp_path):
+    with pytest.raises(DataError, match=r"a\.jsonl and a\.jsonl\.gz are one file"):
+        load_dataset(fill(tmp_path, "a.jsonl", "a.jsonl.gz", "b.jsonl"))
+
+
+@pytest.mark.parametrize("beside", [["all.jsonl"], ["train.jsonl", "test.jsonl"], []])
+@pytest.mark.parametrize(
+    "below", ["data", "train", "Test", "validation", "train_data", "split=train", "data/en", "test-set"]
+)
+@pytest.mark.parametrize("name", ["part-0.jsonl", "part-0.csv.zst"])
+def test_data_in_subfolders_named_after_splits(tmp_path, beside, below, name):
+    folder = fill(tmp_path, *beside)
+    (tmp_path / below).mkdir(parents=True)
+    fill(tmp_path / below, name)
+    first = below.split("/")[0]
+    for split in ("train", "test"):
+        with pytest.raises(DataError) as caught:
+            load_dataset(folder, split=split)
+        assert f"has data in {first}/, which would go unread: give {tmp_path / first}" in str(caught.value)
+
+
+def test_other_subfolders_do_no_harm(tmp_path):
+    folder = fill(tmp_path, "train.jsonl", "test.jsonl")
+    for below in ("original", "logs", ".cache", "training-logs", "trainer", "checkpoints", "models/data"):
+        (tmp_path / below).mkdir(parents=True)
+        fill(tmp_path / below, "other.jsonl")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/README.md").write_text("no data")
+    assert files_read(folder) == ["train.jsonl"]
+
+
+def test_what_has_another_name_does_no_harm(tmp_path):
+    folder = fill(tmp_path, "part-1.jsonl", "part-2.jsonl")
+    for name in (
+        "README.txt",
+        "LICENSE",
+        "dataset_info.json",
+        "part-1.jsonl.md5",
+        "part-1.log",
+        "images.zip",
+        "_SUCCESS",
+    ):
+        (tmp_path / name).write_text("{}")
+    assert files_read(folder) == ["part-1.jsonl", "part-2.jsonl"]
 
 
 @pytest.mark.parametrize(

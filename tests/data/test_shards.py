@@ -20,6 +20,9 @@ def whole(*names):
         [f"c4-train.{n:05}-of-00002.json.gz" for n in (1, 0)],
         [f"part_{n}_of_2.csv" for n in (1, 2)],
         [f"train-{n:05}-of-00002-0123456789abcdef.parquet" for n in range(2)],
+        [f"train0000{n}of00002.jsonl" for n in range(2)],
+        [f"part{n}of2.jsonl" for n in (1, 2)],
+        ["top10of2020.csv", "profof2.csv"],
         ["a-0-of-1.csv", "b-0-of-2.csv", "b-1-of-2.csv"],
     ],
 )
@@ -36,6 +39,10 @@ def test_whole_sets(names):
             ["x-0-of-100.csv"],
             "lacks x-1-of-100.csv, x-2-of-100.csv, x-3-of-100.csv, x-4-of-100.csv, x-5-of-100.csv and 94",
         ),
+        (["train00000of00002.jsonl"], "lacks train00001of00002.jsonl: "),
+        (["train-1-of-3.csv", "train-2-of-3.csv"], "lacks train-3-of-3.csv: "),
+        (["train-2-of-3.csv"], "lacks train-1-of-3.csv, train-3-of-3.csv: "),
+        (["train-00001-of-00003.csv"], "lacks train-00000-of-00003.csv, train-00002-of-00003.csv: "),
         (["x-0-of-99999999999.csv"], "and 99999999993 more"),
         (["x-0-of-2.csv", "x-1-of-3.csv"], "shards of x from sets of 2 and of 3"),
         (

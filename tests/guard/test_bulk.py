@@ -64,6 +64,13 @@ def test_packed_files_are_screened_too_and_shards_only_if_all_are_there(inbox):
     assert len(pieces(bulk._files(inbox))) == 92 + 2 * 30
 
 
+@pytest.mark.parametrize("name", ["d.jsonl.zst", "more/c.csv.bz2", "b.json", "more/c.txt", "a.jsonl.1"])
+def test_texts_that_would_be_left_out_are_named(inbox, name):
+    (inbox / name).write_bytes(b"a")
+    with pytest.raises(DataError, match=f"holds {name.rpartition('/')[2]}, which would go unread"):
+        bulk._files(inbox)
+
+
 def test_a_file_is_read_in_pieces_and_a_bad_row_stops_nothing(inbox, monkeypatch):
     monkeypatch.setattr(bulk, "CHUNK", 7)
     found = list(bulk._read({"file": [str(inbox / "a.jsonl")]}))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poisonsieve.data.files import extensions, format_of
+from poisonsieve.data.left_out import is_data, refuse_left_out
 from poisonsieve.data.shards import data_stem, is_shard, require_whole, without_shard
 from poisonsieve.errors import DataError
 
@@ -23,6 +24,7 @@ SYNONYMS = {
     **dict.fromkeys(("dev", "validation", "valid", "val", "development", "devset", "validset", "valset"), "dev"),
     **dict.fromkeys(("test", "testing", "testset"), "test"),
 }
+_DATA_WORDS = ("data", "dataset", "split", "splits", "set")
 #: OpenBackdoor's names of the files in ``poison_data/DATA SET/TARGET/ATTACK``, each a split of its own.
 OPENBACKDOOR = ("train-poison", "train-clean", "dev-poison", "dev-clean", "test-poison", "test-clean", "test-detect")
 # Dev rows are for calibration and other choices, which clean rows alone may make.
@@ -68,13 +70,16 @@ def read_folder(folder: Path) -> Folder:
     """Look through a folder, not into its files.
 
     Raises:
-        DataError: it holds no data file, or its names do not tell what is which; says what to do.
+        DataError: it holds no data file, its names do not tell what is which, or some would go unread; says what to do.
     """
     try:
-        every = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+        inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        every = [path for path in inside if path.is_file()]
+        _refuse_data_below(folder, [path for path in inside if path.is_dir()])
     except OSError as error:
         raise DataError(f"cannot read {folder}: {error.strerror or error}") from error
     files = [file for file in every if format_of(file)]
+    refuse_left_out(every)
     if _are_openbackdoors(files):
         return Folder(files, _each_once(folder, files), openbackdoor=True)
     splits = _by_split(folder, files)
@@ -155,6 +160,26 @@ def _refuse_unread(folder: Path, others: Iterable[Path], files: Iterable[Path]) 
             f"{file} is named after the split {split}, but its format is not read: write it as one of {extensions()}, "
             "or move it elsewhere"
         )
+
+
+def _refuse_data_below(folder: Path, subfolders: Iterable[Path]) -> None:
+    """Data in subfolders that are called after splits or data, as repositories of the hub have them.
+
+    Raises:
+        DataError: there are some.
+        OSError: a subfolder cannot be read.
+    """
+    found = [path for path in subfolders if _holds_split(path) and any(map(is_data, path.rglob("*")))]
+    if found:
+        raise DataError(
+            f"{folder} has data in {', '.join(f'{path.name}/' for path in found)}, which would go unread: give {found[0]}, "
+            f"put the files into one folder under names such as train.jsonl and test.jsonl, or move it elsewhere"
+        )
+
+
+def _holds_split(folder: Path) -> bool:
+    words = [word.lower() for word in _WORD.findall(folder.name)]
+    return bool(words) and all(word in SYNONYMS or word in _DATA_WORDS for word in words)
 
 
 def _only_split(file: Path) -> str | None:

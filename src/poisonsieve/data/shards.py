@@ -11,26 +11,36 @@ from poisonsieve.errors import DataError
 
 # `NAME-00000-of-00003`, and what the hub writes behind it at times: sixteen digits of a digest.
 _SHARD = re.compile(
-    r"(?P<name>.*?)(?P<sign>[-_.])(?P<number>\d+)(?P<of>[-_]of[-_])(?P<total>\d+)(-[0-9a-f]{16})?", re.I
+    r"(?P<name>.*?)(?P<sign>[-_. ]?)(?P<number>\d+)(?P<of>[-_. ]?of[-_. ]?)(?P<total>\d+)(-[0-9a-f]{16})?", re.I
 )
-_PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip", ".lz4"})
+#: What a packed file's name ends in.
+PACKED = frozenset(
+    (".gz", ".bz2", ".xz", ".lzma", ".zst", ".zip", ".lz4", ".7z", ".br", ".z", ".rar", ".tgz", ".tar")
+)
 _SHOWN = 5
 
 
 def without_shard(stem: str) -> str:
     """The name of the whole: a stem without its number and total."""
-    found = _SHARD.fullmatch(stem)
+    found = _shard(stem)
     return found["name"] if found else stem
 
 
 def is_shard(stem: str) -> bool:
     """Whether a stem has a number and a total."""
-    return _SHARD.fullmatch(stem) is not None
+    return _shard(stem) is not None
+
+
+def _shard(stem: str) -> re.Match[str] | None:
+    found = _SHARD.fullmatch(stem)
+    # Without signs around it, `of` is in many names: top10of2020.
+    bare = found and not (found["sign"] and len(found["of"]) == len("-of-"))
+    return None if found and bare and len(found["number"]) != len(found["total"]) else found
 
 
 def data_stem(path: Path) -> str:
     """A file's name without its extension, that of a packed file and what is before it alike."""
-    return Path(path.stem).stem if path.suffix.lower() in _PACKED else path.stem
+    return Path(path.stem).stem if path.suffix.lower() in PACKED else path.stem
 
 
 def require_whole(files: Iterable[Path]) -> None:
@@ -51,7 +61,7 @@ def require_whole(files: Iterable[Path]) -> None:
 
 
 def _require_all(folder: Path, name: str, shards: list[Path]) -> None:
-    found = [match for match in (_SHARD.fullmatch(data_stem(shard)) for shard in shards) if match]
+    found = [match for match in (_shard(data_stem(shard)) for shard in shards) if match]
     totals = sorted({int(match["total"]) for match in found})
     if len(totals) > 1:
         raise DataError(
@@ -62,7 +72,7 @@ def _require_all(folder: Path, name: str, shards: list[Path]) -> None:
     if doubled is not None:
         twice = ", ".join(shard.name for shard, number in zip(shards, numbers, strict=True) if number == doubled)
         raise DataError(f"{folder} has more than one file for one shard of {name}: {twice}; keep one")
-    first = int(0 not in numbers and totals[0] in numbers)  # some tools count from 1
+    first = _first(found, numbers, totals[0])
     wanted = range(first, totals[0] + first)
     outside = next((number for number in numbers if number not in wanted), None)
     if outside is not None:
@@ -71,6 +81,13 @@ def _require_all(folder: Path, name: str, shards: list[Path]) -> None:
         there = set(numbers)
         missing = list(itertools.islice((number for number in wanted if number not in there), _SHOWN))
         raise DataError(f"{folder} lacks {_named(shards[0], found[0], missing, len(wanted) - len(numbers))}")
+
+
+def _first(found: list[re.Match[str]], numbers: list[int], total: int) -> int:
+    """0 or 1, where a set counts from: where neither end is there, those that write no zeros before a number from 1."""
+    if 0 in numbers:
+        return 0
+    return int(total in numbers or all(match["number"] == str(int(match["number"])) for match in found))
 
 
 def _named(shard: Path, match: re.Match[str], missing: list[int], count: int) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from poisonsieve.cluster import connect
 from poisonsieve.data.files import extensions, format_of
 from poisonsieve.data.inputs import read_inputs
+from poisonsieve.data.left_out import refuse_left_out
 from poisonsieve.data.shards import require_whole
 from poisonsieve.errors import DataError
 from poisonsieve.guard.screening import CHUNK, Tally
@@ -165,16 +166,23 @@ def _files(source: Path) -> list[Path]:
     """The files to be screened, in order of their names.
 
     Raises:
-        DataError: there is none, or one of its shards is missing.
+        DataError: there is none, one of its shards is missing, or data would go unread.
     """
     if source.is_file():
         files = [source] if format_of(source) else []
     else:
-        files = sorted(path for path in source.rglob("*") if path.is_file() and format_of(path))
+        every = sorted(path for path in source.rglob("*") if path.is_file())
+        for _, within in itertools.groupby(sorted(every, key=_folder), _folder):
+            refuse_left_out(within)
+        files = [path for path in every if format_of(path)]
         require_whole(files)
     if not files:
         raise DataError(f"{source} holds no file to screen; use {extensions()}")
     return [path.absolute() for path in files]
+
+
+def _folder(file: Path) -> Path:
+    return file.parent
 
 
 def _summary(folder: Path) -> dict[str, Any]:
