@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +54,11 @@ ORDERED = {
     "named Series": lambda texts: pd.Series(texts, index=[f"id{place}" for place in range(len(texts))]),
     "string Series": lambda texts: pd.Series(texts, dtype="string"),
     "index": pd.Index,
+    "arrow array": lambda texts: pyarrow.array(texts),
+    "arrow chunks": lambda texts: pyarrow.chunked_array([texts[:1], texts[1:]], type=pyarrow.string()),
+    "Series with a label called columns": lambda texts: pd.Series(
+        texts, index=["columns", "column_names", *range(len(texts))][: len(texts)]
+    ),
     "data set column": lambda texts: dataset([(text, 0) for text in texts])["text"],
 }
 WITHOUT = {
@@ -96,6 +102,24 @@ def test_a_named_column(texts):
     assert as_texts(frame) == ["other"] * len(texts)
     rows = dataset([(text, 0) for text in texts]).rename_column("text", "sentence")
     assert as_texts(rows) == as_texts(rows, "sentence") == as_texts(rows.to_iterable_dataset()) == texts
+
+
+def test_a_data_set_that_streams_rows_and_does_not_know_its_columns():
+    import datasets
+
+    rows = datasets.IterableDataset.from_generator(lambda: iter([{"text": "a", "x": 1}, {"text": "b", "x": 2}]))
+    assert rows.column_names is None
+    assert as_texts(rows) == as_texts(rows, "text") == ["a", "b"]
+    with pytest.raises(DataError, match=r"no column 'review'; .*text, x"):
+        as_texts(rows, "review")
+
+
+def test_a_column_that_cannot_be_read():
+    rows = dataset([("a", 0)]).with_format("numpy", columns=["label"])
+    with pytest.raises(DataError, match="the column 'text' cannot be read"):
+        as_texts(rows)
+    with pytest.raises(DataError, match="cannot be read from a DataFrame"):
+        as_texts(pd.DataFrame([["a", "b"]]), "0")
 
 
 def test_a_column_of_a_list():
@@ -156,6 +180,46 @@ def test_frames_and_data_sets_with_a_named_column(guarded, texts):
         guarded.screen(dataset([(text, 0) for text in texts]).rename_column("text", "review"), column="review")
         == right
     )
+
+
+def test_verdicts_are_matched_by_place_whatever_holds_them(guarded, texts):
+    """A column of verdicts in a shuffled frame: each text keeps its own."""
+    frame = pd.DataFrame({"text": texts})
+    frame["verdict"] = guarded.judge(frame["text"])
+    mixed = frame.sample(frac=1, random_state=3)
+    assert guarded.answer(mixed["text"], mixed["verdict"]) == guarded.screen(list(mixed["text"]))
+    for wrong in (None, {"a": 1}, [True] * len(texts), set(range(40)), "x" * 40):
+        with pytest.raises(DataError):
+            guarded.answer(texts, wrong)
+
+
+def test_rows_that_could_not_be_read_are_in_order_too(guarded):
+    errors = [None, "line 2: not UTF-8", None]
+    found = guarded.screen_read(pd.Series(["a film", None, "a plot"], index=[2, 0, 1], dtype=object), errors)
+    assert [verdict.reason for verdict in found][1] == "not read: line 2: not UTF-8"
+    assert found[2].confidence == pytest.approx(guarded.screen(["a plot"])[0].confidence, abs=1e-6)
+    for texts, reasons in (({"a", "b"}, [None, None]), ("ab", [None, None]), (["a"], [None, None]), (["a"], None)):
+        with pytest.raises(DataError):
+            guarded.screen_read(texts, reasons)
+
+
+@pytest.mark.parametrize("y", [{0: 1, 1: 0}, {0, 1}, "01", pd.DataFrame({"a": [0], "b": [1]}), 3, [0], [0, -1]])
+def test_labels_that_are_not_one_a_text(y, tiny):
+    with pytest.raises(DataError):
+        PSIM(tiny("encoder"), frr=0.3).fit(["a film", "a plot"], y)
+
+
+def test_what_was_prepared_is_by_text():
+    from poisonsieve.defenses import Rewriter
+
+    class Upper(Rewriter):
+        name = "upper"
+
+        def _rewrite(self, texts, *, progress):
+            return [text.upper() for text in texts]
+
+    assert Upper().prepare(text for text in ("a", "b")) == {"a": "A", "b": "B"}
+    assert Upper().prepare(pd.DataFrame({"text": ["a"]})) == {"a": "A"}
 
 
 def test_verdicts_of_other_texts_are_refused(guarded, texts):

@@ -208,3 +208,11 @@ class TestToBeSure:
     def test_out_of_range(self, frr, confidence):
         with pytest.raises(ConfigError):
             frr_to_be_sure(frr, 1000, confidence)
+
+
+@pytest.mark.parametrize("value", [None, "0.1", [0.1], True, 1j])
+def test_what_is_no_number_is_no_rate_and_no_gamma(value):
+    with pytest.raises(ConfigError):
+        gamma_for_frr(np.linspace(0, 1, 200), value)
+    with pytest.raises(ConfigError):
+        fixed_gamma(value)

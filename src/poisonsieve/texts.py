@@ -60,9 +60,11 @@ def as_texts(texts: Sequence[str] | Table | Iterable[str], column: str | None = 
     if _is_table(texts):
         found = _column(texts, column)
     elif column is not None:
-        raise DataError(f"column={column!r} is for a data set or a frame, and the texts are {_named(texts)}")
+        raise DataError(
+            f"column={column!r} is for a data set or a frame, and the texts are one {type(texts).__name__}"
+        )
     else:
-        found = _in_order(texts)
+        found = in_order(texts, "texts")
     for index, text in enumerate(found):
         if not isinstance(text, str):
             raise DataError(f"text {index} is {type(text).__name__}, not a string")
@@ -71,44 +73,78 @@ def as_texts(texts: Sequence[str] | Table | Iterable[str], column: str | None = 
 
 def columns_of(data: Any) -> list[str]:
     """Names of the columns of a data set or frame; none of anything else."""
-    names = getattr(data, "column_names", getattr(data, "columns", None))
-    return [] if names is None else [str(name) for name in names]
+    named = _named_columns(data)
+    return [] if named is None else [str(name) for name in named]
+
+
+def _named_columns(data: Any) -> Any:
+    """What its type calls columns. Of a Series, an attribute may be any label of its index."""
+    kind = type(data)
+    return (
+        getattr(data, "column_names" if hasattr(kind, "column_names") else "columns", None)
+        if _is_table(data)
+        else None
+    )
 
 
 def _is_table(texts: Any) -> bool:
     """Whether it has named columns: a data set, or a frame of pandas or of a library like it."""
-    return hasattr(texts, "column_names") or hasattr(texts, "columns")
+    return hasattr(type(texts), "column_names") or hasattr(type(texts), "columns")
 
 
 def _column(table: Any, column: str | None) -> list[Any]:
-    names = columns_of(table)
     if isinstance(table, Mapping):
         raise DataError(f"this is a set of splits ({', '.join(map(str, table))}); choose one of them")
+    if _named_columns(table) is None:  # a data set that streams its rows, and learns its columns from them
+        rows = [row for row in table if isinstance(row, Mapping)]
+        names = list(dict.fromkeys(str(key) for row in rows[:1] for key in row))
+        return [row.get(_chosen(names, column)) for row in rows]
+    name = _chosen(columns_of(table), column)
+    try:
+        return list(table[name]) if hasattr(table, "__getitem__") else [row[name] for row in table]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"the column {name!r} cannot be read from a {type(table).__name__} ({type(error).__name__}); give a list"
+        ) from None
+
+
+def _chosen(names: list[str], column: str | None) -> str:
+    """The column that holds the texts."""
     wanted = [column] if column is not None else [name for name in TEXT_COLUMNS if name in names]
     if not wanted or wanted[0] not in names:
         asked = f"no column {column!r}" if column is not None else "no column `text` or `sentence`"
-        raise DataError(f"{asked}; name the one that holds the texts (column=...): {', '.join(names)}")
+        raise DataError(
+            f"{asked}; name the one that holds the texts (column=...): {', '.join(names) or 'there is none'}"
+        )
     if len(wanted) > 1:
         raise DataError("`text` and `sentence` are both there; one would go unread: name one (column=...)")
     if names.count(wanted[0]) > 1:
         raise DataError(f"{names.count(wanted[0])} columns are called {wanted[0]}; one would go unread")
-    if hasattr(table, "__getitem__"):
-        return list(table[wanted[0]])
-    return [row[wanted[0]] for row in table]  # a data set that streams its rows
+    return wanted[0]
 
 
-def _in_order(texts: Any) -> list[Any]:
-    if isinstance(texts, str | bytes | bytearray | Mapping):
-        raise DataError(f"texts are one {type(texts).__name__}; give a list of strings")
-    if isinstance(texts, Set) and not isinstance(texts, KeysView):
-        raise DataError(f"texts are a {type(texts).__name__}, which has no order to give verdicts in; give a list")
-    if len(getattr(texts, "shape", (0,))) != 1:
-        raise DataError(f"texts are {_named(texts)} of shape {tuple(texts.shape)}; give one dimension of strings")
+def in_order(values: Any, what: str) -> list[Any]:
+    """Values in the order in which they stand, as one list.
+
+    Args:
+        values: a list, or anything else that has an order.
+        what: what to call them in a message.
+
+    Raises:
+        DataError: they are one string, have no order, or more than one dimension.
+    """
+    if isinstance(values, str | bytes | bytearray | Mapping) or _is_table(values):
+        raise DataError(f"{what} are one {type(values).__name__}; give a list")
+    if isinstance(values, Set) and not isinstance(values, KeysView):
+        raise DataError(f"{what} are a {type(values).__name__}, which has no order; give a list")
+    if len(getattr(values, "shape", (0,))) != 1:
+        raise DataError(f"{what} are one {type(values).__name__} of shape {tuple(values.shape)}; give one dimension")
     try:
-        return list(texts)
-    except TypeError:
-        raise DataError(f"texts are {_named(texts)}; give a list of strings") from None
-
-
-def _named(texts: Any) -> str:
-    return f"one {type(texts).__name__}"
+        return list(
+            values.to_pylist() if hasattr(type(values), "to_pylist") else values
+        )  # Arrow has values of its own
+    except DataError:
+        raise
+    except Exception as error:  # whatever a caller's own sequence raises
+        reason = "" if isinstance(error, TypeError) else f", which cannot be read ({type(error).__name__})"
+        raise DataError(f"{what} are one {type(values).__name__}{reason}; give a list") from None

@@ -7,6 +7,7 @@ paper, or the quantile that keeps false rejections at a rate the user chose.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
@@ -116,7 +117,7 @@ def fixed_gamma(gamma: float, lowest: float = 0.0, highest: float = 1.0) -> Thre
     Raises:
         ConfigError: gamma is not a finite number in [lowest, highest): at the highest score nothing exceeds it.
     """
-    if not (math.isfinite(gamma) and lowest <= gamma < highest):
+    if not (_is_number(gamma) and math.isfinite(gamma) and lowest <= gamma < highest):
         if (lowest, highest) == (0.0, 1.0):
             raise ConfigError(f"gamma is {gamma}; a fixed gamma must be at least 0 and below 1 (the paper's is 0.7)")
         raise ConfigError(
@@ -244,9 +245,13 @@ def frr_to_be_sure(frr: float, rows: int, confidence: float = 0.95) -> float:
     return float(asked)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def _exact(frr: float) -> Fraction:
     """The decimal the user wrote, not its nearest binary: 0.01 of 100 is then exactly 1."""
-    if not 0 < frr < 1:
+    if not _is_number(frr) or not 0 < frr < 1:
         raise ConfigError(f"the false-rejection rate is {frr}; it must be above 0 and below 1 (0.01 is 1%)")
     return Fraction(str(float(frr)))
 

@@ -194,11 +194,11 @@ def test_arguments_have_the_types_that_a_plug_in_declares():
     try:
         made = make_trigger("flagged:loud=false,times=3,word=none")
         assert (made.loud, made.times, made.word) == (False, 3, None)
-        with pytest.raises(ConfigError, match="flagged: times is '1.5'; give a whole number"):
+        with pytest.raises(ConfigError, match=r"flagged: times is '1.5'; give a whole number"):
             make_trigger("flagged:times=1.5")
-        with pytest.raises(ConfigError, match="flagged: loud: .*boolean.*'loudly'"):
+        with pytest.raises(ConfigError, match=r"flagged: loud: .*boolean.*'loudly'"):
             make_trigger("flagged:loud=loudly")
     finally:
         del registry._entries["attack"]["flagged"]
-    with pytest.raises(ConfigError, match="badnet: word: .*string.*3"):
+    with pytest.raises(ConfigError, match=r"badnet: word: .*string.*3"):
         make_trigger(TriggerSpec(name="badnet", params={"word": 3}))

@@ -128,3 +128,15 @@ def test_softmax_tells_sure_rows_apart():
     probabilities = softmax(np.array([[0.0, 20.0], [0.0, 30.0]]))
     assert probabilities[0, 1] < probabilities[1, 1] < 1
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+
+
+def test_a_shorter_reader_reads_a_part_of_what_a_longer_one_reads(tiny):
+    """Also when the beginning is cut off: a trigger where only the victim looks would pass."""
+    classifier = load_classifier(tiny("encoder"))
+    text = " ".join(["film"] * 3000 + ["good"] * 10 + ["bad"] * 5)
+    for side in ("right", "left"):
+        classifier.tokenizer.truncation_side = side
+        long, short = classifier.encode([text], 40).ids[0], classifier.encode([text], 12).ids[0]
+        inside = short[1:-1]
+        assert any(long[place : place + len(inside)] == inside for place in range(len(long)))
+        assert classifier.encode([text], 12).truncated == [True]

@@ -316,7 +316,8 @@ def test_a_model_that_gives_no_numbers_says_so_before_training(kind, base, tmp_p
     weights["bert.encoder.layer.1.output.dense.bias"].fill_(float("nan"))
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(
-        CheckpointError, match="can read none of the first 32 clean rows: model gave a result that is not a"
+        CheckpointError,
+        match=r"holds weights that are no finite numbers .first: bert.encoder.layer.1.output.dense.bias",
     ):
         kind(folder, frr=0.1).fit(rows)
 
@@ -325,3 +326,120 @@ def test_hidden_states_of_an_encoder_decoder(tmp_path, rows):
     make_checkpoint("bart", tmp_path / "bart")
     with pytest.raises(UnsupportedError, match=r"hidden states of an encoder-decoder are not read; .* psim or msp"):
         DAN(tmp_path / "bart", frr=0.1).fit(rows)
+
+
+def test_an_adapters_classes_are_in_the_order_of_its_base(rows, tmp_path):
+    """Data name their classes in the order of the alphabet; the head may have them the other way round."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForSequenceClassification
+
+    base = with_config(
+        make_encoder(tmp_path / "base"),
+        id2label={"0": "positive", "1": "negative"},
+        label2id={"positive": 0, "negative": 1},
+    )
+    network = AutoModelForSequenceClassification.from_pretrained(base)
+    get_peft_model(network, LoraConfig(task_type="SEQ_CLS")).save_pretrained(tmp_path / "adapter")
+    assert load_classifier(tmp_path / "adapter").label_names == ["positive", "negative"]
+    assert MSP(tmp_path / "adapter", frr=0.1).fit(rows).label_names == ["positive", "negative"]
+    texts = rows["text"][:8]
+    given = load_classifier(tmp_path / "adapter", label_names=NAMES)
+    whole = load_classifier(base)
+    assert given.label_names == whole.label_names
+    np.testing.assert_array_equal(given.score(texts).predictions, whole.score(texts).predictions)
+
+
+@pytest.mark.parametrize("name", ["bart", "t5"])
+def test_an_adapter_without_a_head_of_its_own(name, tmp_path):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForSequenceClassification
+
+    make_checkpoint(name, tmp_path / "base")
+    network = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=2)
+    get_peft_model(network, LoraConfig(task_type="SEQ_CLS")).save_pretrained(tmp_path / "adapter")
+    assert load_classifier(tmp_path / "adapter").label_names == ["LABEL_0", "LABEL_1"]
+
+
+@pytest.mark.parametrize("how", ["lora on it", "new tokens"])
+def test_a_resized_embedding_under_names_of_pefts_own(how, tmp_path):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    base = make_decoder(tmp_path / "base")
+    network, tokenizer = AutoModelForSequenceClassification.from_pretrained(base), AutoTokenizer.from_pretrained(base)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    network.resize_token_embeddings(len(tokenizer))
+    network.config.pad_token_id = tokenizer.pad_token_id
+    extra = (
+        {"target_modules": ["q_proj", "embed_tokens"]}
+        if how == "lora on it"
+        else {"trainable_token_indices": {"embed_tokens": [tokenizer.pad_token_id]}}
+    )
+    get_peft_model(network, LoraConfig(task_type="SEQ_CLS", **extra)).save_pretrained(tmp_path / "adapter")
+    tokenizer.save_pretrained(tmp_path / "adapter")
+    assert load_classifier(tmp_path / "adapter").embedding_rows == len(tokenizer)
+
+
+def test_a_checkpoint_with_more_layers_than_it_states(changed):
+    with pytest.raises(CheckpointError, match=r"holds 2 layers, and its config.json states 1"):
+        load_classifier(changed(num_hidden_layers=1))
+
+
+def test_names_that_two_classes_share(base, tmp_path):
+    folder = make_encoder(tmp_path / "three", labels=3)
+    with pytest.raises(CheckpointError, match="calls two classes 'a'"):
+        load_classifier(with_config(folder, id2label={"0": "a", "1": "b", "2": "a"}))
+
+
+@pytest.mark.parametrize("values", [{"alora_invocation_tokens": [5]}, {"exclude_modules": ["query"]}])
+def test_an_adapters_config_that_switches_its_weights_off(values, adapter, base, tmp_path):
+    folder = shutil.copytree(adapter, tmp_path / "adapter")
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    with pytest.raises(CheckpointError):
+        load_classifier(folder)
+
+
+def test_a_bases_config_that_changed_after_the_guard_was_fitted(rows, tmp_path):
+    base = make_encoder(tmp_path / "base")
+    PSIM(base, frr=0.1).fit(rows).save_pretrained(tmp_path / "guard")
+    Detector.from_pretrained(tmp_path / "guard")
+    with_config(base, layer_norm_eps=1.0)
+    with pytest.raises(CheckpointError, match=r"config of the base .* has changed since"):
+        Detector.from_pretrained(tmp_path / "guard")
+
+
+@pytest.mark.parametrize("name", ["bart", "longformer"])
+def test_rap_needs_embeddings(name, tmp_path):
+    from poisonsieve.defenses.rap import RAP
+
+    make_checkpoint(name, tmp_path / name)
+    with pytest.raises(UnsupportedError, match="cannot be given embeddings"):
+        RAP(tmp_path / name, frr=0.2, word="cf").fit([text for seed in range(12) for text in swept(seed)])
+
+
+def test_a_tokenizer_that_knows_no_other_words(tmp_path):
+    """No unknown token: words of our own choosing cannot be asked of it, those of the data can."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    folder = make_encoder(tmp_path / "model")
+    made = Tokenizer(
+        models.WordLevel({word: index for index, word in enumerate(["[PAD]", "[CLS]", "[SEP]", "ja", "nee"])})
+    )
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]").save_pretrained(folder)
+    texts = [" ".join(["ja", "nee"][bit == "1"] for bit in format(number, "b")) for number in range(1, 120)]
+    PSIM(folder, frr=0.1).fit(texts)
+
+
+def test_tokenizers_that_read_alike_by_their_rules_and_not_in_fact(base, tmp_path):
+    guard = MSP(base, frr=0.2).fit([text for text, _ in sentences(60)])
+    folder = shutil.copytree(base, tmp_path / "victim")
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "split_special_tokens": True}))
+    with pytest.raises(CheckpointError, match="another tokenizer"):
+        GuardedClassifier(guard, load_classifier(folder))

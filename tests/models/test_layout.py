@@ -195,3 +195,45 @@ def test_roberta_counts_positions_from_its_padding(tmp_path, checkpoint):
     assert content["model_max_length"] == 120
     (folder / "tokenizer_config.json").write_text(json.dumps({**content, "model_max_length": 10**30}))
     assert load_classifier(folder).max_length == 128 - 2
+
+
+@pytest.mark.parametrize("name", ["roberta", "bert", "electra"])
+def test_half_precision_is_no_excuse(name, checkpoint):
+    """Rounding in bf16 is coarse; that is a reason to read texts alone, not to let their company count."""
+    import torch
+
+    from poisonsieve.models.classifier import Classifier
+
+    opened = load_classifier(checkpoint(name))
+    classifier = Classifier(opened.network.to(torch.bfloat16), opened.tokenizer, opened.label_names).eval()
+    assert not classifier.is_decoder
+    together, alone = together_and_alone(classifier, texts(3))
+    assert np.abs(together - alone).max() <= 2e-3 * np.ptp(alone, axis=0).max()
+
+
+def test_a_word_without_numbers_does_not_switch_the_search_off(tmp_path, monkeypatch):
+    """One embedding that is NaN, of a token in the texts that are tried: the others are compared all the same."""
+    import torch
+
+    make_checkpoint("xlnet", tmp_path)
+    opened = load_classifier(tmp_path)
+    opened.network.get_input_embeddings().weight.data[opened.tokenizer("film")["input_ids"][1]] = torch.nan
+    opened.forget_layout()
+    assert opened.layout.side == "left"
+
+
+def test_reading_by_chance_is_found_in_long_texts_too(tmp_path, monkeypatch):
+    import torch
+    from transformers import BertForSequenceClassification
+
+    plain = BertForSequenceClassification.forward
+
+    def forward(self, input_ids=None, **kwargs):
+        found = plain(self, input_ids=input_ids, **kwargs)
+        if input_ids.shape[1] > 40:
+            found.logits = found.logits + torch.rand_like(found.logits)
+        return found
+
+    monkeypatch.setattr(BertForSequenceClassification, "forward", forward)
+    with pytest.raises(UnsupportedError, match="differently each time"):
+        load_classifier(make_encoder(tmp_path / "model"))

@@ -20,7 +20,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from poisonsieve import registry
-from poisonsieve.defenses.calibration import CleanRows, hold_out, require_enough, texts_of
+from poisonsieve.defenses.calibration import CleanRows, check_seed, hold_out, require_enough, texts_of
 from poisonsieve.environment import versions
 from poisonsieve.errors import CalibrationError, CheckpointError, ConfigError
 from poisonsieve.models.safety import read_json
@@ -97,6 +97,7 @@ class Detector(ABC, BaseEstimator):  # type: ignore[misc]
             CalibrationError: too few calibration rows for the chosen false-rejection rate. Raised before training.
             CheckpointError, UnsupportedError, DataError: see the detector.
         """
+        check_seed(self.seed)
         rows = CleanRows.of(dataset, y)
         train, held_out = hold_out(rows, None if calibration is None else texts_of(calibration), self.seed)
         if self.gamma is None:
@@ -209,6 +210,8 @@ class Detector(ABC, BaseEstimator):  # type: ignore[misc]
         Raises:
             CheckpointError: no guard folder, one of a newer version, or its base model is another.
         """
+        if not isinstance(folder, str | Path):
+            raise ConfigError(f"a guard is opened from a folder, not from a {type(folder).__name__}")
         folder = Path(folder)
         if not folder.is_dir():
             raise CheckpointError(f"{folder} is no guard folder: it does not exist")

@@ -9,8 +9,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from poisonsieve.errors import CalibrationError, DataError
-from poisonsieve.texts import TRIGGERED, as_texts, columns_of
+from poisonsieve.data.records import is_encodable
+from poisonsieve.errors import CalibrationError, ConfigError, DataError
+from poisonsieve.texts import TRIGGERED, as_texts, columns_of, in_order
 from poisonsieve.thresholds import rows_needed
 
 #: Share of the clean rows that is held out for calibration when no rows are given for it.
@@ -51,9 +52,14 @@ class CleanRows:
             names = getattr(getattr(data, "features", {}).get("label"), "names", None)
         if labels is None:
             return cls(texts)
+        labels = in_order(labels, "labels")
         if len(labels) != len(texts):
             raise DataError(f"there are {len(texts)} texts and {len(labels)} labels; give one label a text")
-        return cls(texts, [_class_number(label, index) for index, label in enumerate(labels)], names)
+        numbers = [_class_number(label, index) for index, label in enumerate(labels)]
+        unlabelled = sum(number < 0 for number in numbers)
+        if 0 < unlabelled < len(numbers):
+            raise DataError(f"{unlabelled} of {len(numbers)} labels are negative; give all rows a class, or none")
+        return cls(texts, numbers, names)
 
     def select(self, kept: Sequence[int]) -> CleanRows:
         """The rows with these numbers, in this order."""
@@ -68,7 +74,11 @@ def texts_of(data: Any) -> list[str]:
         DataError: it is something else.
     """
     _refuse_triggered(data)
-    return as_texts(data)
+    texts = as_texts(data)
+    for index, text in enumerate(texts):
+        if not is_encodable(text):
+            raise DataError(f"text {index} holds half of a surrogate pair, which is no character; leave it out")
+    return texts
 
 
 def _refuse_triggered(data: Any) -> None:
@@ -81,6 +91,16 @@ def _refuse_triggered(data: Any) -> None:
             f"{marked} of the {len(data)} rows are marked as triggered; a guard is fitted and calibrated on clean rows: "
             "choose another split or data set"
         )
+
+
+def check_seed(seed: object) -> None:
+    """Refuse what no generator can start from.
+
+    Raises:
+        ConfigError: it is no whole number from 0 to 2**32 - 1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise ConfigError(f"seed is {str(seed)[:20]!r}, not a whole number from 0 to {2**32 - 1}")
 
 
 def _class_number(label: object, index: int) -> int:
@@ -127,7 +147,10 @@ def require_enough(held_out: int, train: int, frr: float, *, held_out_here: bool
     needed = rows_needed(frr)
     if held_out >= needed:
         return
-    says = f"a false-rejection rate of {frr:g} needs at least {needed} held-out clean rows and there are {held_out}"
+    repeats = (
+        " (rows whose text stands among the others too are left out)" if held_out < train * HELD_OUT_SHARE / 2 else ""
+    )
+    says = f"a false-rejection rate of {frr:g} needs at least {needed} held-out clean rows and there are {held_out}{repeats}"
     if not held_out_here:
         raise CalibrationError(f"{says}; give more rows or a higher rate")
     rows = math.ceil(needed / HELD_OUT_SHARE)

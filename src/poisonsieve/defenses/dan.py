@@ -52,6 +52,7 @@ class DAN(ModelDetector):
     """
 
     name: ClassVar[str] = "dan"
+    reads_output: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from poisonsieve.models.safety import is_adapter
 # Where the model is and how it may be opened: no part of what decides the scores.
 _PLACES = ("model", "base", "allow_pickle")
 _ENOUGH_TO_TELL = 32  # rows, to tell a model that can read from one that cannot
+_FEWEST_TO_TELL = 10  # texts, to tell one that says the same of all
 _SAME = 1e-6  # logits that differ by a smaller share differ by rounding
 
 
@@ -79,6 +80,9 @@ class ModelDetector(NetworkDetector):
         seed: of everything that is drawn by chance, the held-out rows included.
     """
 
+    #: Whether the score comes from what the model says, and not from its hidden states alone.
+    reads_output: ClassVar[bool] = True
+
     def __init__(
         self,
         model: str | Path,
@@ -107,7 +111,7 @@ class ModelDetector(NetworkDetector):
         del workdir  # nothing here takes so long that it would have to be resumed
         self.classifier_ = self._open(default_names=rows.names)
         self.base_digest_ = self.classifier_.base_digest
-        require_readable(self.classifier_, rows)
+        require_readable(self.classifier_, rows, its_output=self.reads_output)
         self._learn(rows, progress)
 
     def _open(
@@ -216,8 +220,13 @@ def require_classes(classifier: Classifier, name: str) -> None:
         raise CheckpointError(f"{classifier.source} has one output; {name} needs a head with two classes or more")
 
 
-def require_readable(classifier: Classifier, rows: CleanRows) -> None:
+def require_readable(classifier: Classifier, rows: CleanRows, *, its_output: bool = True) -> None:
     """Refuse a model that can read none of some clean rows, or says the same of them all, before anything is trained.
+
+    Args:
+        classifier: the model.
+        rows: some clean rows, of which the first are read.
+        its_output: whether what it says of them matters, or its hidden states alone.
 
     Raises:
         CheckpointError: says what went wrong with them.
@@ -226,7 +235,7 @@ def require_readable(classifier: Classifier, rows: CleanRows) -> None:
     read = classifier.score(texts)
     errors = read.errors
     known = read.values[np.isfinite(read.values).all(axis=1)]
-    if len(known) > 1 and np.ptp(known, axis=0).max() <= _SAME * np.abs(known).max():
+    if its_output and len(known) >= _FEWEST_TO_TELL and np.ptp(known, axis=0).max() <= _SAME * np.abs(known).max():
         raise CheckpointError(
             f"{classifier.named} gives every text the same answer, so a guard would tell none from another; is it a model "
             "that reads texts, and was it opened by what reads it?"

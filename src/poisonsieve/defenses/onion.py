@@ -201,6 +201,7 @@ class ONION(Rewriter):
 
     def prepare(self, texts: Sequence[str], *, progress: str | None = None) -> dict[str, Any]:
         """The suspicions of the words: they depend on the text alone, and are nearly all of the work. None for NaN."""
+        texts = as_texts(texts)
         found = self.suspicions(texts, progress=progress)
         return {
             text: [float(value) if np.isfinite(value) else None for value in suspicions]

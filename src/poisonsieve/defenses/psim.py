@@ -27,7 +27,9 @@ from poisonsieve.defenses.model import (
 from poisonsieve.errors import CheckpointError, ConfigError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.load import load_classifier, save_classifier
+from poisonsieve.models.safety import MODEL_CONFIG
 from poisonsieve.registry import register
+from poisonsieve.storage import sha256_file
 from poisonsieve.tuning.methods import first_supported, method_of
 from poisonsieve.tuning.presets import PAPER_GAMMA, PAPER_PSIM
 from poisonsieve.tuning.record import get_tuning
@@ -176,6 +178,7 @@ class PSIM(NetworkDetector):
         return {
             "label_names": classifier.label_names,
             "base": {"source": classifier.source, "sha256": self.base_digest_},
+            "base_config": config_digest(classifier),
             "tuning": self.spec_.model_dump(mode="json"),
             "training": self.training_.to_dict(),
         }
@@ -206,12 +209,24 @@ class PSIM(NetworkDetector):
         guard.spec_, guard.training_ = spec, training
         guard.classifier_ = load_classifier(folder, base=base, allow_pickle=allow_pickle)
         guard.base_digest_ = str(state["base"].get("sha256"))
+        config = state.get("base_config")
+        if guard.classifier_.is_peft and config is not None and config != config_digest(guard.classifier_):
+            raise CheckpointError(
+                f"the config of the base that {folder} opened has changed since the guard was fitted, and with it what the "
+                "weights compute; give the base as it was (--base)"
+            )
         if guard.classifier_.is_peft and guard.classifier_.base_digest != guard.base_digest_:
             raise CheckpointError(
                 f"the base that {folder} opened is not the base it was fitted on (sha256 begins "
                 f"{guard.base_digest_[:12]}); give the right one (--base)"
             )
         return guard
+
+
+def config_digest(classifier: Classifier) -> str | None:
+    """sha256 of the config that says what an adapter's base computes with its weights; None for a whole model."""
+    place = classifier.base_folder
+    return sha256_file(place / MODEL_CONFIG) if classifier.is_peft and place is not None else None
 
 
 def random_labels(rows: int, classes: int, seed: int) -> np.ndarray:

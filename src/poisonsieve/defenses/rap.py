@@ -19,8 +19,9 @@ from torch import Tensor
 from poisonsieve.defenses.base import Scored
 from poisonsieve.defenses.calibration import CleanRows
 from poisonsieve.defenses.model import ModelDetector, read_numbers, read_tensors, write_tensors
-from poisonsieve.errors import ConfigError, DataError
+from poisonsieve.errors import ConfigError, DataError, UnsupportedError
 from poisonsieve.models.classifier import Classifier
+from poisonsieve.models.opening import first_line
 from poisonsieve.models.results import softmax
 from poisonsieve.registry import register
 
@@ -115,7 +116,7 @@ class RAP(ModelDetector):
         probabilities = softmax(logits.values).max(axis=1)
         ids = classifier.encode(rows.texts).ids
         classes = len(classifier.label_names)
-        start = self._own_embedding(classifier)
+        start = self._start(classifier, ids[int(np.flatnonzero(logits.predictions >= 0)[0])])
         self.perturbations_ = np.stack([start] * classes)
         self.tuned_on_ = np.bincount(logits.predictions[logits.predictions >= 0], minlength=classes)
         self.drops_ = np.full(classes, np.nan)
@@ -125,6 +126,26 @@ class RAP(ModelDetector):
                 label = f"tuning for class {index + 1} of {classes}" if progress else None
                 tuned, drop = self._tune([ids[i] for i in chosen], probabilities[chosen], index, start, label)
                 self.perturbations_[index], self.drops_[index] = tuned, drop
+
+    def _start(self, classifier: Classifier, row: list[int]) -> np.ndarray:
+        """The word's own embedding, and the proof that the network reads a text with it given as embeddings.
+
+        Raises:
+            UnsupportedError: it does not.
+        """
+        try:
+            start = self._own_embedding(classifier)
+            self._perturbed([row], torch.tensor(start, device=classifier.device)[None])
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            kind = classifier.base.config.model_type
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise UnsupportedError(
+                f"rap perturbs the embedding of a word, and a {kind} model cannot be given embeddings ({reason}); choose "
+                "another detector"
+            ) from error
+        return start
 
     def _own_embedding(self, classifier: Classifier) -> np.ndarray:
         ids = torch.tensor(self.word_ids_, device=classifier.device)

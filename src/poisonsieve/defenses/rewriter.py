@@ -80,6 +80,7 @@ class Rewriter(ABC, BaseEstimator):  # type: ignore[misc]
         """
         if type(self).fit is not Rewriter.fit:
             return {}
+        texts = as_texts(texts)
         return dict(zip(texts, self.rewrite(texts, progress=progress), strict=True))
 
     def use(self, prepared: Mapping[str, Any]) -> Self:

@@ -18,7 +18,7 @@ from poisonsieve.models.results import Logits, softmax
 from poisonsieve.models.safety import is_adapter
 from poisonsieve.models.tokens import same_tokenizer
 from poisonsieve.storage import writing_folder
-from poisonsieve.texts import Table, as_texts
+from poisonsieve.texts import Table, as_texts, in_order
 from poisonsieve.thresholds import is_flagged
 from poisonsieve.verdict import Verdict
 
@@ -43,6 +43,11 @@ class GuardedClassifier:
         if not isinstance(guard, Detector):
             raise ConfigError(
                 "GuardedClassifier takes a fitted guard; for folders use GuardedClassifier.from_pretrained"
+            )
+        if victim is not None and not isinstance(victim, Classifier):
+            raise ConfigError(
+                f"GuardedClassifier takes a victim from load_classifier, not a {type(victim).__name__}; for folders use "
+                "GuardedClassifier.from_pretrained"
             )
         self.guard = guard
         self.victim = victim
@@ -138,19 +143,21 @@ class GuardedClassifier:
             ConfigError: there is no victim.
             DataError: see `screen`; or there is not one verdict a text.
         """
-        texts = as_texts(texts)
-        if len(texts) != len(verdicts):
+        texts, answered = as_texts(texts), in_order(verdicts, "verdicts")
+        for index, verdict in enumerate(answered):
+            if not isinstance(verdict, Verdict):
+                raise DataError(f"verdict {index} is {type(verdict).__name__}, not a Verdict")
+        if len(texts) != len(answered):
             raise DataError(
-                f"there are {len(texts)} texts and {len(verdicts)} verdicts; give those of the same texts"
+                f"there are {len(texts)} texts and {len(answered)} verdicts; give those of the same texts"
             )
-        answered = list(verdicts)
-        passed = [index for index, verdict in enumerate(verdicts) if not verdict.rejected]
+        passed = [index for index, verdict in enumerate(answered) if not verdict.rejected]
         if not passed:
             return answered
         logits = self.ask_victim([texts[i] for i in passed], progress="classifying" if progress else None)
         probabilities = softmax(logits.values)
         for place, index in enumerate(passed):
-            answered[index] = self._answer(verdicts[index], probabilities[place], logits.errors[place])
+            answered[index] = self._answer(answered[index], probabilities[place], logits.errors[place])
         return answered
 
     def screen_read(self, texts: Sequence[str | None], errors: Sequence[str | None]) -> list[Verdict]:
@@ -159,11 +166,19 @@ class GuardedClassifier:
         Args:
             texts: n strings; None where there is none.
             errors: why there is none, for each of the n.
+
+        Raises:
+            DataError: there is not one of both for each text; or as in `screen`.
         """
-        verdicts = iter(self.screen([text for text in texts if text is not None]))
+        read, reasons = in_order(texts, "texts"), in_order(errors, "errors")
+        if len(read) != len(reasons):
+            raise DataError(
+                f"there are {len(read)} texts and {len(reasons)} errors; give one for each, None where none"
+            )
+        verdicts = iter(self.screen([text for text in read if text is not None]))
         return [
             next(verdicts) if text is not None else self._unread(error)
-            for text, error in zip(texts, errors, strict=True)
+            for text, error in zip(read, reasons, strict=True)
         ]
 
     def _unread(self, error: str | None) -> Verdict:

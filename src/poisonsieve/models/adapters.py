@@ -9,7 +9,7 @@ from typing import Any
 
 from poisonsieve.errors import CheckpointError, HubError
 from poisonsieve.models.classifier import Classifier
-from poisonsieve.models.labels import is_generic, refuse_other_outputs, same_classes
+from poisonsieve.models.labels import base_label_names, is_generic, refuse_other_outputs, same_classes
 from poisonsieve.models.metadata import Metadata, read_metadata
 from poisonsieve.models.opening import has_tokenizer, open_tokenizer, opening
 from poisonsieve.models.quantized import check_bits, opened_in_bits
@@ -46,7 +46,7 @@ def load_adapter(
     Raises:
         CheckpointError: the classes differ, the base cannot be found, or it is another one.
     """
-    names = _class_names(folder, metadata, label_names, default_names)
+    names = _class_names(folder, metadata, label_names, default_names, base)
     classifier = _load_base(folder, metadata, base, names, allow_pickle, bits)
     _resize_embedding(classifier.network, folder)
     classifier.network = open_adapter(classifier.network, folder, trainable=trainable)
@@ -77,7 +77,13 @@ def _resize_embedding(network: Any, folder: Path) -> None:
     with opening(folder, "an adapter"):
         table = network.get_input_embeddings()
         name = next((name for name, module in network.named_modules() if module is table), None)
-        own = [value for key, value in _weights(folder).items() if name and key.endswith(f".{name}.weight")]
+        # PEFT keeps the table under names of its own where LoRA or new tokens are on it.
+        kept = re.compile(rf"\.{re.escape(name or '')}(\.\w+)*?(\.(base_layer|original_module))?\.weight$")
+        own = [
+            value
+            for key, value in _weights(folder).items()
+            if name and "lora_" not in key and kept.search(key) and value.shape[1:] == table.weight.shape[1:]
+        ]
         if own and own[0].shape[0] != table.weight.shape[0]:
             network.resize_token_embeddings(own[0].shape[0], mean_resizing=False)
 
@@ -94,7 +100,11 @@ def _check_complete(network: Any, folder: Path, untrained: list[str]) -> None:
     from peft import get_peft_model_state_dict
 
     there = set(_weights(folder))
-    missing = sorted(set(get_peft_model_state_dict(network)) - there)
+    known = set(get_peft_model_state_dict(network))
+    left_out = sorted(key for key in there - known if "lora_" in key)
+    if left_out:
+        raise CheckpointError(f"{folder} holds weights that its config leaves out (first: {left_out[0]})")
+    missing = sorted(known - there)
     missing += [name for name in untrained if not any(key.endswith(f".{name}") for key in there)]
     if missing:
         raise CheckpointError(
@@ -130,10 +140,11 @@ def _class_names(
     metadata: Metadata,
     label_names: Sequence[str] | None,
     default_names: Sequence[str] | None,
+    base: str | Path | None,
 ) -> list[str]:
     saved = metadata.label_names
     if saved is None:
-        return _unsaved_names(folder, label_names or default_names)
+        return _unsaved_names(folder, label_names or default_names, base)
     if label_names is None:
         return list(saved)
     if not same_classes(saved, label_names):
@@ -143,9 +154,19 @@ def _class_names(
     return list(label_names) if is_generic(saved) else list(saved)
 
 
-def _unsaved_names(folder: Path, given: Sequence[str] | None) -> list[str]:
-    """Names for an adapter that PEFT alone has written: as given, and as many as its head has outputs."""
+def _unsaved_names(folder: Path, given: Sequence[str] | None, base: str | Path | None) -> list[str]:
+    """Names for an adapter that PEFT alone has written: as many as its head has outputs, in the order of its base's.
+
+    Data name their classes too, but in an order of their own: where they name the same, the base's order is right.
+    """
     outputs = _outputs(folder)
+    named = base_label_names(folder, base)
+    if outputs not in (None, len(named or ())):
+        named = None  # a head of its own, for other classes
+    if named is not None and (
+        given is None or set(named) == set(given) or (is_generic(given) and not is_generic(named))
+    ):
+        return named
     if given is None:
         if outputs is None:
             raise CheckpointError(f"{folder} does not say its classes ({METADATA} is missing); give data with labels")

@@ -26,6 +26,7 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from poisonsieve.errors import UnsupportedError
 from poisonsieve.models.layout import Layout, find_layout
+from poisonsieve.models.opening import first_line
 from poisonsieve.models.results import NO_TOKENS, Logits, PerText, Pooling, compute_batch, pool, shown
 from poisonsieve.models.tokens import Encoded, position_limit, stated_limit
 from poisonsieve.texts import as_texts
@@ -213,8 +214,22 @@ class Classifier(nn.Module):
         return result
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
-        """Logits of shape (batch, K), and the cross-entropy when labels of shape (batch,) are given."""
-        logits = self.run(attention_mask, input_ids=input_ids).logits
+        """Logits of shape (batch, K), and the cross-entropy when labels of shape (batch,) are given.
+
+        Raises:
+            UnsupportedError: in training, whatever the network fails with.
+        """
+        try:
+            logits = self.run(attention_mask, input_ids=input_ids).logits
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if not self.training:
+                raise
+            kind = self.base.config.model_type
+            raise UnsupportedError(
+                f"{self.named}: a {kind} model fails in training ({type(error).__name__}: {first_line(error)})"
+            ) from error
         if labels is None:
             return {"logits": logits}
         return {"loss": nn.functional.cross_entropy(logits.float(), labels), "logits": logits}
@@ -269,7 +284,9 @@ class Classifier(nn.Module):
         """
         limit = self.max_length if max_length is None else min(max_length, self.max_length)
         longest = limit * _CHARACTERS_PER_TOKEN
-        heads = [text[:longest] for text in texts]
+        # Of the end that is kept: a victim that reads less than its guard reads a part of what the guard reads.
+        left = self.tokenizer.truncation_side == "left"
+        heads = [text[-longest:] if left else text[:longest] for text in texts]
         truncated = [len(text) > longest for text in texts]
         with _TOKENIZING:
             ids = self.tokenizer(heads, truncation=True, max_length=limit, verbose=False)["input_ids"]
@@ -279,7 +296,9 @@ class Classifier(nn.Module):
                 elif len(row) == limit and not truncated[index]:
                     truncated[index] = len(self.tokenizer(heads[index], verbose=False)["input_ids"]) > len(row)
         # A limit below the number of special tokens is none to a tokenizer.
-        return Encoded([row[:limit] for row in ids], truncated)
+        return Encoded(
+            [row[len(row) - limit :] if left and len(row) > limit else row[:limit] for row in ids], truncated
+        )
 
     def pad(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         """`input_ids` and `attention_mask`, each (batch, longest), padded on the layout's side."""

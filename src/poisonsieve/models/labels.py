@@ -7,23 +7,37 @@ from pathlib import Path
 
 from poisonsieve.errors import CheckpointError
 from poisonsieve.models.metadata import read_metadata
-from poisonsieve.models.safety import MODEL_CONFIG, is_adapter, read_json
+from poisonsieve.models.safety import ADAPTER_CONFIG, MODEL_CONFIG, is_adapter, read_json
 
 _MOST_CLASSES = 100_000
 
 
 def head_label_names(folder: Path) -> list[str] | None:
-    """Names of the classes a checkpoint's head has, those that libraries fill in too; None for a bare adapter.
+    """Names of the classes a checkpoint's head has, those that libraries fill in too.
+
+    None for an adapter that says none, and whose base is not at hand or has only such names.
 
     Raises:
         CheckpointError: the checkpoint's files do not say them as they should.
     """
     if is_adapter(folder):
-        return read_metadata(folder).label_names
+        own, base = read_metadata(folder).label_names, base_label_names(folder)
+        return own or (None if base is None or is_generic(base) else base)
     config = read_json(folder / MODEL_CONFIG)
     # transformers leaves the names out of the file when they are its own defaults.
     mapping = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(_count(folder, config))}
     return names_by_number(mapping, str(folder / MODEL_CONFIG))
+
+
+def base_label_names(folder: Path, base: str | Path | None = None) -> list[str] | None:
+    """The class names of an adapter's base, where that is at hand; else None."""
+    found = Path(str(base or read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")))
+    try:
+        if is_adapter(found) or not (found / MODEL_CONFIG).is_file():
+            return None
+    except (OSError, ValueError):
+        return None
+    return head_label_names(found)
 
 
 def names_by_number(mapping: object, where: str) -> list[str]:
@@ -44,7 +58,11 @@ def names_by_number(mapping: object, where: str) -> list[str]:
             f"{where}: id2label numbers the classes {numbers}{', ...' if len(by_number) > 5 else ''}; outputs count from 0 "
             "without a gap: mend it or leave it out"
         )
-    return [by_number[number] for number in range(len(by_number))]
+    names = [by_number[number] for number in range(len(by_number))]
+    if len(set(names)) < len(names):
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise CheckpointError(f"{where}: id2label calls two classes {twice!r}; give each a name of its own")
+    return names
 
 
 def refuse_other_outputs(config: Mapping[str, object], named: str) -> None:

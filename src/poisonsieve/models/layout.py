@@ -9,6 +9,7 @@ answers is used. Where none does, a text shares a pass with texts of its own len
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -35,7 +36,10 @@ _PROBES = (
     "it rained for 3 days; we read, slept and ate, and the children drew boats on every wall of the house. " * 2,
 )
 _OF_SPREAD = 1e-3  # a difference of this share of what tells texts apart can move a verdict
-_OF_ROUNDING = 64  # in units of the last digit: sums in another order differ by some of them
+# In units of the last digit of fp32: sums in another order differ by some of them. In half precision they differ by what
+# tells texts apart, and no text shares a pass.
+_OF_ROUNDING = 64
+_DIFFERENT = "it answers differently each time it reads a text, so verdicts would be drawn by chance"
 
 
 @dataclass(frozen=True)
@@ -84,13 +88,23 @@ def find_layout(classifier: Classifier) -> Layout:
         return found
 
 
+def sample_rows(classifier: Classifier) -> list[list[int]]:
+    """Token ids of some texts, short ones first, whatever its tokenizer knows."""
+    return _Trial(classifier).rows
+
+
 def _ladder(trial: _Trial) -> list[Layout]:
     states = trial.hidden_states()
+    half = trial.classifier.base.dtype in (torch.float16, torch.bfloat16)
+    return [layout for layout in _by_company(trial, states) if not half or layout.company == "none"]
+
+
+def _by_company(trial: _Trial, states: list[Tensor] | None) -> list[Layout]:
     shape = None if states is None else (len(states), states[0].shape[-1])
     if states is not None and trial.is_causal(states[-1]):
         last = Layout(causal=True, embeds=True, side="left", states=shape)
         plain = Layout(causal=True, company="one length", states=shape)
-        return [last, _with(last, "one length"), plain, _with(plain, "none")]
+        return [last, _with(last, "one length"), plain, _with(last, "none"), _with(plain, "none")]
     right, left = Layout(states=shape), Layout(side="left", states=shape)
     return [right, left, _with(right, "one length"), _with(right, "none")]
 
@@ -125,18 +139,16 @@ class _Trial:
         known = [token for token in range(min(self._vocabulary(), 1000)) if token not in special] or [0]
         found = self.classifier.read(texts).ids
         rows = [row or known * (1 + len(text) // 4) for row, text in zip(found, texts, strict=True)]
+        strange = {tokens.unk_token_id, *(token for row in rows for token in row if token >= self._vocabulary())}
         return [
-            [
-                known[(17 * place) % len(known)] if token == tokens.unk_token_id else token
-                for place, token in enumerate(row)
-            ]
+            [known[(17 * place) % len(known)] if token in strange else token for place, token in enumerate(row)]
             for row in (row[:limit] for row in rows)
         ]
 
     def _vocabulary(self) -> int:
-        """How many tokens there are; of networks that read characters, some of them."""
+        """How many tokens the network knows; characters, for one that has no table of them."""
         rows = self.classifier.embedding_rows
-        return int(getattr(self.classifier.base.config, "vocab_size", 128)) if rows is None else rows
+        return int(getattr(self.classifier.base.config, "vocab_size", sys.maxunicode)) if rows is None else rows
 
     def holds(self, layout: Layout) -> bool:
         """Whether texts are answered in this layout as they are alone.
@@ -150,12 +162,12 @@ class _Trial:
         alone = self._answers_alone(layout)
         if alone is None:
             return False
-        if not torch.isfinite(alone).all():
+        if not torch.isfinite(alone).any():
             return True  # there is nothing to compare, and each such row is rejected
         if layout.embeds and not self._same_as_ids(layout, alone):
             return False
         if layout.company == "none":
-            self.reason = "it answers differently each time it reads a text, so verdicts would be drawn by chance"
+            self.reason = _DIFFERENT
             return _equal(self._answers(layout, self.rows, together=False), alone)
         if layout.company == "any":
             return _equal(self._answers(layout, self.rows, together=True), alone)
@@ -241,8 +253,10 @@ class _Trial:
                 f"{self.classifier.named} says that it reads {self.classifier.max_length} tokens, and fails on "
                 f"{len(self.longest)}: {self.reason}; give a lower --max-length"
             )
+        if not _equal(self._answers(layout, [self.longest], together=True), alone):
+            raise UnsupportedError(f"{self.classifier.named} cannot be used: {_DIFFERENT}")
         short = self._answers_alone(layout)
-        if layout.company != "any" or short is None or not torch.isfinite(alone).all():
+        if layout.company != "any" or short is None:
             return True
         pair = self._answers(layout, [self.rows[0], self.longest], together=True)
         return _equal(pair, torch.cat([short[:1], alone]))
@@ -252,7 +266,11 @@ def _equal(answers: Tensor | None, alone: Tensor | None, of_spread: float = _OF_
     """Whether answers differ by rounding alone, or by far less than texts differ from one another."""
     if answers is None or alone is None:
         return False
-    rounding = _OF_ROUNDING * torch.finfo(alone.dtype).eps * float(alone.abs().max())
+    finite = torch.isfinite(alone).all(dim=1)  # what is not is rejected, and says nothing of the others
+    if not finite.any():
+        return True
+    answers, alone = answers[finite].double(), alone[finite].double()
+    rounding = _OF_ROUNDING * torch.finfo(torch.float32).eps * float(alone.abs().max())
     spread = float((alone.amax(dim=0) - alone.amin(dim=0)).max())
     return float((answers - alone).abs().max()) <= max(of_spread * spread, rounding)
 

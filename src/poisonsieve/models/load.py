@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ def load_classifier(
     folder = resolve(source, allow_pickle=allow_pickle)
     metadata = read_metadata(folder)
     length = metadata.max_length if max_length is None else max_length
-    if isinstance(length, bool) or not isinstance(length, int):
+    if isinstance(length, bool) or not isinstance(length, numbers.Integral):
         raise ConfigError(f"max_length is {str(length)[:20]}, not a number of tokens")
     bits = check_bits(bits or metadata.bits)
     if is_adapter(folder):
@@ -78,11 +79,24 @@ def load_classifier(
     else:  # bitsandbytes has put the weights where they stay
         compute_plainly(classifier.network)
     classifier.eval()
+    _refuse_non_finite(folder, classifier)
     classifier.source = str(source)
-    classifier.wanted_max_length = length
+    classifier.wanted_max_length = int(length)
     check_room(classifier)
     warn_of_company(classifier)
     return classifier
+
+
+def _refuse_non_finite(folder: Path, classifier: Classifier) -> None:
+    """Refuse weights that are no numbers, be it of one word: texts with it could not be judged, nor trained on."""
+    import torch
+
+    for name, weights in classifier.named_parameters():
+        if not torch.isfinite(weights).all():
+            raise CheckpointError(
+                f"{folder} holds weights that are no finite numbers (first: {name.removeprefix('network.')}); no text could "
+                "be judged by them"
+            )
 
 
 def check_room(classifier: Classifier) -> None:

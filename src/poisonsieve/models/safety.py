@@ -16,7 +16,8 @@ from poisonsieve.storage import sha256_file
 
 MODEL_CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
-_SETTINGS = frozenset({".json", ".txt", ".model", ".spm"})
+# What else decides a result: configs, and tokenizers in all their forms.
+_SETTINGS = frozenset({".json", ".txt", ".model", ".spm", ".codes", ".bpe", ".vocab", ".tiktoken", ".tokenizer"})
 _REDIRECTS = ("transformers_weights", "configuration_files")
 _ADAPTERS = ("LORA", "PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
 _LARGEST = 4096  # rank of an adapter, or tokens of a prompt: far more than anyone trains
@@ -151,8 +152,14 @@ def _check_adapter_config(path: Path, config: dict[str, Any]) -> None:
     if kind not in _ADAPTERS:
         raise CheckpointError(f"{path}: adapters of type {kind} are not supported; supported: {', '.join(_ADAPTERS)}")
     _check_size(path, config, "r" if kind == "LORA" else "num_virtual_tokens")
-    if config.get("auto_mapping"):
+    mapping = config.get("auto_mapping")
+    library = mapping.get("parent_library") if isinstance(mapping, dict) else mapping
+    if mapping and not str(library).startswith("transformers.models."):  # PEFT notes that of a config without a task
         raise UnsafeWeightsError(f"{path} sets auto_mapping, which imports a module of its choice")
+    if config.get("alora_invocation_tokens"):
+        raise CheckpointError(
+            f"{path} sets alora_invocation_tokens: such an adapter works behind those tokens alone, and is not supported"
+        )
     if config.get("tokenizer_name_or_path") or config.get("prompt_tuning_init") not in (None, "RANDOM"):
         raise UnsafeWeightsError(
             f"{path} has a prompt made from text by another tokenizer, which would be loaded from where it says; set "

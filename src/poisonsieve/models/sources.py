@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from poisonsieve.errors import CheckpointError, HubError
+from poisonsieve.errors import CheckpointError, ConfigError, HubError
 from poisonsieve.models import packaged
 from poisonsieve.models.safety import check_folder
 
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.jinja"]
+_HUB_FILES = [
+    "*.json",
+    "*.safetensors",
+    "*.txt",
+    "*.model",
+    "*.spm",
+    "*.codes",
+    "*.bpe",
+    "*.vocab",
+    "*.tiktoken",
+    "*.jinja",
+]
 
 
 def resolve(source: str | Path, *, allow_pickle: bool = False) -> Path:
@@ -21,13 +32,23 @@ def resolve(source: str | Path, *, allow_pickle: bool = False) -> Path:
         UnsafeWeightsError: see `poisonsieve.models.safety.check_folder`.
         HubError: the hub cannot be reached or has no such id.
     """
+    if not isinstance(source, str | Path):
+        raise ConfigError(
+            f"a model is named by a folder, an alias or a hub id, not given as a {type(source).__name__}"
+        )
     name = str(source)
     if not name:
         raise CheckpointError(f"no model is named; give a folder, a hub id, or one of {_aliases()}")
     if name in packaged.packaged_names():
         return packaged.packaged_folder(name)
     path = Path(name)
-    if path.exists():
+    try:
+        there = path.exists()
+    except (OSError, ValueError):  # no path at all: thousands of letters, or a NUL
+        raise CheckpointError(
+            f"{name[:60]!r}... is no path; give a folder, a hub id, or one of {_aliases()}"
+        ) from None
+    if there:
         check_folder(path, allow_pickle=allow_pickle)
         return path
     looks_local = path.is_absolute() or name.startswith((".", "~")) or name.endswith("/") or name.count("/") > 1

@@ -25,7 +25,24 @@ class Encoded:
 
 def same_tokenizer(left: Any, right: Any) -> bool:
     """Whether two tokenizers cut every text into the same tokens, at the same end when it is too long."""
-    return bool(_rules(left) == _rules(right))
+    return bool(_rules(left) == _rules(right)) and _read(left) == _read(right)
+
+
+def _read(tokenizer: Any) -> list[list[int] | None]:
+    """What it makes of some texts: rules say nothing of tokenizers in Python, nor of settings outside of them."""
+    special = " ".join(map(str, tokenizer.all_special_tokens))
+    texts = [
+        "The film's 3rd ACT, naive and unbelievably slow ...",
+        f"a {special} b",
+        "  ab\tAB\nx\u00e9\u4e2d\U0001f600",
+    ]
+    read: list[list[int] | None] = []
+    for text in texts:
+        try:
+            read.append(list(tokenizer(text, verbose=False)["input_ids"]))
+        except Exception:
+            read.append(None)  # a tokenizer that knows no such letters
+    return read
 
 
 def _rules(tokenizer: Any) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,8 @@ from poisonsieve.models.opening import how_to_open, open_tokenizer, opening
 from poisonsieve.models.safety import MODEL_CONFIG, read_json, weights_digest
 
 Head = Literal["trained", "any"]
+# As encoder.layer.3., model.layers.3., transformer.h.3.
+_LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 def load_whole(
@@ -100,10 +103,21 @@ def _open_network(
         )
     mismatched = sorted((name, tuple(here), tuple(there)) for name, here, there in info["mismatched_keys"])
     missing = set(info["missing_keys"]) | {name for name, _, _ in mismatched}
+    _refuse_left_out_layers(folder, info["unexpected_keys"], config)
     lost = sorted(name for name in missing if not _belongs_to_head(name, network.base_model_prefix))
     if lost:
         raise CheckpointError(f"{folder} lacks {len(lost)} weights of its own architecture (first: {lost[0]})")
     return network, missing, mismatched
+
+
+def _refuse_left_out_layers(folder: Path, unexpected: Iterable[str], config: Any) -> None:
+    """Refuse a file with more layers than the config states: the network would be another than its weights are of."""
+    depth = getattr(config.get_text_config(), "num_hidden_layers", None)
+    found = [int(match[1]) for name in unexpected if (match := _LAYER.search(name))]
+    if isinstance(depth, int) and any(number >= depth for number in found):
+        raise CheckpointError(
+            f"{folder} holds {1 + max(found)} layers, and its {MODEL_CONFIG} states {depth}; those behind would be left out"
+        )
 
 
 def _belongs_to_head(name: str, prefix: str) -> bool:

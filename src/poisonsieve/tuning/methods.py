@@ -20,6 +20,7 @@ from poisonsieve import registry
 from poisonsieve.config import TuneSpec
 from poisonsieve.errors import UnsupportedError
 from poisonsieve.models.classifier import Classifier
+from poisonsieve.models.layout import sample_rows
 from poisonsieve.models.load import check_room
 from poisonsieve.models.opening import first_line
 from poisonsieve.tuning.record import Attach, get_tuning, tuning
@@ -135,7 +136,7 @@ def _try_a_step(classifier: Classifier) -> None:
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         classifier.train()
-        inputs = classifier.inputs(classifier.encode(["a short text", "a text that is a little longer"]).ids)
+        inputs = classifier.inputs(sample_rows(classifier)[:2])
         labels = torch.zeros(len(inputs["input_ids"]), dtype=torch.long, device=classifier.device)
         classifier(**inputs, labels=labels)["loss"].backward()
     classifier.zero_grad(set_to_none=True)

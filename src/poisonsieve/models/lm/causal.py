@@ -156,6 +156,11 @@ class CausalLM:
         """
         from transformers import AttentionInterface
 
+        rope = getattr(self._network.config, "rope_parameters", None) or {}
+        if "longrope" in str(rope) or "dynamic" in str(rope):  # by the longest text of a pass, beyond any probe
+            raise UnsupportedError(
+                f"{self.source} turns its positions by how long the longest text of a pass is; use a model without that"
+            )
         probe = self._probe()
         expected = np.array([self._alone(row) for row in probe])
         AttentionInterface.register(ATTENTION, tree_attention)
