@@ -146,6 +146,7 @@ class RecordsAnswer(_Answer):
 
     items: list[RecordAnswer]
     total: int
+    damaged: list[int] = Field(description="ids of records of this page that the database has damaged", examples=[[]])
     page: int
     size: int
 

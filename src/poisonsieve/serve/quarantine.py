@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from poisonsieve.serve.in_place import DisplacedError, require_in_place
 from poisonsieve.serve.tables import counts, records
 from poisonsieve.verdict import Verdict
 
+log = logging.getLogger("poisonsieve.serve")
+
 Decision = Literal["poison", "false_alarm"]
 Which = Literal["open", "poison", "false_alarm", "all"]
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -30,10 +33,12 @@ class Page:
     Attributes:
         items: the records of this page, newest first.
         total: how many there are on all pages.
+        damaged: ids of the records that belong on this page and cannot be shown, as in a damaged database.
     """
 
     items: list[dict[str, Any]]
     total: int
+    damaged: list[int]
 
 
 def record_of(
@@ -124,7 +129,15 @@ class Quarantine:
         with self.engine.connect() as connection:
             total = connection.execute(select(func.count()).select_from(records).where(*conditions)).scalar_one()
             rows = connection.execute(wanted.limit(size).offset((page - 1) * size)).all()
-        return Page([_item(row) for row in rows], total)
+        items, damaged = [], []
+        for row in rows:
+            try:
+                items.append(_item(row))
+            except QuarantineError:
+                damaged.append(int(row.id))
+        if damaged:
+            log.error("records of the quarantine are damaged: %s", damaged)
+        return Page(items, total, damaged)
 
     def get(self, number: int) -> dict[str, Any] | None:
         """One record, or None."""
@@ -207,7 +220,11 @@ def _require_intact(rows: Sequence[Row[Any]]) -> None:
         for name, value in row._mapping.items():
             column = records.c[name]
             whole = column.nullable if value is None else isinstance(value, column.type.python_type)
-            if not whole or (isinstance(value, float) and not math.isfinite(value)):
+            if isinstance(value, float):
+                whole = whole and math.isfinite(value)
+            if isinstance(value, str):
+                whole = whole and storable(value) == value.replace("\0", _REPLACEMENT)  # no byte that is not UTF-8
+            if not whole:
                 raise QuarantineError(f"a record of the quarantine is damaged: its {name} cannot be one")
 
 

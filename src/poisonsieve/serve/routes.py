@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -179,7 +180,7 @@ async def quarantine(
     """A page of records, newest first."""
     store = _service(request).quarantine
     found = await run_in_threadpool(store.find, which=decision, contains=q, page=page, size=size)
-    return json_response({"items": found.items, "total": found.total, "page": page, "size": size})
+    return json_response({**asdict(found), "page": page, "size": size})
 
 
 @router.get(

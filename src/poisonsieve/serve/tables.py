@@ -21,7 +21,6 @@ from sqlalchemy import (
     create_engine,
     event,
     insert,
-    inspect,
     select,
     text,
 )
@@ -29,12 +28,21 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from poisonsieve.errors import ConfigError, QuarantineError
+from poisonsieve.serve.found import holds_any, require_room, require_tables
 from poisonsieve.serve.in_place import DisplacedError, watch
 
 #: Rises when an older package could misread the tables. A newer database is refused, not guessed at.
 SCHEMA_VERSION = 1
 _LOCK = 0x7053_1E7E  # any number, the same for all replicas
 _NUMBER = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up by itself in INTEGER only
+
+
+class _Bytes(LargeBinary):
+    """Bytes as SQLite gives them: something else is for `quarantine` to refuse, one record at a time."""
+
+    def result_processor(self, dialect: Any, coltype: Any) -> None:
+        """See `sqlalchemy.types.TypeEngine`."""
+
 
 metadata = MetaData()
 
@@ -55,7 +63,7 @@ records = Table(
     Column("request_id", String(64), nullable=False),
     Column("text_index", Integer, nullable=False),
     Column("text", Text),
-    Column("text_bytes", LargeBinary),  # only where `text` could not hold it: NUL, lone surrogates
+    Column("text_bytes", _Bytes),  # only where `text` could not hold it: NUL, lone surrogates
     Column("text_sha256", String(64), nullable=False),
     Column("text_chars", Integer, nullable=False),
     Column("confidence", Double),
@@ -92,7 +100,8 @@ def open_database(where: str, *, create: bool = True) -> Engine:
 
     Raises:
         ConfigError: not a URL of a kind that is supported, or with an option that is not.
-        QuarantineError: it cannot be reached, it has no tables and none were to be made, or its schema is newer.
+        QuarantineError: it cannot be reached, it has no tables and none were to be made, it has others, or its schema is
+            newer.
     """
     url = database_url(where)
     shown = url.set(query={}).render_as_string(hide_password=True)  # an option can be a password too
@@ -190,6 +199,8 @@ def _prepare_file(url: URL, create: bool) -> None:
 
 
 def _sqlite_pragmas(connection: Any, _: Any) -> None:
+    # A damaged text must not fail a whole page: `quarantine` knows it by these surrogates.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
@@ -197,21 +208,24 @@ def _sqlite_pragmas(connection: Any, _: Any) -> None:
 
 
 def _check(connection: Connection, shown: str, create: bool) -> None:
-    """Make the tables if they are not there, one process at a time; refuse those of a newer version."""
+    """Make the tables if they are not there, one process at a time; refuse others, and those of a newer version."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     else:
         connection.execute(text("PRAGMA user_version"))  # a file that is no database fails here
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-    if not inspect(connection).has_table(meta.name):
+    if not holds_any(connection, metadata.sorted_tables):
         if not create:
             raise QuarantineError(f"{shown} holds no quarantine; give the --db of `poisonsieve serve`")
+        require_room(connection, shown)
         metadata.create_all(connection)
         connection.execute(insert(meta), {"key": "schema_version", "value": str(SCHEMA_VERSION)})
         return
+    require_tables(connection, [meta], shown)
     found = connection.execute(select(meta.c.value).where(meta.c.key == "schema_version")).scalar()
     if found != str(SCHEMA_VERSION):
         raise QuarantineError(
             f"the quarantine {shown} has schema version {found}, this poisonsieve reads {SCHEMA_VERSION}; update "
             "poisonsieve, or give another --db"
         )
+    require_tables(connection, metadata.sorted_tables, shown)
