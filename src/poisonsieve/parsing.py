@@ -29,7 +29,8 @@ def parse_yaml(text: str) -> Any:
 
     Raises:
         RepeatedKeyError: a mapping holds a key twice.
-        yaml.YAMLError: it is not YAML.
+        yaml.YAMLError: it is not YAML, is nested too deeply, holds itself, or a value that its type cannot have, such as
+            the 45th of a month.
     """
     import yaml
 
@@ -48,7 +49,30 @@ def parse_yaml(text: str) -> Any:
         return loader.construct_mapping(node, deep=True)
 
     Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    return yaml.load(text, Loader)  # noqa: S506 - a subclass of the safe loader
+    try:
+        value = yaml.load(text, Loader)  # noqa: S506 - a subclass of the safe loader
+        _refuse_loops(value, ())
+    except (RepeatedKeyError, yaml.YAMLError):
+        raise
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply, or holds itself") from None
+    # The loader makes Python's values, and leaves its errors as they are.
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise yaml.YAMLError(f"a value is none of its type ({error})") from error
+    return value
+
+
+def _refuse_loops(value: object, within: tuple[int, ...]) -> None:
+    """Look for a list or mapping that holds itself, as an alias can make it.
+
+    Raises:
+        RecursionError: there is one.
+    """
+    if isinstance(value, list | dict):
+        if id(value) in within:
+            raise RecursionError
+        for entry in value.values() if isinstance(value, dict) else value:
+            _refuse_loops(entry, (*within, id(value)))
 
 
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:

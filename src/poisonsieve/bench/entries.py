@@ -128,7 +128,8 @@ def read_mapping(path: Path, wanted: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no YAML: {error}") from error
+        said = " ".join(str(error).split())  # PyYAML writes four lines, with the place in the file
+        raise ConfigError(f"{path} is no YAML: {said}") from error
     except RepeatedKeyError as error:
         raise ConfigError(f"{path}: {error}; one value would hide another") from None
     if not isinstance(content, dict):
