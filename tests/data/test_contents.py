@@ -19,7 +19,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyarrow import feather, orc
+from pyarrow import feather, orc, parquet
 
 from poisonsieve.data import contents, load_dataset
 from poisonsieve.data.inputs import read_inputs
@@ -392,6 +392,58 @@ def test_columns_parted_by_another_sign(tmp_path, name, sign, word):
     pd.DataFrame({"id": [1], "text": ["a"], "label": [0]}).to_csv(tmp_path / name, sep=sign, index=False)
     with pytest.raises(DataError, match=f"no column `text` or `sentence`: its columns are parted by {word}"):
         texts(tmp_path / name)
+
+
+@pytest.mark.parametrize("sign", [";", "\t", "|"])
+@pytest.mark.parametrize("row", ['"text"{}"label"', 'id{}"text"{}label', '"text"{} "label"', '"a ""b"""{}text'])
+def test_quoted_columns_parted_by_another_sign(tmp_path, sign, row):
+    (tmp_path / "a.csv").write_text(f"{row.replace('{}', sign)}\na{sign}1\n")
+    word = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}[sign]
+    for read in (texts, lambda path: load_dataset(str(path))):
+        with pytest.raises(DataError, match=f"its columns are parted by {word}; write it with commas as .csv"):
+            read(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("first", "says"),
+    [
+        ("sep=;", ", and its columns are parted by semicolons"),
+        ('"sep=;"', ", and its columns are parted by semicolons"),
+        ("sep=|", ", and its columns are parted by vertical bars"),
+        ("SEP=,", ""),
+        ("sep=\t", ""),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_excels_line_that_names_the_sign(tmp_path, name, first, says):
+    (tmp_path / name).write_text(f"{first}\r\ntext;label\r\na;1\r\n")
+    with pytest.raises(DataError, match=f"its first line is Excel's sep=, which is no row: leave it out{says}"):
+        texts(tmp_path / name)
+
+
+def test_quotes_around_the_columns_of_a_tsv(tmp_path):
+    (tmp_path / "a.tsv").write_text('"text"\t"label"\n"a"\t"1"\n')
+    with pytest.raises(DataError, match="its columns are in quotes, which mean nothing in TSV"):
+        texts(tmp_path / "a.tsv")
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.dictionary(pa.int32(), pa.binary())])
+def test_bytes_in_parquet_are_text_where_they_are_utf8(tmp_path, kind):
+    column = pa.array(["gut", "schön", None], pa.string()).cast(pa.binary())
+    labels = pa.array(["neg", "pos", "pos"]).cast(pa.binary())
+    table = pa.table({"text": column.dictionary_encode() if pa.types.is_dictionary(kind) else column.cast(kind)})
+    table = table.append_column("label", labels)
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert texts(tmp_path / "a.parquet") == ["gut", "schön", None]
+    parquet.write_table(table.slice(0, 2), tmp_path / "b.parquet")
+    assert load_dataset(str(tmp_path / "b.parquet"), label_names=["pos", "neg"])["label"][:] == [1, 0]
+
+
+def test_bytes_in_parquet_that_are_no_utf8_are_a_row_that_cannot_be_read(tmp_path):
+    parquet.write_table(pa.table({"text": pa.array([b"gut", b"sch\xf6n"])}), tmp_path / "a.parquet")
+    first, second = read_inputs(str(tmp_path / "a.parquet"))
+    assert (first.text, second.text) == ("gut", None)
+    assert "bytes that are not UTF-8" in second.error
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])

@@ -81,6 +81,17 @@ def test_what_stands_for_a_missing_label(word):
         loaded([word], ["neg", "pos"])
 
 
+@pytest.mark.parametrize("word", ["NAN", "Nan", "Null", "nULL", "<na>", "<Na>", "N/a", "#n/a", "#N/a"])
+def test_the_case_of_these_words_does_not_matter(word):
+    with pytest.raises(DataError, match="it:2: label is missing"):
+        loaded(["neg", word, "pos"])
+
+
+@pytest.mark.parametrize("word", ["none", "na", "Na", "NONE", "nothing", "nullable"])
+def test_these_words_are_classes(word):
+    assert word in loaded(["neg", word])[1]
+
+
 def test_a_models_class_of_such_a_name_is_that_class():
     assert loaded(["None", "NA", "pos"], ["pos", "NA", "None"])[0] == ["None", "NA", "pos"]
     assert loaded(["none", "against"])[1] == ["against", "none"]  # a stance, and no word for missing

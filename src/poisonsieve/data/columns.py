@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from poisonsieve.data.records import LABEL_COLUMN
@@ -12,6 +13,8 @@ from poisonsieve.texts import TEXT_COLUMNS
 POISON_COLUMN = "poison_label"
 #: What OpenBackdoor's files have for a header: pandas numbers what has no names, and writes its index first.
 _OPENBACKDOOR = ["", "0", "1", "2"]
+_EXCELS_SIGN = re.compile(r'\s*"?sep=(.?)"?\s*$', re.IGNORECASE | re.DOTALL)
+_WAY_OUT = "write it with commas as .csv, or with tabs as .tsv"
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
@@ -39,17 +42,33 @@ def columns_to_read(names: Sequence[str], source: str, *, need_label: bool, extr
             number = "two" if count == 2 else count
             raise DataError(f"{source}: {number} columns are called {name}; one would go unread")
     if not any(name in wanted for name in TEXT_COLUMNS):
-        raise DataError(f"{source}: no column `text` or `sentence`{_parted(names)}; columns: {', '.join(names)}")
+        raise DataError(
+            f"{source}: no column `text` or `sentence`{separator_hint(names)}; columns: {', '.join(names)}"
+        )
     if need_label and LABEL_COLUMN not in wanted:
-        raise DataError(f"{source}: no column `label`{_parted(names)}; columns: {', '.join(names)}")
+        raise DataError(f"{source}: no column `label`{separator_hint(names)}; columns: {', '.join(names)}")
     return wanted
 
 
-def _parted(names: Sequence[str]) -> str:
-    """Says so where another sign than the format's own parts the columns."""
+def separator_hint(names: Sequence[str]) -> str:
+    """Says so where another sign than the format's own parts the columns, or quotes are around them; else nothing.
+
+    Args:
+        names: what was read as columns; one for all of a line that could not be read.
+    """
     known = (*TEXT_COLUMNS, LABEL_COLUMN)
+    if (told := _EXCELS_SIGN.match(names[0] if names else "")) is not None:
+        word = _SEPARATORS.get(told[1])
+        instead = f", and its columns are parted by {word}; {_WAY_OUT}" if word else ""
+        return f": its first line is Excel's sep=, which is no row: leave it out{instead}"
     for sign, word in _SEPARATORS.items():
-        parts = [part.strip().strip('"') for name in names if sign in name for part in name.split(sign)]
+        parts = [_bare(part) for name in names if sign in name for part in name.split(sign)]
         if any(name in parts for name in known):
-            return f": its columns are parted by {word}; write it with commas as .csv, or with tabs as .tsv"
+            return f": its columns are parted by {word}; {_WAY_OUT}"
+    if any(name not in known and _bare(name) in known for name in names):
+        return ": its columns are in quotes, which mean nothing in TSV; write it with commas as .csv"
     return ""
+
+
+def _bare(name: str) -> str:
+    return name.strip().strip("\"'").strip()

@@ -29,11 +29,13 @@ class CsvRow:
         line: where it starts, from 1.
         fields: bytes that are not UTF-8 are lone surrogates in them; empty when `error` is set.
         error: why it is no row; None if it is one.
+        raw: the line it starts on, when `error` is set.
     """
 
     line: int
     fields: list[str] = field(default_factory=list)
     error: str | None = None
+    raw: str = ""
 
 
 def csv_rows(stream: Iterable[bytes], longest_quoted: int = LONGEST_QUOTED) -> Iterator[CsvRow]:
@@ -88,7 +90,7 @@ def _plain_row(line: str, number: int) -> CsvRow:
     """A row without a quotation mark."""
     line = line.rstrip("\r\n")
     if "\r" in line:
-        return CsvRow(number, error=_CARRIAGE_RETURN)
+        return CsvRow(number, error=_CARRIAGE_RETURN, raw=line)
     return CsvRow(number, line.split(","))
 
 
@@ -103,7 +105,7 @@ def _quoted_row(first: str, lines: _Lines, width: int | None, longest_quoted: in
         return CsvRow(start, scan.fields())
     except _NotARowError as error:
         lines.put_back(scan.more)
-        return CsvRow(start, error=str(error))
+        return CsvRow(start, error=str(error), raw=first)
 
 
 class _Scan:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from poisonsieve.data.columns import column_names, columns_to_read
+from poisonsieve.data.columns import column_names, columns_to_read, separator_hint
 from poisonsieve.data.csv_rows import CsvRow, csv_rows
 from poisonsieve.data.opening import open_lines
 from poisonsieve.data.parquet_rows import parquet_rows
@@ -102,7 +102,7 @@ def _table_records(rows: Iterator[CsvRow], source: str, need_label: bool, extra:
         return
     problem = _problem(header)
     if problem:
-        raise DataError(f"{source}:{header.line}: the header row is {problem}")
+        raise DataError(f"{source}:{header.line}: the header row is {problem}{separator_hint([header.raw])}")
     names = column_names(header.fields)
     wanted = columns_to_read(names, source, need_label=need_label, extra=extra)
     places = [(name, names.index(name)) for name in wanted]

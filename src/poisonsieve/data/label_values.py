@@ -12,6 +12,8 @@ from decimal import Decimal, InvalidOperation
 #: What pandas reads as missing.
 MISSING = frozenset(("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"))
 MISSING |= {"N/A", "NA", "NULL", "NaN", "NaT", "None", "n/a", "nan", "null"}
+# In any case, as other tools write them. Not `none` and `na`, which are stances and languages: only as above.
+_MISSING_FOLDED = frozenset(("#n/a", "<na>", "n/a", "nan", "null"))
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?inf(inity)?", re.IGNORECASE)
 _LARGEST = 2**53  # to here a float holds every whole number
@@ -69,7 +71,7 @@ def truth_name(label: int | str) -> str | None:
 
 
 def _read_string(text: str) -> int | str | None:
-    if not text or text in MISSING:
+    if not text or text in MISSING or text.lower() in _MISSING_FOLDED:
         return None
     if _WHOLE.fullmatch(text):
         return int(text)

@@ -35,11 +35,12 @@ def parquet_rows(path: Path, *, need_label: bool, extra: Sequence[str]) -> Itera
 
 
 def _values(column: Any) -> list[Any]:
-    """Python values; bytes where a string is not UTF-8."""
+    """Python values; of bytes and of strings alike a string where they are UTF-8, else the bytes."""
     try:
-        return list(column.to_pylist())
+        values = list(column.to_pylist())
     except UnicodeDecodeError:
-        return [_value(item) for item in column]
+        values = [_value(item) for item in column]
+    return [_as_text(value) if isinstance(value, bytes) else value for value in values]
 
 
 def _value(item: Any) -> Any:
@@ -47,3 +48,11 @@ def _value(item: Any) -> Any:
         return item.as_py()
     except UnicodeDecodeError:
         return item.as_buffer().to_pybytes()
+
+
+def _as_text(value: bytes) -> str | bytes:
+    """Some writers store text without saying that it is text (Spark's, and Impala's of old)."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value
