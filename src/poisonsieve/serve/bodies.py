@@ -25,6 +25,7 @@ MAX_NOTE_CHARS = 2000
 _CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 #: How gzip, zstd, xz and zlib begin; JSON never does.
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+_ONCE = ("Content-Type", "Content-Encoding", "Content-Length")
 _UNCOMPRESSED = "the body is compressed; send it uncompressed, without Content-Encoding"
 
 
@@ -57,8 +58,8 @@ class Bodies:
         """The parsed body. Its bytes count as held until the block ends.
 
         Raises:
-            Refused: it is too large (413), compressed or not UTF-8 (415), not JSON (415, 422), holds a key twice (422), is
-                too slow (408), or there is no room (503).
+            Refused: a header about it stands twice (400), it is too large (413), compressed or not UTF-8 (415), not JSON
+                (415, 422), holds a key twice (422), is too slow (408), or there is no room (503).
         """
         _check_headers(request.headers)
         taken = [0]
@@ -152,6 +153,9 @@ def _too_large(limit: int) -> Refused:
 
 
 def _check_headers(headers: Headers) -> None:
+    for name in _ONCE:
+        if len(headers.getlist(name)) > 1:
+            raise Refused(400, f"the header {name} stands twice; one value would hide another")
     kind, _, parameters = headers.get("content-type", "").partition(";")
     if kind.strip().lower() != "application/json":  # a page of another site cannot send this type unasked
         raise Refused(415, "send Content-Type: application/json")

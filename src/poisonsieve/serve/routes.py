@@ -32,17 +32,27 @@ async def _asked_once(request: Request) -> None:
         raise Refused(422, "a parameter stands twice in the query; one value would hide another")
 
 
+async def _nothing_unread(request: Request) -> None:
+    """What stands in the query and is not read may be what the caller meant: a text, or a page."""
+    read = {field.alias for field in request.scope["route"].dependant.query_params}
+    if set(request.query_params) - read:
+        takes = f"the query takes {', '.join(sorted(read))}" if read else "send everything in the body"
+        raise Refused(422, f"there is a parameter in the query that nobody reads; {takes}")
+
+
 _with_key = [
     Depends(_gate),
     Depends(APIKeyHeader(name="X-API-Key", auto_error=False)),
     Depends(HTTPBearer(auto_error=False)),
 ]
+_query = [Depends(_asked_once), Depends(_nothing_unread)]
 open_router = APIRouter(tags=["watching"])
 router = APIRouter(dependencies=_with_key)
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     meanings = {
+        400: "a header about the body stands twice",
         401: "no API key, or a wrong one",
         403: "the host name is not allowed without API keys",
         404: "there is no such record",
@@ -56,7 +66,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": answers.Problem, "description": meanings[status]} for status in (401, 403, *statuses)}
 
 
-_BODY = (408, 413, 415, 422, 503, 504)
+_BODY = (400, 408, 413, 415, 422, 503, 504)
 
 
 def _body(schema: dict[str, Any], **examples: dict[str, Any]) -> dict[str, Any]:
@@ -108,6 +118,7 @@ async def _verdicts(request: Request, *, classify: bool) -> Response:
     summary="Verdicts of the guard",
     responses={200: {"model": answers.ScreenAnswer}, **_problems(*_BODY)},
     openapi_extra=_SCREEN_BODY,
+    dependencies=_query,
 )
 async def screen(request: Request) -> Response:
     """A verdict on each text, in order. What was rejected is in the quarantine before the answer is sent."""
@@ -120,6 +131,7 @@ async def screen(request: Request) -> Response:
     summary="Verdicts, and the victim's class of what passes",
     responses={200: {"model": answers.ScreenAnswer}, **_problems(*_BODY)},
     openapi_extra=_SCREEN_BODY,
+    dependencies=_query,
 )
 async def classify(request: Request) -> Response:
     """As `/v1/screen`; the victim reads only what passes. 422 when the service was started without a victim."""
@@ -132,6 +144,7 @@ async def classify(request: Request) -> Response:
     summary="The words a confidence rests on",
     responses={200: {"model": answers.ExplainAnswer}, **_problems(*_BODY)},
     openapi_extra=_body(_ONE_TEXT, one={"text": "a fine mn film"}),
+    dependencies=_query,
 )
 async def explain(request: Request) -> Response:
     """Leaves out each word once and asks the guard again. Not counted as traffic, and never in the quarantine."""
@@ -168,7 +181,7 @@ async def stats(request: Request) -> Response:
     tags=["review"],
     summary="Rejected texts",
     responses={200: {"model": answers.RecordsAnswer}, **_problems(422, 503)},
-    dependencies=[Depends(_asked_once)],
+    dependencies=_query,
 )
 async def quarantine(
     request: Request,
@@ -200,6 +213,7 @@ async def record(request: Request, number: Number) -> Response:
     summary="Say what it is",
     responses={200: {"model": answers.RecordAnswer}, **_problems(404, *_BODY)},
     openapi_extra=_DECISION_BODY,
+    dependencies=_query,
 )
 async def decide(request: Request, number: Number) -> Response:
     """Stores a reviewer's decision, and gives the record. null takes a decision back."""
