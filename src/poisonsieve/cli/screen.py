@@ -136,11 +136,12 @@ def _refuse_formats(asked: str | None, out: Path | None) -> None:
     """A cluster's workers write Parquet, each its share.
 
     Raises:
-        ConfigError: another format is asked for, or is what the name of the folder says.
+        ConfigError: another format is asked for, or is what the name of the folder says; or it says it is compressed.
     """
     from poisonsieve.errors import ConfigError
-    from poisonsieve.records import format_by_ending
+    from poisonsieve.records import format_by_ending, require_plain
 
+    require_plain(out)
     wanted = asked or (format_by_ending(out) if out else None) or "parquet"
     if wanted != "parquet":
         raise ConfigError(f"--engine ray writes a folder of Parquet, not {wanted}; choose another --format or --out")

@@ -4,6 +4,13 @@ A file appears whole or not at all. No format needs all records in memory.
 """
 
 from poisonsieve.records.record import Record
-from poisonsieve.records.writing import FORMATS, Format, chosen_format, format_by_ending, writing_records
+from poisonsieve.records.writing import (
+    FORMATS,
+    Format,
+    chosen_format,
+    format_by_ending,
+    require_plain,
+    writing_records,
+)
 
-__all__ = ["FORMATS", "Format", "Record", "chosen_format", "format_by_ending", "writing_records"]
+__all__ = ["FORMATS", "Format", "Record", "chosen_format", "format_by_ending", "require_plain", "writing_records"]

@@ -21,6 +21,27 @@ _ENDINGS: dict[str, Format] = {
     **{".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"},
     **{".sarif": "sarif", ".sarif.json": "sarif"},
 }
+_PACKED = frozenset(
+    (
+        *(
+            ".gz",
+            ".gzip",
+            ".tgz",
+            ".bz2",
+            ".tbz",
+            ".tbz2",
+            ".xz",
+            ".txz",
+            ".lzma",
+            ".zst",
+            ".zstd",
+            ".tzst",
+            ".lz4",
+            ".lz",
+        ),
+        *(".lzo", ".sz", ".snappy", ".br", ".z", ".zip", ".zipx", ".7z", ".rar", ".tar"),
+    )
+)
 
 
 def format_by_ending(out: Path) -> Format | None:
@@ -29,12 +50,23 @@ def format_by_ending(out: Path) -> Format | None:
     return next((kind for ending, kind in _ENDINGS.items() if name.endswith(ending)), None)
 
 
+def require_plain(out: Path | None) -> None:
+    """Refuse a name that says the file is compressed or an archive: another program would take it for one.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if out is not None and out.suffix.lower() in _PACKED:
+        raise ConfigError(f"--out {out}: records are not compressed; choose a name without {out.suffix} for --out")
+
+
 def chosen_format(asked: str | None, out: Path | None) -> Format:
     """The format that was asked for, else what the file's name says, else JSON lines.
 
     Raises:
         ConfigError: there is no such format, or it cannot be written there.
     """
+    require_plain(out)
     if asked is not None and asked not in FORMATS:
         raise ConfigError(f"--format {asked}: it has to be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     kind = asked or (format_by_ending(out) if out else None) or "jsonl"
