@@ -1,7 +1,7 @@
 """What the commands share: options, exit codes, and keeping stdout for results.
 
 Exit codes: 0 done; 1 `screen --exit-code` found something; 2 wrong usage or bad input; 130 interrupted;
-141 the reader of the output went away.
+129 and 143 ended by SIGHUP and SIGTERM; 141 the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from poisonsieve import terminal
+from poisonsieve.cli.ending import Ended, raising_ended
 from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.notices import hearing
 
@@ -52,28 +53,33 @@ Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16 (training only;
 
 
 @contextlib.contextmanager
-def running(*, resumable: bool = False) -> Iterator[None]:
+def running(*, resumable: bool = False, own_signals: bool = False) -> Iterator[None]:
     """The frame of a command: whatever libraries print goes to stderr; errors become one line and a code.
 
     A `PoisonsieveWarning` becomes one line on stderr too, once for each text.
 
     Args:
         resumable: an interrupted run is not lost, which is then said.
+        own_signals: the command ends in its own way on SIGTERM; else that is as if it were interrupted, and so is SIGHUP.
 
     Raises:
         typer.Exit: with the code of what happened.
     """
+    ending = contextlib.nullcontext() if own_signals else raising_ended()
+    kept = "; the same command goes on where this one stopped" if resumable else ""
     try:
-        with contextlib.redirect_stdout(_Shown(sys.stderr)), hearing(_warn), _warnings_shown():
+        with ending, contextlib.redirect_stdout(_Shown(sys.stderr)), hearing(_warn), _warnings_shown():
             _quiet_libraries()
             yield
     except PoisonsieveError as error:
         typer.echo(one_line(error), err=True)
         raise typer.Exit(EXIT_USAGE) from None
     except KeyboardInterrupt:
-        kept = "; the same command goes on where this one stopped" if resumable else ""
         typer.echo(f"interrupted{kept}", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    except Ended as ended:
+        typer.echo(f"ended by {ended.name}{kept}", err=True)
+        raise typer.Exit(ended.exit_code) from None
     except BrokenPipeError:
         # The reader of our output went away (`| head`). Nothing more can be said to it, but work may be unfinished.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]

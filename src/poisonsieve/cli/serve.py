@@ -76,7 +76,7 @@ def serve(
         "max_queue_texts": max_queue,
         "request_timeout_s": timeout,
     }
-    with common.running():
+    with common.running(own_signals=True):
         common.require_extra("serve", "fastapi", "sqlalchemy", "uvicorn")
         settings = _settings(given, setting or [])
         from poisonsieve.serve.running import bound_kernel_cache, listen, secured
