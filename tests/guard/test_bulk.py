@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 
 import pyarrow as pa
 import pytest
@@ -10,7 +11,7 @@ from pyarrow import parquet
 
 from conftest import dataset, make_encoder, sentences
 from poisonsieve.defenses import MSP
-from poisonsieve.errors import ConfigError, DataError
+from poisonsieve.errors import CheckpointError, ConfigError, DataError
 from poisonsieve.guard import bulk
 from poisonsieve.records import parquet as records
 
@@ -115,6 +116,77 @@ def test_the_command_says_what_ray_needs(guard, inbox, tmp_path, cli):
     (tmp_path / "out/kept").write_text("mine")
     with pytest.raises(ConfigError, match="already exists"):
         bulk.screen_folder(str(inbox), guard[0], None, tmp_path / "out", {})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("d.jsonl", b'[{"text": "a"}]', "is one JSON list"),
+        ("more/d.csv", b"review,label\na,1\n", "no column `text`"),
+        ("more/d.csv.gz", b"text\na\n", "is not gzip"),
+        ("d.parquet", b"PAR1 and no more", "as Parquet"),
+        ("d.tsv", "text\na film\n".encode("utf-16"), "is UTF-16"),
+        ("d.ndjson", b'{"text": "a"}\r{"text": "b"}\r', "carriage return alone"),
+    ],
+)
+def test_a_refused_file_is_told_before_ray_is_started(guard, inbox, tmp_path, monkeypatch, name, content, says):
+    monkeypatch.setattr(bulk, "connect", lambda *_, **__: pytest.fail("Ray was started"))
+    (inbox / name).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        bulk.screen_folder(str(inbox), guard[0], None, tmp_path / "out", {})
+    assert str(inbox / name) in str(caught.value)
+    assert says in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def as_ray_raises(error):
+    """As Ray does: an error that is of the user's class and of its own, with the worker's traceback for a message."""
+
+    class TaskError(type(error)):
+        cause = error
+
+    raised = TaskError("\x1b[36mray::MapWorker()\x1b[39m\nTraceback (most recent call last):\n  File ...")
+    raised.__cause__ = ValueError("in the middle")
+    return raised
+
+
+def test_an_error_out_of_a_worker_is_the_one_that_was_raised_there():
+    for error in (DataError("a.jsonl.gz is damaged\nFailed to apply UDF"), ConfigError("no such rate")):
+        with pytest.raises(type(error)) as caught, bulk._telling_cause():
+            raise as_ray_raises(error)
+        assert str(caught.value) == str(error).splitlines()[0]
+        with pytest.raises(type(error), match=str(error).splitlines()[0]), bulk._telling_cause():
+            try:
+                raise as_ray_raises(error)
+            except Exception as own:
+                raise RuntimeError("the pipeline failed") from own
+    with pytest.raises(RuntimeError, match="a defect"), bulk._telling_cause():
+        raise RuntimeError("a defect")
+
+
+def test_a_guard_that_cannot_be_opened_is_told_by_the_first_piece(inbox, tmp_path):
+    worker = bulk.Screener(str(tmp_path / "absent"), None, {}, with_text=True)
+    (piece,) = bulk._read({"file": [str(inbox / "b.jsonl")]})
+    with pytest.raises(CheckpointError, match="absent is no guard folder"):
+        worker(piece)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_what_goes_wrong_in_a_worker_is_one_line(guard, inbox, tmp_path, cli, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    text = b"".join(json.dumps({"text": os.urandom(30).hex()}).encode() + b"\n" for _ in range(30_000))
+    packed = gzip.compress(text)
+    command = ("--engine", "ray", "--out", tmp_path / "out", "--quiet")
+    code, _, said = cli("screen", tmp_path / "absent", inbox, *command)
+    assert (code, said.count("Traceback")) == (2, 0)
+    assert f"error: {tmp_path / 'absent'} is no guard folder" in said
+    (inbox / "d.jsonl.gz").write_bytes(packed[: len(packed) * 3 // 4])
+    code, _, said = cli("screen", guard[0], inbox, *command)
+    assert (code, said.count("Traceback")) == (2, 0)
+    assert f"error: {inbox / 'd.jsonl.gz'} is damaged or cut short" in said
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

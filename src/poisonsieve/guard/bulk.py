@@ -7,9 +7,12 @@ each worker, however many rows there are.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +21,15 @@ from poisonsieve.data.files import extensions, format_of
 from poisonsieve.data.inputs import read_inputs
 from poisonsieve.data.left_out import refuse_left_out
 from poisonsieve.data.shards import require_whole
-from poisonsieve.errors import DataError
+from poisonsieve.errors import DataError, PoisonsieveError
 from poisonsieve.guard.screening import CHUNK, Tally
 from poisonsieve.records import parquet
 from poisonsieve.storage import require_free, writing_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from poisonsieve.guard import GuardedClassifier
 
 _PIECE_BYTES = 8 * 2**20  # a piece that one step hands to the next, at most
 _STORE_BYTES = 128 * 2**20  # pieces that wait between the steps, all together
@@ -63,17 +68,20 @@ def screen_folder(
         How many rows there were, and passed, were poisoned, not scored or truncated; gamma and the seconds.
 
     Raises:
-        DataError: no file that can be screened, one without a text column, or shards of which one is missing.
+        DataError: no file that can be screened, one without a text column or that is not what its name says, shards of
+            which one is missing, or data that would go unread.
         ConfigError, OutputError: `out` is taken or cannot be written; there is no cluster at the address.
         UnsupportedError: Ray is not installed.
+        PoisonsieveError: guard or victim cannot be opened.
     """
     files = _files(Path(source))
     opening = {**options, "base": _everywhere(options.get("base"))}
     require_free(out)
+    _check_beginnings(files)
     started = time.perf_counter()
     ray = connect(address, progress=progress)
     try:
-        _bound_memory(ray, progress)
+        _set_up(ray, progress)
         texts = ray.data.from_items(
             [{"file": str(file)} for file in files], override_num_blocks=len(files)
         ).map_batches(_read, batch_size=1, batch_format="numpy")
@@ -85,7 +93,7 @@ def screen_folder(
             num_gpus=gpus,
             compute=ray.data.ActorPoolStrategy(size=workers),
         )
-        with writing_folder(out) as target:
+        with _telling_cause(), _no_tracebacks(progress), writing_folder(out) as target:
             screened.write_parquet(str(target))
             summary = _summary(target)
     finally:
@@ -93,10 +101,74 @@ def screen_folder(
     return {**summary, "seconds": time.perf_counter() - started}
 
 
-def _bound_memory(ray: Any, progress: bool) -> None:
-    """Small pieces, few of them on their way at a time, and in the order of the rows."""
+def _check_beginnings(files: Iterable[Path]) -> None:
+    """Read one row of every file: what refuses a file as a whole is told at once, and before Ray is started.
+
+    Raises:
+        DataError: a file cannot be read as what its name says.
+    """
+    for file in files:
+        next(read_inputs(str(file)), None)
+
+
+@contextlib.contextmanager
+def _telling_cause() -> Iterator[None]:
+    """Raise our own error that came out of a worker, where Ray would show the worker's traceback.
+
+    Raises:
+        PoisonsieveError: the one that a worker raised.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = _cause(error)
+        if cause is None:
+            raise
+        # Ray adds lines of its own to the message.
+        raise type(cause)((str(cause).splitlines() or [""])[0]) from None
+
+
+@contextlib.contextmanager
+def _no_tracebacks(progress: bool) -> Iterator[None]:
+    """Keep what Ray Data logs of an error off the screen: the error is raised, and Ray's file has it with all else."""
+
+    def shown(record: logging.LogRecord) -> bool:
+        return progress and record.levelno < logging.ERROR
+
+    screens = [handler for handler in logging.getLogger("ray.data").handlers if _is_screen(handler)]
+    for handler in screens:
+        handler.addFilter(shown)
+    try:
+        yield
+    finally:
+        for handler in screens:
+            handler.removeFilter(shown)
+
+
+def _is_screen(handler: logging.Handler) -> bool:
+    return isinstance(handler, logging.StreamHandler) or type(handler).__name__ == "PlainRayHandler"
+
+
+def _cause(error: BaseException | None) -> PoisonsieveError | None:
+    """The first of our errors behind those of Ray; its own are of our classes too, with a traceback for a message."""
+    seen: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        found = waiting.pop(0)
+        if found is None or found in seen:
+            continue
+        if isinstance(found, PoisonsieveError) and not hasattr(found, "cause"):
+            return found
+        seen.append(found)
+        waiting += [getattr(found, "cause", None), found.__cause__, found.__context__]
+    return None
+
+
+def _set_up(ray: Any, progress: bool) -> None:
+    """Small pieces, few of them on their way at a time, in the order of the rows; and errors as they were raised."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = progress
+    context.raise_original_map_exception = True  # or a worker's error would be replaced by one without its message
     context.target_max_block_size = _PIECE_BYTES
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
@@ -107,21 +179,36 @@ def _bound_memory(ray: Any, progress: bool) -> None:
 class Screener:
     """Guard and victim, opened once a worker; a call judges one piece.
 
+    They are opened for the first piece and not before: of an error in a call Ray hands back the error, of one in a
+    constructor only its traceback.
+
     Args:
         guard, victim, options: see `screen_folder`.
         with_text: keep the texts in the records.
     """
 
     def __init__(self, guard: str, victim: str | None, options: dict[str, Any], with_text: bool) -> None:
+        self._paths = guard, victim
+        self._options = options
+        self.with_text = with_text
+
+    @functools.cached_property
+    def guarded(self) -> GuardedClassifier:
+        """Guard and victim with the threshold that was asked for.
+
+        Raises:
+            PoisonsieveError: they cannot be opened, or have no such threshold.
+        """
         from poisonsieve.guard import GuardedClassifier
 
-        self.guarded = GuardedClassifier.from_pretrained(
-            guard, victim, base=options.get("base"), allow_pickle=bool(options.get("allow_pickle"))
+        options = self._options
+        guarded = GuardedClassifier.from_pretrained(
+            *self._paths, base=options.get("base"), allow_pickle=bool(options.get("allow_pickle"))
         )
         threshold = {key: options.get(key) for key in ("frr", "gamma")}
         if any(value is not None for value in threshold.values()):
-            self.guarded.guard.set_threshold(**threshold)
-        self.with_text = with_text
+            guarded.guard.set_threshold(**threshold)
+        return guarded
 
     def __call__(self, piece: pa.Table) -> pa.Table:
         """The records of one piece: a table with `file`, `index`, `line`, `text` and `error`."""
