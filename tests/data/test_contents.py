@@ -421,9 +421,16 @@ def test_excels_line_that_names_the_sign(tmp_path, name, first, says):
         texts(tmp_path / name)
 
 
+@pytest.mark.parametrize("header", ['"text,label', 'text,"label', '"text"x,label'])
+def test_a_header_that_is_no_csv_is_not_said_to_have_another_sign(tmp_path, header):
+    (tmp_path / "a.csv").write_text(f"{header}\na,1\n")
+    with pytest.raises(DataError, match=r"a\.csv:1: the header row is not CSV \([^)]*\)$"):
+        texts(tmp_path / "a.csv")
+
+
 def test_quotes_around_the_columns_of_a_tsv(tmp_path):
     (tmp_path / "a.tsv").write_text('"text"\t"label"\n"a"\t"1"\n')
-    with pytest.raises(DataError, match="its columns are in quotes, which mean nothing in TSV"):
+    with pytest.raises(DataError, match="its columns' names hold quotation marks"):
         texts(tmp_path / "a.tsv")
 
 

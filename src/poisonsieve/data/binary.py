@@ -29,7 +29,7 @@ _FORMATS: tuple[tuple[bytes, str, str | None], ...] = (
     (rb"PK(\x03\x04|\x05\x06|\x07\x08)", _ZIP, None),
     (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", None),
     (rb"Rar!\x1a\x07", "a RAR archive", None),
-    (rb".{257}ustar", "a tar archive", None),
+    (rb"(?=.{0,107}\0).{257}ustar[\0 ]", "a tar archive", None),
     (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file", None),
     (rb"PAR1\x15", "Parquet", None),
     (rb"ARROW1\0\0|\xff{4}.{4}\x10\0\0\0", "an Arrow file", None),

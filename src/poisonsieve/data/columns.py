@@ -42,19 +42,17 @@ def columns_to_read(names: Sequence[str], source: str, *, need_label: bool, extr
             number = "two" if count == 2 else count
             raise DataError(f"{source}: {number} columns are called {name}; one would go unread")
     if not any(name in wanted for name in TEXT_COLUMNS):
-        raise DataError(
-            f"{source}: no column `text` or `sentence`{separator_hint(names)}; columns: {', '.join(names)}"
-        )
+        raise DataError(f"{source}: no column `text` or `sentence`{_hint(names)}; columns: {', '.join(names)}")
     if need_label and LABEL_COLUMN not in wanted:
-        raise DataError(f"{source}: no column `label`{separator_hint(names)}; columns: {', '.join(names)}")
+        raise DataError(f"{source}: no column `label`{_hint(names)}; columns: {', '.join(names)}")
     return wanted
 
 
 def separator_hint(names: Sequence[str]) -> str:
-    """Says so where another sign than the format's own parts the columns, or quotes are around them; else nothing.
+    """Says so where another sign than the format's own parts the columns; else nothing.
 
     Args:
-        names: what was read as columns; one for all of a line that could not be read.
+        names: what was read as columns, or the parts of a line that could not be read.
     """
     known = (*TEXT_COLUMNS, LABEL_COLUMN)
     if (told := _EXCELS_SIGN.match(names[0] if names else "")) is not None:
@@ -65,9 +63,19 @@ def separator_hint(names: Sequence[str]) -> str:
         parts = [_bare(part) for name in names if sign in name for part in name.split(sign)]
         if any(name in parts for name in known):
             return f": its columns are parted by {word}; {_WAY_OUT}"
-    if any(name not in known and _bare(name) in known for name in names):
-        return ": its columns are in quotes, which mean nothing in TSV; write it with commas as .csv"
     return ""
+
+
+def _hint(names: Sequence[str]) -> str:
+    """What may be wrong with columns none of which is called as it has to be."""
+    known = (*TEXT_COLUMNS, LABEL_COLUMN)
+    quoted = any(name not in known and _bare(name) in known for name in names)
+    return separator_hint(names) or (
+        ": its columns' names hold quotation marks, as they stand (in TSV quotes mean nothing); leave those out, or write "
+        "it with commas as .csv"
+        if quoted
+        else ""
+    )
 
 
 def _bare(name: str) -> str:

@@ -102,7 +102,7 @@ def _table_records(rows: Iterator[CsvRow], source: str, need_label: bool, extra:
         return
     problem = _problem(header)
     if problem:
-        raise DataError(f"{source}:{header.line}: the header row is {problem}{separator_hint([header.raw])}")
+        raise DataError(f"{source}:{header.line}: the header row is {problem}{separator_hint(header.raw.split(','))}")
     names = column_names(header.fields)
     wanted = columns_to_read(names, source, need_label=need_label, extra=extra)
     places = [(name, names.index(name)) for name in wanted]
