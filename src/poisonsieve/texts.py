@@ -133,10 +133,11 @@ def in_order(values: Any, what: str) -> list[Any]:
     Raises:
         DataError: they are one string, have no order, or more than one dimension.
     """
+    wanted = "a list of strings" if what == "texts" else "a list"
     if isinstance(values, str | bytes | bytearray | Mapping) or _is_table(values):
-        raise DataError(f"{what} are one {type(values).__name__}; give a list")
+        raise DataError(f"{what} are one {type(values).__name__}; give {wanted}")
     if isinstance(values, Set) and not isinstance(values, KeysView):
-        raise DataError(f"{what} are a {type(values).__name__}, which has no order; give a list")
+        raise DataError(f"{what} are a {type(values).__name__}, which has no order; give {wanted}")
     if len(getattr(values, "shape", (0,))) != 1:
         raise DataError(f"{what} are one {type(values).__name__} of shape {tuple(values.shape)}; give one dimension")
     try:
@@ -147,4 +148,4 @@ def in_order(values: Any, what: str) -> list[Any]:
         raise
     except Exception as error:  # whatever a caller's own sequence raises
         reason = "" if isinstance(error, TypeError) else f", which cannot be read ({type(error).__name__})"
-        raise DataError(f"{what} are one {type(values).__name__}{reason}; give a list") from None
+        raise DataError(f"{what} are one {type(values).__name__}{reason}; give {wanted}") from None

@@ -61,7 +61,7 @@ def its_log_deleted(path):
 
 WAYS = [
     *(deleted, moved, moved_with_its_log, replaced_by_a_copy, replaced_by_a_foreign_one),
-    *(replaced_by_a_folder, its_folder_renamed, its_log_deleted),
+    *(replaced_by_a_folder, its_folder_renamed),
 ]
 
 
@@ -81,13 +81,28 @@ def test_a_file_that_is_taken_away_is_an_unreachable_quarantine(way, path, guard
         ready = served.http.get("/readyz")
         assert (ready.status_code, ready.json()["quarantine"]) == (200, "down")
         assert_unreachable([served.http.post("/v1/screen", json=rejected)])
-        if way is not its_log_deleted:  # which comes back from the connections that still hold it
-            assert_unreachable([*review(served), served.http.post("/v1/screen", json=rejected)])
-            assert served.http.get("/readyz").json()["quarantine"] == "down"
-            assert before is None or set(files(path)) <= set(before), "nothing is made in its place"
+        assert_unreachable([*review(served), served.http.post("/v1/screen", json=rejected)])
+        assert served.http.get("/readyz").json()["quarantine"] == "down"
+        assert before is None or set(files(path)) <= set(before), "nothing is made in its place"
         assert served.http.post("/v1/screen", json={"texts": texts["passed"][:1]}).status_code == 200
         assert served.http.get("/healthz").status_code == 200
     assert "is not where it was opened" in caplog.text
+
+
+def test_what_is_answered_after_its_log_was_deleted_is_on_record(path, guarded, served_guard, texts):
+    """The connections that still hold the log write it back when they close; until then nothing is answered."""
+    with serving(guarded, served_guard, str(path)) as served:
+        rejected = {"texts": texts["rejected"][:1]}
+        assert served.http.post("/v1/screen", json=rejected).status_code == 200
+        its_log_deleted(path)
+        answers = [served.http.post("/v1/screen", json=rejected).status_code for _ in range(20)]
+        assert set(answers) <= {200, 503}
+
+        def listed():
+            answer = served.http.get("/v1/quarantine")
+            return answer.status_code == 200 and answer.json()["total"] == 1 + answers.count(200)
+
+        wait_for(listed)
 
 
 def test_a_service_without_traffic_says_so_too(path, guarded, served_guard):

@@ -105,7 +105,7 @@ def class_number(wanted: str, names: Sequence[str], what: str = "target") -> int
     if found is not None:
         return found
     shown = wanted if len(wanted) <= _SHOWN else f"{wanted[:_SHOWN]}..."
-    if classes.are_numbers:
+    if classes.are_numbers and list(names) != [str(number) for number in range(len(names))]:
         raise ConfigError(f"{what} {shown} is no class; the classes are numbers and go by name: {listing(names)}")
     listed = ", ".join(f"{number} = {name}" for number, name in enumerate(names))
     raise ConfigError(f"{what} {shown} is no class; classes: {listed}")
