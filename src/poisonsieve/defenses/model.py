@@ -25,7 +25,7 @@ from poisonsieve.models.safety import is_adapter
 
 # Where the model is and how it may be opened: no part of what decides the scores.
 _PLACES = ("model", "base", "allow_pickle")
-_ENOUGH_TO_TELL = 32  # rows, to tell a model that can read from one that cannot
+_ENOUGH_TO_TELL = 12  # rows, to tell a model that can read from one that cannot
 _FEWEST_TO_TELL = 10  # texts, to tell one that says the same of all
 _SAME = 1e-6  # logits that differ by a smaller share differ by rounding
 

@@ -133,8 +133,8 @@ def warn_of_company(classifier: Classifier) -> None:
     kind = classifier.base.config.model_type
     instead = "one text at a time" if company == "none" else "texts of one length at a time"
     warnings.warn(
-        f"{classifier.named}: what this {kind} model answers to a text changes with the texts it is read beside, so it reads "
-        f"{instead}, which is right and slower",
+        f"{classifier.named}: what this {kind} model answers to a text changes with the texts it is read beside, so it "
+        f"reads {instead}, which is right and slower",
         PoisonsieveWarning,
         stacklevel=3,
     )

@@ -78,8 +78,16 @@ def _can_prompt(classifier: Classifier, name: str) -> bool:
 
     plain = classifier.network
     trained = [(parameter, parameter.requires_grad) for parameter in plain.parameters()]
+    layout = classifier.layout
     try:
-        return _can(classifier, name)
+        spec = TuneSpec(method=name, epochs=1, learning_rate=1e-3)
+        classifier.network = get_tuning(name).attach(plain, spec, _modules_to_train(classifier))
+        classifier.to(classifier.device)
+        classifier.use(layout)  # the plain network's will do to see that a step can be made
+        _try_a_step(classifier)
+        return True
+    except Exception:
+        return False  # any failure means the same here: it cannot
     finally:
         classifier.network = plain
         for path, module in list(plain.named_modules()):
@@ -118,11 +126,13 @@ def _continue_adapter(classifier: Classifier, spec: TuneSpec) -> None:
 
 def _attach(classifier: Classifier, method: Attach, spec: TuneSpec) -> None:
     """Put the method on, and prove by some forward passes that the architecture can run it."""
-    plain = classifier.network
+    plain, layout = classifier.network, classifier.layout
     classifier.network = method(plain, spec, _modules_to_train(classifier))
     try:
         classifier.to(classifier.device)  # what the method added starts on the processor
         check_room(classifier)
+        if classifier.prompt_config is None:
+            classifier.use(layout)  # the same rows go through the same layers
         classifier.layout  # noqa: B018 - found here, so that an architecture that cannot is refused before training
         _try_a_step(classifier)
     except Exception:

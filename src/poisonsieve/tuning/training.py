@@ -118,7 +118,6 @@ def finetune(
         if objective is not None:
             objective.finish(classifier)
     classifier.eval()
-    classifier.forget_layout()
     _check_finite(classifier, spec)
     history = [entry["eval_accuracy"] for entry in trainer.state.log_history if "eval_accuracy" in entry]
     return TuneResult(
