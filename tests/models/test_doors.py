@@ -433,7 +433,9 @@ def test_a_tokenizer_that_knows_no_other_words(tmp_path):
     )
     PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]").save_pretrained(folder)
     texts = [" ".join(["ja", "nee"][bit == "1"] for bit in format(number, "b")) for number in range(1, 120)]
-    PSIM(folder, frr=0.1).fit(texts)
+    guard = PSIM(folder, frr=0.1).fit(texts)
+    assert guard.spec_.method == "p_tuning_v1"
+    assert guard.score([*texts[:5], "ja onbekend"]).errors == [*[None] * 5, "tokenizer failed: Exception"]
 
 
 def test_tokenizers_that_read_alike_by_their_rules_and_not_in_fact(base, tmp_path):

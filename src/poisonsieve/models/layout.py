@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
@@ -104,13 +104,10 @@ def _by_company(trial: _Trial, states: list[Tensor] | None) -> list[Layout]:
     if states is not None and trial.is_causal(states[-1]):
         last = Layout(causal=True, embeds=True, side="left", states=shape)
         plain = Layout(causal=True, company="one length", states=shape)
-        return [last, _with(last, "one length"), plain, _with(last, "none"), _with(plain, "none")]
+        alone = [replace(layout, company="none") for layout in (last, plain)]
+        return [last, replace(last, company="one length"), plain, *alone]
     right, left = Layout(states=shape), Layout(side="left", states=shape)
-    return [right, left, _with(right, "one length"), _with(right, "none")]
-
-
-def _with(layout: Layout, company: Company) -> Layout:
-    return Layout(layout.causal, layout.embeds, layout.side, company, layout.states)
+    return [right, left, replace(right, company="one length"), replace(right, company="none")]
 
 
 class _Trial:
