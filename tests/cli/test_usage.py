@@ -186,3 +186,15 @@ def test_importing_is_light(module):
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_reader_of_a_table_that_goes_away_is_no_error():
+    """`poisonsieve list | head -1`: a table is long enough to be cut off, and nothing is said of it."""
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "poisonsieve.cli", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        said = process.stderr.read().decode()
+        assert (process.wait(120), said) == (141, "")

@@ -278,7 +278,6 @@ def report(
 def _print(made: GridTable, *, compare: bool) -> None:
     """All columns; where the output has no width of its own, as wide as they come."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from poisonsieve.bench.grid.rendering import heads, lines, notes
@@ -293,4 +292,4 @@ def _print(made: GridTable, *, compare: bool) -> None:
     for line in lines(made, compare=compare):
         drawn.add_row(*line)
     with common.stdout() as stream:
-        Console(file=stream, width=None if stream.isatty() else 60 + 46 * len(made.victims)).print(drawn)
+        common.console(stream, width=60 + 46 * len(made.victims)).print(drawn)

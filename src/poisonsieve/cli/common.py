@@ -125,8 +125,8 @@ def print_facts(title: str, facts: dict[str, Any]) -> None:
         console(stream).print(table)
 
 
-def console(stream: TextIO) -> Console:
-    """A console for tables; in a pipe or a file, which have no width, one that long paths fit into.
+def console(stream: TextIO, width: int = 140) -> Console:
+    """A console for tables; in a pipe or a file, which have no width, one of `width`, which long paths fit into.
 
     What a terminal would obey in their texts is shown instead; their colours are the console's own.
     """
@@ -138,7 +138,11 @@ def console(stream: TextIO) -> Console:
             for segment in super().render(renderable, options):
                 yield segment if segment.control else segment._replace(text=terminal.visible(segment.text))
 
-    return Shown(file=stream, width=None if stream.isatty() else 140)
+        def on_broken_pipe(self) -> None:
+            """Rich would end the process by itself; what a reader that went away means, `running` says."""
+            raise BrokenPipeError
+
+    return Shown(file=stream, width=None if stream.isatty() else width)
 
 
 @contextlib.contextmanager
