@@ -232,8 +232,8 @@ def write_toy_rows(folder: Path) -> Path:
 
 def finished_grid(folder: Path) -> Path:
     """`folder` with toy rows, a tiny model, the grid's file, and its results from this process in `store`."""
-    from poisonsieve.bench.grid.runner import run_grid
-    from poisonsieve.bench.grid.spec import load_grid
+    from poisonsieve.bench.runner import run_grid
+    from poisonsieve.bench.spec import load_grid
 
     write_toy_rows(folder)
     write_grid(folder, make_encoder(folder / "model", head=False))

@@ -10,9 +10,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from poisonsieve.bench import figures
-from poisonsieve.bench.report import Example, Report, render_report, visible, write_report
-from poisonsieve.bench.sweep import sweep
+from poisonsieve.bench.show import figures
+from poisonsieve.bench.show.report import Example, Report, render_report, visible, write_report
+from poisonsieve.bench.show.sweep import sweep
 from poisonsieve.errors import DataError, OutputError, PoisonsieveError
 from poisonsieve.thresholds import fixed_gamma, gamma_for_frr, is_flagged
 

@@ -1,1 +1,1 @@
-"""Experiments and what is made of their stored scores: sweeps, figures and reports."""
+"""The laboratory: an experiment as one grid, every step kept; and what is made of its stored scores."""

@@ -28,7 +28,7 @@ from poisonsieve.tuning.presets import spec_maker
 if TYPE_CHECKING:
     import datasets
 
-    from poisonsieve.bench.report import Example
+    from poisonsieve.bench.show.report import Example
     from poisonsieve.thresholds import Threshold
 
 
@@ -159,7 +159,7 @@ def _write_report(
     triggered: tuple[datasets.Dataset, Scores],
     stages: dict[str, StageResult],
 ) -> None:
-    from poisonsieve.bench.report import Report, write_report
+    from poisonsieve.bench.show.report import Report, write_report
 
     names = guarded.guard.label_names
     write_report(
@@ -194,7 +194,7 @@ def _write_report(
 
 def _examples(rows: tuple[datasets.Dataset, Scores], triggered: bool, seed: int, count: int = 5) -> list[Example]:
     """A few rows drawn at random: picked by hand they would show what one wants to see."""
-    from poisonsieve.bench.report import Example
+    from poisonsieve.bench.show.report import Example
 
     data, scores = rows
     chosen = np.random.default_rng(seed).choice(len(data), size=min(count, len(data)), replace=False)

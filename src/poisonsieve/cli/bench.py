@@ -12,9 +12,9 @@ import typer
 from poisonsieve.cli import common
 
 if TYPE_CHECKING:
-    from poisonsieve.bench.grid.runner import Engine
-    from poisonsieve.bench.grid.spec import GridSpec, How, ThresholdEntry
-    from poisonsieve.bench.grid.table import GridTable
+    from poisonsieve.bench.runner import Engine
+    from poisonsieve.bench.show.table import GridTable
+    from poisonsieve.bench.spec import GridSpec, How, ThresholdEntry
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
@@ -73,8 +73,8 @@ def run(
     Example: poisonsieve bench run configs/table01.yaml --scale small --data-root DATA --out grid/
     """
     with common.running(resumable=True):
-        from poisonsieve.bench.grid.runner import run_grid
-        from poisonsieve.bench.grid.spec import load_grid
+        from poisonsieve.bench.runner import run_grid
+        from poisonsieve.bench.spec import load_grid
 
         grid = load_grid(config, scale=scale, data_root=data_root)
         if threshold is not None:
@@ -118,7 +118,7 @@ def _how(grid: GridSpec, progress: bool, processes: int, launch_config: Path | N
     Raises:
         ConfigError: there is no such config file, or nothing to launch by it.
     """
-    from poisonsieve.bench.grid.spec import How
+    from poisonsieve.bench.spec import How
     from poisonsieve.errors import ConfigError
 
     if launch_config is not None and (processes == 1 or not launch_config.is_file()):
@@ -138,7 +138,7 @@ def _engine(name: str, address: str | None, grid: GridSpec) -> Engine | None:
     from poisonsieve.errors import ConfigError
 
     if name == "ray":
-        from poisonsieve.bench.grid.cluster import RayEngine
+        from poisonsieve.bench.cluster import RayEngine
 
         return RayEngine(grid.resources, address)
     if name != "local":
@@ -162,7 +162,7 @@ def _only(given: list[str]) -> dict[str, list[str]]:
 
 
 def _rule(text: str) -> ThresholdEntry:
-    from poisonsieve.bench.grid.spec import ThresholdEntry
+    from poisonsieve.bench.spec import ThresholdEntry
     from poisonsieve.config import make_spec
     from poisonsieve.errors import ConfigError
 
@@ -191,9 +191,9 @@ def table(
     Example: poisonsieve bench table grid/grids/table01-small --compare --markdown
     """
     with common.running():
-        from poisonsieve.bench.grid.rendering import to_csv, to_latex, to_markdown
-        from poisonsieve.bench.grid.results import read_results
-        from poisonsieve.bench.grid.table import failures, make_table
+        from poisonsieve.bench.results import read_results
+        from poisonsieve.bench.show.rendering import to_csv, to_latex, to_markdown
+        from poisonsieve.bench.show.table import failures, make_table
         from poisonsieve.errors import ConfigError
         from poisonsieve.storage import writing_file
 
@@ -230,8 +230,8 @@ def figure(
     Example: poisonsieve bench figure grid/grids/fig3-small --out figure3.svg
     """
     with common.running():
-        from poisonsieve.bench.grid.drawing import draw
-        from poisonsieve.bench.grid.results import read_results
+        from poisonsieve.bench.results import read_results
+        from poisonsieve.bench.show.drawing import draw
         from poisonsieve.errors import ConfigError
         from poisonsieve.storage import reporting_write_errors
 
@@ -264,8 +264,8 @@ def report(
     Example: poisonsieve bench report grid/ --out report.html
     """
     with common.running():
-        from poisonsieve.bench.grid.html import write_report
-        from poisonsieve.bench.grid.results import read_results
+        from poisonsieve.bench.results import read_results
+        from poisonsieve.bench.show.html import write_report
 
         records = read_results(results)
         write_report(out, records, title)
@@ -280,7 +280,7 @@ def _print(made: GridTable, *, compare: bool) -> None:
     from rich import box
     from rich.table import Table
 
-    from poisonsieve.bench.grid.rendering import heads, lines, notes
+    from poisonsieve.bench.show.rendering import heads, lines, notes
 
     drawn = Table(
         box=box.SIMPLE_HEAD, title=made.title, title_justify="left", caption=" ".join(notes(made, compare=compare))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
-from poisonsieve.bench.grid.spec import NONE, NORMAL
+from poisonsieve.bench.spec import NONE, NORMAL
 
 
 @dataclass(frozen=True)

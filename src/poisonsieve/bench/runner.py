@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from poisonsieve.bench.grid.cells import expand, select
-from poisonsieve.bench.grid.checks import check
-from poisonsieve.bench.grid.fingerprints import Fingerprints
-from poisonsieve.bench.grid.plan import Plan, Stage, make_plan
-from poisonsieve.bench.grid.progress import Progress
-from poisonsieve.bench.grid.results import Results
-from poisonsieve.bench.grid.spec import GridSpec, How
-from poisonsieve.bench.grid.store import Store
+from poisonsieve.bench.cells import expand, select
+from poisonsieve.bench.checks import check
+from poisonsieve.bench.fingerprints import Fingerprints
+from poisonsieve.bench.plan import Plan, Stage, make_plan
+from poisonsieve.bench.progress import Progress
+from poisonsieve.bench.results import Results
+from poisonsieve.bench.spec import GridSpec, How
+from poisonsieve.bench.store import Store
 
 Note = Callable[[str], None]
 
@@ -55,7 +55,7 @@ class InProcess:
         """See `Engine`."""
         import time
 
-        from poisonsieve.bench.grid.stages import attempt
+        from poisonsieve.bench.work import attempt
 
         failed: set[str] = set()
         for stage in stages:
@@ -93,7 +93,7 @@ def run_grid(
         note: is told what is worth knowing, a line at a time.
 
     Returns:
-        The results file's content; see `poisonsieve.bench.grid.results`.
+        The results file's content; see `poisonsieve.bench.results`.
 
     Raises:
         ConfigError: a name in the grid is unknown, a model cannot do a tuning, or `only` asks for what is not there.

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poisonsieve.bench.grid.plan import TRIGGERED, Stage
-from poisonsieve.bench.grid.rows import Rewritten, Rows, Triggered, described, load, load_counted, target_of
-from poisonsieve.bench.grid.scores import ROWS_FILE, read_rows, write_rows
-from poisonsieve.bench.grid.store import Store
+from poisonsieve.bench.judge import ROWS_FILE, read_rows, write_rows
+from poisonsieve.bench.plan import TRIGGERED, Stage
+from poisonsieve.bench.rows import Rewritten, Rows, Triggered, described, load, load_counted, target_of
+from poisonsieve.bench.store import Store
 from poisonsieve.stages.keep import run_stage
 from poisonsieve.storage import write_json
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from poisonsieve.bench import figures
-from poisonsieve.bench.sweep import sweep
+from poisonsieve.bench.show import figures
+from poisonsieve.bench.show.sweep import sweep
 from poisonsieve.errors import PoisonsieveError
 from poisonsieve.metrics import Evaluation, Rate, evaluate_guard
 from poisonsieve.storage import writing_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from poisonsieve.bench.entries import DefenseEntry
-from poisonsieve.bench.grid.spec import GridSpec
+from poisonsieve.bench.spec import GridSpec
 from poisonsieve.config import Spec
 from poisonsieve.errors import ConfigError
 

@@ -11,13 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from poisonsieve.bench.grid.plan import Stage
-from poisonsieve.bench.grid.spec import How
-from poisonsieve.bench.grid.store import Store
+from poisonsieve.bench.plan import Stage
+from poisonsieve.bench.spec import How
+from poisonsieve.bench.store import Store
 from poisonsieve.errors import LaunchError, PoisonsieveError
 from poisonsieve.storage import write_json
 
-_WORKER = "poisonsieve.bench.grid.launching"
+_WORKER = "poisonsieve.bench.launch"
 
 
 def launch(stage: Stage, store: Store, how: How) -> None:
@@ -60,7 +60,7 @@ def command(how: How) -> list[str]:
 
 def main(task: Path) -> None:
     """What each of the processes runs."""
-    from poisonsieve.bench.grid.stages import do
+    from poisonsieve.bench.work import do
     from poisonsieve.environment import is_first_process
 
     content = json.loads(task.read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from poisonsieve.bench.grid.table import RATES, Figure, GridTable, Row
+from poisonsieve.bench.show.table import RATES, Figure, GridTable, Row
 
 #: How the paper heads its columns and names its rows.
 _NAMES = {

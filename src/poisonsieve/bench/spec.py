@@ -1,7 +1,7 @@
 """What a grid is: one YAML file, with sections for other scales, checked as a whole before anything is trained.
 
 Nothing heavy is imported here, so that a grid in which nothing changed is looked through in seconds. What the names in
-it mean (is there such a defence, can this model do that tuning) is looked up by `poisonsieve.bench.grid.checks`.
+it mean (is there such a defence, can this model do that tuning) is looked up by `poisonsieve.bench.checks`.
 """
 
 from __future__ import annotations

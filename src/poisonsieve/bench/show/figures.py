@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from poisonsieve.bench.sweep import Sweep
+from poisonsieve.bench.show.sweep import Sweep
 from poisonsieve.errors import PoisonsieveError
 from poisonsieve.metrics import score_ranks
 from poisonsieve.thresholds import is_flagged

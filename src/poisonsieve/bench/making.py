@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from poisonsieve.bench.grid.plan import Stage
-from poisonsieve.bench.grid.rows import Rows, load, target_of
-from poisonsieve.bench.grid.store import Store
+from poisonsieve.bench.plan import Stage
+from poisonsieve.bench.rows import Rows, load, target_of
+from poisonsieve.bench.store import Store
 
 
 def make_theta_p(stage: Stage, store: Store, progress: bool) -> None:

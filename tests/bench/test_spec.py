@@ -3,9 +3,9 @@
 import pytest
 
 from conftest import make_mpnet, write_grid, write_toy_rows
-from poisonsieve.bench.grid.cells import expand
-from poisonsieve.bench.grid.checks import check, model_type
-from poisonsieve.bench.grid.spec import at_scale, load_grid
+from poisonsieve.bench.cells import expand
+from poisonsieve.bench.checks import check, model_type
+from poisonsieve.bench.spec import at_scale, load_grid
 from poisonsieve.errors import ConfigError
 
 
@@ -127,7 +127,7 @@ def test_a_model_that_is_not_here_is_left_to_when_it_is_opened(load):
 def test_what_was_checked_is_remembered_until_a_name_changes(load, tmp_path, monkeypatch):
     memory = tmp_path / "checked.json"
     found = check(load(), memory)
-    monkeypatch.setattr("poisonsieve.bench.grid.checks._check_names", lambda grid: pytest.fail("looked up again"))
+    monkeypatch.setattr("poisonsieve.bench.checks._check_names", lambda grid: pytest.fail("looked up again"))
     path = write_grid(tmp_path, "hub:somebody/some-model", threshold={"gamma": 0.7}, title="another")
     assert check(load_grid(path, data_root=tmp_path), memory) == found
     path = write_grid(tmp_path, "hub:somebody/some-model", victims={"x": {"method": "lorra"}})

@@ -17,11 +17,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from poisonsieve.bench.grid import making, scoring
-from poisonsieve.bench.grid.launching import launch
-from poisonsieve.bench.grid.plan import Stage
-from poisonsieve.bench.grid.spec import How
-from poisonsieve.bench.grid.store import Store
+from poisonsieve.bench import making, scoring
+from poisonsieve.bench.launch import launch
+from poisonsieve.bench.plan import Stage
+from poisonsieve.bench.spec import How
+from poisonsieve.bench.store import Store
 
 #: Kinds that train a model, and so can be done by several processes together.
 TRAINING = frozenset({"theta_p", "repair", "victim", "guard"})

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from poisonsieve.bench.grid.plan import Stage
+from poisonsieve.bench.plan import Stage
 from poisonsieve.errors import PoisonsieveError
 from poisonsieve.storage import reporting_write_errors, write_json, writing_file
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from poisonsieve.bench.grid.cells import expand
-from poisonsieve.bench.grid.drawing import draw
-from poisonsieve.bench.grid.rendering import heads, lines, to_csv, to_latex, to_markdown
-from poisonsieve.bench.grid.results import read_results
-from poisonsieve.bench.grid.spec import load_grid
-from poisonsieve.bench.grid.table import failures, make_table
+from poisonsieve.bench.cells import expand
+from poisonsieve.bench.results import read_results
+from poisonsieve.bench.show.drawing import draw
+from poisonsieve.bench.show.rendering import heads, lines, to_csv, to_latex, to_markdown
+from poisonsieve.bench.show.table import failures, make_table
+from poisonsieve.bench.spec import load_grid
 from poisonsieve.errors import ConfigError
 
-CONFIGS = Path(__file__).parents[3] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def metrics(ca, asr=None):

@@ -10,11 +10,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from poisonsieve.bench.grid.cells import CellSpec
-from poisonsieve.bench.grid.plan import Plan, Stage
-from poisonsieve.bench.grid.scores import judge
-from poisonsieve.bench.grid.spec import GAMMA, GridSpec, ThresholdEntry
-from poisonsieve.bench.grid.store import RESULTS_FILE, Store, file_name
+from poisonsieve.bench.cells import CellSpec
+from poisonsieve.bench.judge import judge
+from poisonsieve.bench.plan import Plan, Stage
+from poisonsieve.bench.spec import GAMMA, GridSpec, ThresholdEntry
+from poisonsieve.bench.store import RESULTS_FILE, Store, file_name
 from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.storage import write_json
 

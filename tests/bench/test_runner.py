@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from conftest import finished_grid, make_decoder, write_grid, write_toy_rows
-from poisonsieve.bench.grid.runner import run_grid
-from poisonsieve.bench.grid.spec import ThresholdEntry, load_grid
+from poisonsieve.bench.runner import run_grid
+from poisonsieve.bench.spec import ThresholdEntry, load_grid
 from poisonsieve.errors import ConfigError
 from tiny_lm import make_lm
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from poisonsieve.bench import figures
-from poisonsieve.bench.grid.drawing import draw
-from poisonsieve.bench.grid.rendering import heads, lines, notes
-from poisonsieve.bench.grid.table import failures, make_table
+from poisonsieve.bench.show import figures
+from poisonsieve.bench.show.drawing import draw
+from poisonsieve.bench.show.rendering import heads, lines, notes
+from poisonsieve.bench.show.table import failures, make_table
 from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.storage import writing_file
 

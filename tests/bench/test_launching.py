@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from conftest import make_encoder, write_grid, write_toy_rows
-from poisonsieve.bench.grid.launching import command
-from poisonsieve.bench.grid.plan import Stage
-from poisonsieve.bench.grid.runner import run_grid
-from poisonsieve.bench.grid.spec import How, load_grid
+from poisonsieve.bench.launch import command
+from poisonsieve.bench.plan import Stage
+from poisonsieve.bench.runner import run_grid
+from poisonsieve.bench.spec import How, load_grid
 from poisonsieve.environment import processes
 from poisonsieve.errors import ConfigError, UnsupportedError
 from poisonsieve.tuning.trainer import refuse_shards, share_of
@@ -86,7 +86,7 @@ def test_weights_in_shards_are_refused_before_training(sharded):
 
 def test_a_config_of_accelerate_is_what_launches(tmp_path):
     plain, configured = command(How(processes=3)), command(How(processes=3, launch_config=tmp_path / "ddp.yaml"))
-    assert plain[-3:] == ["3", "-m", "poisonsieve.bench.grid.launching"]
+    assert plain[-3:] == ["3", "-m", "poisonsieve.bench.launch"]
     assert "accelerate.commands.launch" in configured
     assert str(tmp_path / "ddp.yaml") in configured
 

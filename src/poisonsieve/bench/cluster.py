@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from poisonsieve.bench.grid.plan import Stage
-from poisonsieve.bench.grid.runner import Done
-from poisonsieve.bench.grid.spec import How, Resources
-from poisonsieve.bench.grid.stages import attempt
-from poisonsieve.bench.grid.store import Store
+from poisonsieve.bench.plan import Stage
+from poisonsieve.bench.runner import Done
+from poisonsieve.bench.spec import How, Resources
+from poisonsieve.bench.store import Store
+from poisonsieve.bench.work import attempt
 from poisonsieve.cluster import connect
 from poisonsieve.errors import ConfigError
 
@@ -27,7 +27,7 @@ _LIGHT = frozenset({"scores"})
 
 
 class RayEngine:
-    """Stages as Ray tasks; see `poisonsieve.bench.grid.runner.Engine`.
+    """Stages as Ray tasks; see `poisonsieve.bench.runner.Engine`.
 
     Args:
         resources: what a stage asks for.

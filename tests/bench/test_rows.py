@@ -7,13 +7,13 @@ from collections import Counter
 import pytest
 
 from conftest import write_grid, write_toy_rows
-from poisonsieve.bench.grid.cells import expand
-from poisonsieve.bench.grid.fingerprints import Fingerprints
-from poisonsieve.bench.grid.plan import make_plan
-from poisonsieve.bench.grid.progress import Progress
-from poisonsieve.bench.grid.rows import Rewritten, Rows, Triggered, load, load_counted, target_of
-from poisonsieve.bench.grid.spec import load_grid
-from poisonsieve.bench.grid.store import Store
+from poisonsieve.bench.cells import expand
+from poisonsieve.bench.fingerprints import Fingerprints
+from poisonsieve.bench.plan import make_plan
+from poisonsieve.bench.progress import Progress
+from poisonsieve.bench.rows import Rewritten, Rows, Triggered, load, load_counted, target_of
+from poisonsieve.bench.spec import load_grid
+from poisonsieve.bench.store import Store
 
 KINDS = {"none": "none", "psim": "detector", "onion": "rewriter"}
 
@@ -123,7 +123,7 @@ def test_a_file_is_read_again_only_when_it_changed(folder, monkeypatch):
     assert found[2] == "badnet:word=mn"
     first.save()
     with monkeypatch.context() as patched:
-        patched.setattr("poisonsieve.bench.grid.fingerprints.sha256_file", lambda path: pytest.fail(f"read {path}"))
+        patched.setattr("poisonsieve.bench.fingerprints.sha256_file", lambda path: pytest.fail(f"read {path}"))
         assert Fingerprints(memory).of(str(file)) == found[0]
     os.utime(file, ns=(0, 0))
     assert Fingerprints(memory).of(str(file)) == found[0]

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from poisonsieve.bench.grid.cells import expand
-from poisonsieve.bench.grid.checks import check
-from poisonsieve.bench.grid.published import published_for, published_table
-from poisonsieve.bench.grid.spec import load_grid
+from poisonsieve.bench.cells import expand
+from poisonsieve.bench.checks import check
+from poisonsieve.bench.show.published import published_for, published_table
+from poisonsieve.bench.spec import load_grid
 
-CONFIGS = Path(__file__).parents[3] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 TABLES = sorted(CONFIGS.glob("table*.yaml"))
 GRIDS = [*TABLES, *sorted(CONFIGS.glob("fig*.yaml"))]
 SCALES = ("paper", "base", "small")

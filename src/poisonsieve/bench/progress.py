@@ -6,8 +6,8 @@ import statistics
 from types import TracebackType
 from typing import Any, Self
 
-from poisonsieve.bench.grid.plan import Plan, Stage
-from poisonsieve.bench.grid.store import Store
+from poisonsieve.bench.plan import Plan, Stage
+from poisonsieve.bench.store import Store
 
 
 class Progress:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poisonsieve.bench.grid.plan import CLEAN, TRIGGERED, Stage
-from poisonsieve.bench.grid.spec import ThresholdEntry
-from poisonsieve.bench.grid.store import Store
+from poisonsieve.bench.plan import CLEAN, TRIGGERED, Stage
+from poisonsieve.bench.spec import ThresholdEntry
+from poisonsieve.bench.store import Store
 from poisonsieve.errors import CalibrationError
 from poisonsieve.metrics import Rate, attack_success_rate, auroc, clean_accuracy, false_rejection_rate
 from poisonsieve.storage import reporting_write_errors

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from poisonsieve.bench.grid.published import Published, published_for
+from poisonsieve.bench.show.published import Published, published_for
 
 RATES = ("ca", "asr")
 FAILED, WAITING, NOTHING = "failed", "waiting", "-"
@@ -69,7 +69,7 @@ class Row:
 
 @dataclass(frozen=True)
 class GridTable:
-    """Ready to be shown; see `poisonsieve.bench.grid.rendering`.
+    """Ready to be shown; see `poisonsieve.bench.show.rendering`.
 
     Attributes:
         title: the grid's.

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from poisonsieve.bench.figures import LIGHT, Palette
-from poisonsieve.bench.grid.rendering import shown
-from poisonsieve.bench.grid.spec import GAMMA, NONE
-from poisonsieve.bench.grid.table import RATES, Figure, figure_of, make_table
+from poisonsieve.bench.show.figures import LIGHT, Palette
+from poisonsieve.bench.show.rendering import shown
+from poisonsieve.bench.show.table import RATES, Figure, figure_of, make_table
+from poisonsieve.bench.spec import GAMMA, NONE
 from poisonsieve.errors import ConfigError, PoisonsieveError
 
 if TYPE_CHECKING:

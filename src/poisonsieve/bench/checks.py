@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from poisonsieve.bench.cells import is_psim, victims_of
 from poisonsieve.bench.entries import DefenseEntry
-from poisonsieve.bench.grid.cells import is_psim, victims_of
-from poisonsieve.bench.grid.spec import GAMMA, NONE, GridSpec
+from poisonsieve.bench.spec import GAMMA, NONE, GridSpec
 from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.storage import canonical_hash, write_json
 

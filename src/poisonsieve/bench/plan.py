@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from poisonsieve.bench.cells import CellSpec, is_psim
 from poisonsieve.bench.entries import DefenseEntry
-from poisonsieve.bench.grid.cells import CellSpec, is_psim
-from poisonsieve.bench.grid.fingerprints import Fingerprints
-from poisonsieve.bench.grid.rows import AnyRows, Rewritten, Rows, Triggered
-from poisonsieve.bench.grid.spec import NONE, GridRows, GridSpec
+from poisonsieve.bench.fingerprints import Fingerprints
+from poisonsieve.bench.rows import AnyRows, Rewritten, Rows, Triggered
+from poisonsieve.bench.spec import NONE, GridRows, GridSpec
 from poisonsieve.storage import canonical_hash
 
 #: Sets of test rows, by what they are called in the scores.
@@ -31,7 +31,7 @@ class Stage:
     """One step whose result is kept in a folder.
 
     Attributes:
-        kind: what is done; see `poisonsieve.bench.grid.stages`.
+        kind: what is done; see `poisonsieve.bench.work`.
         words: readable, for file names and progress.
         params: all that is needed to do it, JSON-ready, names and paths as the grid gives them.
         needs: the stages it stands on, by their part in it.
@@ -83,7 +83,7 @@ def make_plan(grid: GridSpec, cells: Sequence[CellSpec], kinds: Mapping[str, str
     Args:
         grid: where the cells come from.
         cells: which of them.
-        kinds: what kind of defence each entry of `defenses` is: see `poisonsieve.bench.grid.checks`.
+        kinds: what kind of defence each entry of `defenses` is: see `poisonsieve.bench.checks`.
         prints: for the content behind names.
     """
     planner = _Planner(grid, kinds, prints)
