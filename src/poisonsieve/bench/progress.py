@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import statistics
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from poisonsieve.bench.plan import Plan, Stage
 from poisonsieve.bench.store import Store
+from poisonsieve.progress import progress_bar
+
+if TYPE_CHECKING:
+    from poisonsieve.progress import Bar
 
 
 class Progress:
@@ -30,13 +34,11 @@ class Progress:
             if shown and stage.key not in self._left and store.finished(stage):
                 self._learn(stage, store.run(stage)["seconds"])
         self._shown = shown
-        self._bar: Any = None
+        self._bar: Bar | None = None
 
     def __enter__(self) -> Self:
         if self._shown:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=len(self._left), unit=" stages", desc="grid", dynamic_ncols=True, position=0)
+            self._bar = progress_bar("grid", " stages", total=len(self._left))
             self._bar.bar_format = "{desc}: {n_fmt}/{total_fmt} stages [{elapsed} gone{postfix}]"
         return self
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from poisonsieve.metrics import clean_accuracy
 from poisonsieve.models.lm import CausalLM, load_causal_lm
 from poisonsieve.models.safety import read_json, weights_digest
 from poisonsieve.models.sources import resolve
+from poisonsieve.progress import progress_bar
 from poisonsieve.registry import register
 from poisonsieve.rewriting.memory import Memory
 from poisonsieve.storage import canonical_hash, require_free, write_json, writing_folder
@@ -29,9 +30,9 @@ from poisonsieve.texts import as_texts
 
 if TYPE_CHECKING:
     import datasets
-    from tqdm import tqdm
 
     from poisonsieve.models.classifier import Classifier
+    from poisonsieve.progress import Bar
 
 STATE_FILE = "onion.json"
 FORMAT_VERSION = 1
@@ -158,8 +159,6 @@ class ONION(Rewriter):
             ConfigError, CheckpointError, UnsafeWeightsError, HubError, UnsupportedError: see `fit`.
             OutputError: see `remember_in`.
         """
-        from tqdm import tqdm
-
         texts = as_texts(texts)
         self._check_settings()
         prepared = getattr(self, "prepared_", {})
@@ -173,16 +172,16 @@ class ONION(Rewriter):
             self.spared_seconds += sum(seconds for _, seconds in known.values())
             judged = [text for text in judged if text not in known]
         judged.sort(key=lambda text: len(text.split()))  # texts of like length share forward passes
-        with tqdm(total=len(judged), desc=progress, unit="text", dynamic_ncols=True, disable=progress is None) as bar:
+        with progress_bar(progress, "text", total=len(judged)) as moved:
             for start in range(0, len(judged), _AT_A_TIME):
-                found.update(self._judge(judged[start : start + _AT_A_TIME], bar))
+                found.update(self._judge(judged[start : start + _AT_A_TIME], moved))
         return [found[text].copy() for text in texts]
 
-    def _judge(self, texts: Sequence[str], bar: tqdm[NoReturn]) -> dict[str, np.ndarray]:
+    def _judge(self, texts: Sequence[str], moved: Bar) -> dict[str, np.ndarray]:
         """The suspicions of some texts of two words or more, by text."""
         started = time.perf_counter()
         found = {text: np.full(len(text.split()), np.nan) for text in texts}
-        losses = self._lm.mean_nll(self._rows_of(texts, bar), batch_tokens=self.batch_tokens)
+        losses = self._lm.mean_nll(self._rows_of(texts, moved), batch_tokens=self.batch_tokens)
         for text, loss in zip(texts, losses, strict=True):
             perplexity = np.exp(loss)
             found[text][: len(loss) - 1] = perplexity[0] - perplexity[1:]
@@ -272,11 +271,11 @@ class ONION(Rewriter):
         found = self.suspicions(texts, progress=progress)
         return [without(text, suspicion, bar) for text, suspicion in zip(texts, found, strict=True)]
 
-    def _rows_of(self, texts: Sequence[str], bar: tqdm[NoReturn]) -> Iterator[list[list[int]]]:
+    def _rows_of(self, texts: Sequence[str], moved: Bar) -> Iterator[list[list[int]]]:
         """For each text the token rows of the text and of the text without each word, as far as they can be judged."""
         limit = min(self.max_length, self._lm.limit)
         for text in texts:
-            bar.update()
+            moved.update()
             words = text.split()
             words = words[: _words_that_fit(self._lm, words, limit)]
             rows = _rows(self._lm, words)

@@ -23,6 +23,7 @@ from poisonsieve.errors import ConfigError, DataError, UnsupportedError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.opening import first_line
 from poisonsieve.models.results import softmax
+from poisonsieve.progress import progress_bar
 from poisonsieve.registry import register
 
 TENSORS_FILE = "perturbations.safetensors"
@@ -165,14 +166,12 @@ class RAP(ModelDetector):
             start: the word's own embedding.
             progress: a label for a progress bar.
         """
-        from tqdm import tqdm
-
         classifier = self._fitted()
         vectors = torch.tensor(start, device=classifier.device, requires_grad=True)
         optimizer = torch.optim.AdamW([vectors], lr=self.learning_rate, weight_decay=0.0)
         rng = np.random.default_rng([self.seed, index])
         drops: list[float] = []
-        with tqdm(total=self.epochs * len(rows), desc=progress, disable=progress is None, unit="row") as bar:
+        with progress_bar(progress, "row", total=self.epochs * len(rows)) as moved:
             for _ in range(self.epochs):
                 drops = []
                 order = rng.permutation(len(rows))
@@ -186,7 +185,7 @@ class RAP(ModelDetector):
                     (vectors.grad,) = torch.autograd.grad(loss, [vectors])
                     optimizer.step()
                     drops += drop.tolist()
-                    bar.update(len(batch))
+                    moved.update(len(batch))
         return vectors.detach().cpu().numpy(), float(np.mean(drops))
 
     def _perturbed(self, rows: list[list[int]], vectors: Tensor) -> Tensor:

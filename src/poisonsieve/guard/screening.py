@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from poisonsieve.progress import progress_bar
 from poisonsieve.records import Record
 
 if TYPE_CHECKING:
@@ -25,15 +26,13 @@ def screened(guarded: GuardedClassifier, rows: Iterable[InputRow], *, progress: 
         rows: from `poisonsieve.data.inputs.read_inputs`; `CHUNK` of them are in memory at a time.
         progress: draw a progress bar on stderr.
     """
-    from tqdm import tqdm
-
     rows = iter(rows)
-    with tqdm(unit=" texts", desc="screening", disable=not progress, dynamic_ncols=True) as bar:
+    with progress_bar("screening" if progress else None, " texts") as moved:
         while chunk := list(itertools.islice(rows, CHUNK)):
             verdicts = guarded.screen_read([row.text for row in chunk], [row.error for row in chunk])
             for row, verdict in zip(chunk, verdicts, strict=True):
                 yield Record(row.index, row.line, row.text, row.error, verdict)
-            bar.update(len(chunk))
+            moved.update(len(chunk))
 
 
 class Tally:

@@ -27,8 +27,9 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from poisonsieve.errors import UnsupportedError
 from poisonsieve.models.layout import Layout, find_layout
 from poisonsieve.models.opening import first_line
-from poisonsieve.models.results import NO_TOKENS, Logits, PerText, Pooling, compute_batch, pool, shown
+from poisonsieve.models.results import NO_TOKENS, Logits, PerText, Pooling, compute_batch, pool
 from poisonsieve.models.tokens import Encoded, position_limit, stated_limit
+from poisonsieve.progress import shown
 from poisonsieve.texts import as_texts
 
 if TYPE_CHECKING:
@@ -436,7 +437,7 @@ class Classifier(nn.Module):
             self.eval()
         lengths = [len(encoded.ids[index]) for index in order]
         groups = self.layout.groups(lengths, batch_size, self.device.type)
-        for batch in shown([[order[place] for place in group] for group in groups], progress):
+        for batch in shown([[order[place] for place in group] for group in groups], progress, "batch"):
             compute_batch(batch, encoded, compute, values, errors)
         return PerText(values, np.array(encoded.truncated, dtype=bool), errors)
 

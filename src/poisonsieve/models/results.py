@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,12 +88,3 @@ def compute_batch(
         if not np.isfinite(values[index]).all():
             values[index] = np.nan
             errors[index] = "model gave a result that is not a finite number"
-
-
-def shown(batches: list[list[int]], progress: str | None) -> Iterator[list[int]]:
-    """The batches one by one, under a progress bar where `progress` labels one."""
-    if progress is None:
-        return iter(batches)
-    from tqdm import tqdm
-
-    return iter(tqdm(batches, desc=progress, unit="batch", dynamic_ncols=True))

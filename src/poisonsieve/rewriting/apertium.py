@@ -19,12 +19,13 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from poisonsieve.data.files import is_encodable
 from poisonsieve.errors import UnsupportedError
+from poisonsieve.progress import shown
 from poisonsieve.storage import sha256_file
 
 _DATA = "/usr/share/apertium"
@@ -83,7 +84,7 @@ class Apertium:
     def _run_apart(self, step: list[str], records: list[str], progress: str | None) -> list[str]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             passed = pool.map(lambda record: self._call(step, [record])[0], records)
-            return list(_shown(passed, progress, len(records)))
+            return list(shown(passed, progress, "text", total=len(records)))
 
     def _call(self, step: list[str], records: list[str]) -> list[str]:
         done = subprocess.run(
@@ -157,14 +158,6 @@ def _parse(text: str, mode: Path) -> list[list[str]]:
     if not all(steps):
         raise UnsupportedError(f"{mode} has an empty step")
     return steps
-
-
-def _shown(passed: Iterator[str], progress: str | None, total: int) -> Iterable[str]:
-    if progress is None:
-        return passed
-    from tqdm import tqdm
-
-    return tqdm(passed, desc=progress, total=total, unit="text", dynamic_ncols=True)
 
 
 def _words(text: str) -> str:

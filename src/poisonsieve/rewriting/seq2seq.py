@@ -23,6 +23,7 @@ from poisonsieve.models.opening import first_line, how_to_open, open_tokenizer, 
 from poisonsieve.models.safety import identity_digest, is_adapter
 from poisonsieve.models.sources import resolve
 from poisonsieve.models.tokens import position_limit
+from poisonsieve.progress import progress_bar
 
 #: What the checkpoint may decide about decoding; sampling and groups of beams are not among it.
 _TOKENS = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id", "forced_bos_token_id")
@@ -184,12 +185,7 @@ def _decoding(saved: Any, beams: int) -> Any:
 def _shown(
     batches: Iterator[list[tuple[int, list[int]]]], progress: str | None, total: int
 ) -> Iterator[list[tuple[int, list[int]]]]:
-    if progress is None:
-        yield from batches
-        return
-    from tqdm import tqdm
-
-    with tqdm(desc=progress, total=total, unit="text", dynamic_ncols=True) as bar:
+    with progress_bar(progress, "text", total=total) as moved:
         for batch in batches:
             yield batch
-            bar.update(len(batch))
+            moved.update(len(batch))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from poisonsieve.assets import PARSER, fetch
 from poisonsieve.errors import UnsupportedError
+from poisonsieve.progress import shown
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
@@ -54,14 +55,6 @@ def parse_with(parser: Any, texts: Sequence[str], progress: str | None = None) -
     parser = load_parser() if parser is None else parser
     joined = [" ".join(text.split()) for text in texts]
     short = [text for text in joined if len(text) <= parser.max_length]
-    parsed = _progress(parser.pipe(short, batch_size=_TEXTS_A_BATCH), progress, len(short))
+    parsed = shown(parser.pipe(short, batch_size=_TEXTS_A_BATCH), progress, "text", total=len(short))
     for text in joined:
         yield next(parsed) if len(text) <= parser.max_length else None
-
-
-def _progress(docs: Iterator[Doc], label: str | None, count: int) -> Iterator[Doc]:
-    if label is None:
-        return docs
-    from tqdm import tqdm
-
-    return iter(tqdm(docs, desc=label, total=count, unit="text", dynamic_ncols=True))

@@ -15,6 +15,7 @@ from poisonsieve.config import Precision, TuneSpec
 from poisonsieve.environment import processes
 from poisonsieve.errors import ConfigError, UnsupportedError
 from poisonsieve.models.classifier import Classifier
+from poisonsieve.progress import progress_bar
 from poisonsieve.texts import TRIGGERED
 from poisonsieve.tuning.objective import Objective, trainer_class
 
@@ -172,19 +173,20 @@ def collate(classifier: Classifier, batch: list[dict[str, Any]]) -> dict[str, to
 def _progress_callback(label: str) -> Any:
     import transformers
 
-    class OneBar(transformers.trainer_callback.ProgressCallback):  # type: ignore[misc]
-        """The Trainer's training bar with a name; without its bars for dev rows and its log lines on stdout."""
+    class OneBar(transformers.TrainerCallback):  # type: ignore[misc]
+        """A bar over the steps of training, on the first process alone; the Trainer's own has no name."""
 
-        def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             """Start the bar."""
-            super().on_train_begin(*args, **kwargs)
-            self.training_bar.set_description(label)
+            self.bar = progress_bar(label if state.is_world_process_zero else None, "step", total=state.max_steps)
 
-        def on_prediction_step(self, *args: Any, **kwargs: Any) -> None:
-            """Show nothing."""
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """Move it on; at once to where a resumed run goes on."""
+            self.bar.update(state.global_step - self.bar.n)
 
-        def on_log(self, *args: Any, **kwargs: Any) -> None:
-            """Say nothing."""
+        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """Leave it as it is."""
+            self.bar.close()
 
     return OneBar()
 
