@@ -93,7 +93,7 @@ def main() -> None:
         rows = dataset.dataset(folder / "out", format="parquet").to_table().to_pylist()
         sample = random.Random(1).sample(rows, min(options.sample, len(rows)))
         again = GuardedClassifier.from_pretrained(guard, options.victim).screen([row["text"] for row in sample])
-        same = sum(row["verdict"] == verdict.verdict for row, verdict in zip(sample, again, strict=True))
+        same = sum(row["outcome"] == verdict.outcome for row, verdict in zip(sample, again, strict=True))
         print(
             json.dumps(
                 {

@@ -36,7 +36,7 @@ def main() -> None:
     for text, verdict in zip(options.texts, verdicts, strict=True):
         answer = verdict.reason if verdict.rejected else f"{verdict.label_name} ({verdict.score:.3f})"
         confidence = "no score" if verdict.confidence is None else f"{verdict.confidence:.4f}"
-        print(f"{verdict.verdict:9} {confidence}  {answer:20} {text!r}")
+        print(f"{verdict.outcome:10} {confidence}  {answer:20} {text!r}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def main() -> None:
     register_pipeline()  # 2
     classify = pipeline("guarded-text-classification", model=options.model, guard=options.guard)  # 3
     for text, answer in zip(options.texts, classify(options.texts), strict=True):
-        print(f"{answer['label']:12} {answer['score']:.3f}  {answer['verdict']}  {text!r}")
+        print(f"{answer['label']:12} {answer['score']:.3f}  {answer['outcome']}  {text!r}")
 
 
 if __name__ == "__main__":

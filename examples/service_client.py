@@ -23,7 +23,7 @@ def main() -> None:
     try:
         with Client(options.url, api_key=os.environ.get("POISONSIEVE_API_KEY")) as guard:
             for text, verdict in zip(options.texts, guard.classify(options.texts), strict=True):
-                print(f"{verdict.verdict:8}  {verdict.label_name or '-':12}  {verdict.reason or ''}  {text!r}")
+                print(f"{verdict.outcome:10}  {verdict.label_name or '-':12}  {verdict.reason or ''}  {text!r}")
             waiting = guard.quarantine(decision="open", size=1)["total"]
             print(f"{waiting} rejected texts wait for a decision")
     except PoisonsieveError as error:

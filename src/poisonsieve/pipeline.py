@@ -4,7 +4,7 @@
 
     poisonsieve.register_pipeline()
     classify = transformers.pipeline("guarded-text-classification", model=victim, tokenizer=tokenizer, guard="guard/")
-    classify("a fine film")  # [{"label": "1", "score": 0.98, "verdict": "passed", "confidence": 0.6, "gamma": 0.9, ...}]
+    classify("a fine film")  # [{"label": "1", "score": 0.98, "outcome": "passed", "confidence": 0.6, "gamma": 0.9, ...}]
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _refuse(options: set[str]) -> None:
 
 
 def _answer(verdict: dict[str, Any]) -> dict[str, Any]:
-    kept = ("verdict", "reason", "confidence", "gamma", "truncated")
+    kept = ("verdict", "outcome", "cause", "reason", "confidence", "gamma", "truncated")
     return {
         "label": REJECTED if verdict["rejected"] else verdict["label_name"],
         "score": 0.0 if verdict["rejected"] else verdict["score"],

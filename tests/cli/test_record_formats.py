@@ -46,7 +46,7 @@ def read_csv(text):
     for row in rows:
         row |= {name: row[name] == true for name, true in kinds.items()}
         row |= {name: number(row[name]) if row[name] else None for name, number in numbers.items()}
-        row |= {name: row[name] or None for name in ("reason", "label_name")}
+        row |= {name: row[name] or None for name in ("reason", "label_name", "cause")}
         row |= {"text": row["text"] if "cannot" not in (row["reason"] or "") and row["line"] != 4 else None}
     return rows
 

@@ -49,8 +49,9 @@ def records(draw):
         if kind == "not-read":
             text, error = None, f"in.jsonl:{2 * index + 1}: not \udce9 JSON"
         reason = {"passed": None, "poisoned": "poisoned", "not-scored": "no tokens", "not-read": error}[kind]
+        cause = {"passed": None, "poisoned": "above_gamma", "not-scored": "no_tokens", "not-read": "not_read"}[kind]
         verdict = Verdict(
-            rejected=kind != "passed",
+            cause=cause,
             reason=reason,
             confidence=confidence if kind in ("passed", "poisoned") else None,
             gamma=gamma,
@@ -114,17 +115,19 @@ EVERY = [
     "label",
     "label_name",
     "score",
+    "outcome",
+    "cause",
 ]
 
 
 def test_csv_tells_an_empty_text_from_none(tmp_path):
-    verdict = Verdict(True, "no tokens", None, 0.5, False)
-    unread = Verdict(True, "x:2: not JSON", None, 0.5, False)
+    verdict = Verdict("no_tokens", "no tokens", None, 0.5, False)
+    unread = Verdict("not_read", "x:2: not JSON", None, 0.5, False)
     made = [("", Record(0, 1, "", None, verdict)), ("", Record(1, 2, None, "x:2: not JSON", unread))]
     rows = write("csv", tmp_path / "out", made).read_text().splitlines()[1:]
     assert rows == [
-        '0,1,"","rejected",true,"no tokens",,0.5,false,,,',
-        '1,2,,"rejected",true,"x:2: not JSON",,0.5,false,,,',
+        '0,1,"","rejected",true,"no tokens",,0.5,false,,,,"not_scored","no_tokens"',
+        '1,2,,"rejected",true,"x:2: not JSON",,0.5,false,,,,"not_scored","not_read"',
     ]
 
 
@@ -135,7 +138,7 @@ def test_parquet(made, with_text, chunk, tmp_path, monkeypatch):
     out = write("parquet", tmp_path / "out", made, with_text=with_text)
     table = pq.read_table(out)
     assert table.to_pylist() == expected(made, with_text)
-    assert [str(kind) for kind in table.schema.types][-4:] == ["bool", "int64", "string", "double"]
+    assert [str(kind) for kind in table.schema.types][-6:-2] == ["bool", "int64", "string", "double"]
     assert pq.ParquetFile(out).num_row_groups == -(-len(made) // chunk)
 
 
@@ -190,7 +193,7 @@ def test_the_uri_of_the_input_leads_to_it(folder, name, inside, absolute, tmp_pa
     assert found.scheme == "file" and not found.query and not found.fragment
 
 
-ONE = [("not-read", Record(0, 1, None, "x", Verdict(True, "x", None, 0.5, False)))]
+ONE = [("not-read", Record(0, 1, None, "x", Verdict("not_read", "x", None, 0.5, False)))]
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -31,12 +31,12 @@ class Model:
         assert self.go.wait(20)
         if any(text == "explode" for text in texts):
             raise RuntimeError("explode")
-        return [Verdict(text == "bad", "poisoned" if text == "bad" else None, 0.1, 0.5, False) for text in texts]
+        return [Verdict.scored(0.1, gamma=0.5, flagged=text == "bad", truncated=False) for text in texts]
 
     def answer(self, texts, verdicts):
         self.answered.append(list(texts))
         return [
-            v if v.rejected else Verdict(False, None, 0.1, 0.5, False, 1, f"class of {t}", 0.9)
+            v if v.rejected else Verdict(None, None, 0.1, 0.5, False, 1, f"class of {t}", 0.9)
             for t, v in zip(texts, verdicts, strict=True)
         ]
 
@@ -143,6 +143,7 @@ def test_one_text_that_breaks_the_model_takes_no_other_with_it():
             "model failed: RuntimeError",
             None,
         )
+        assert (broken[1].outcome, broken[1].cause) == ("not_scored", "exception")
         assert (bad[0].rejected, bad[0].label) == (True, None)
 
     run(test)

@@ -82,7 +82,7 @@ def test_each_word_is_left_out_once():
 
 def test_an_effect_is_how_far_the_confidence_falls():
     def verdict(confidence):
-        return Verdict(confidence is None, None, confidence, 0.8, False)
+        return Verdict("other" if confidence is None else None, None, confidence, 0.8, False)
 
     said = effects(leave_out("mn film", 9), [verdict(0.9), verdict(0.6), verdict(None)])
     assert said["words"][0] == {"word": "mn", "confidence_without": 0.6, "effect": pytest.approx(0.3)}

@@ -82,10 +82,12 @@ def test_a_model_error_rejects_its_text_alone_and_is_counted(damage, reason, kin
     with breaking(guarded.guard.classifier, damage(token)):
         verdicts = screen(served, [good[0], "i watched it", good[1]], "/v1/classify").json()["verdicts"]
     assert [v["rejected"] for v in verdicts] == [False, True, False]
+    assert [v["cause"] for v in verdicts] == [None, kind, None]
     assert (verdicts[1]["reason"], verdicts[1]["confidence"], verdicts[1]["label"]) == (reason, None, None)
     assert metric(served, "poisonsieve_unscorable")[name] == before + 1
     newest = served.http.get("/v1/quarantine").json()["items"][0]
     assert (newest["text"], newest["reason"], newest["confidence"]) == ("i watched it", reason, None)
+    assert (newest["outcome"], newest["cause"]) == ("not_scored", kind)
 
 
 def test_a_victim_that_fails_rejects_too(served, guarded, texts):
@@ -93,6 +95,7 @@ def test_a_victim_that_fails_rejects_too(served, guarded, texts):
     with breaking(guarded.victim, lambda result, ids: 1 / 0):
         verdict = screen(served, [texts["passed"][0]], "/v1/classify").json()["verdicts"][0]
     assert (verdict["rejected"], verdict["reason"]) == (True, "victim: model failed: ZeroDivisionError")
+    assert (verdict["outcome"], verdict["cause"]) == ("not_scored", "victim")
     assert verdict["label"] is None
     assert metric(served, "poisonsieve_unscorable")['poisonsieve_unscorable_total{kind="victim"}'] == before + 1
 

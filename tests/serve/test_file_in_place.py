@@ -135,7 +135,7 @@ def test_an_idle_service_sees_that_the_file_is_back(path, guarded, served_guard)
 def test_what_was_committed_before_the_log_was_deleted_is_kept(path):
     engine = open_database(str(path))
     store = Quarantine(engine)
-    store.add([], {"d": {"passed": 3, "rejected": 0, "unscorable": 0}})
+    store.add([], {"d": {"passed": 3, "poisoned": 0, "not_scored": 0}})
     its_log_deleted(path)
     with pytest.raises(QuarantineError, match=r"q\.sqlite-wal is not where it was opened"):
         store.passed("d")
@@ -146,7 +146,7 @@ def test_what_was_committed_before_the_log_was_deleted_is_kept(path):
 def test_a_file_that_goes_while_a_record_is_committed_is_not_said_to_hold_it(path, monkeypatch):
     engine = open_database(str(path))
     store = Quarantine(engine)
-    numbers = {"d": {"passed": 1, "rejected": 0, "unscorable": 0}}
+    numbers = {"d": {"passed": 1, "poisoned": 0, "not_scored": 0}}
     store.add([], numbers)
     real = engine.dialect.do_commit
 

@@ -39,13 +39,13 @@ def hide(shown, hidden):
 
 def test_counts_and_distribution_follow_the_traffic(visit, served, texts):
     shown = visit(served.url).loaded()
-    assert [number(shown, name) for name in ("passed", "rejected", "unscorable", "queue")] == [0, 0, 0, 0]
+    assert [number(shown, name) for name in ("passed", "poisoned", "not_scored", "queue")] == [0, 0, 0, 0]
     assert "too few" in shown.text("#drift")
     sent = json.dumps({"texts": [*texts["passed"][:6], *texts["rejected"][:4], "\ud800"]})
     headers = {"Content-Type": "application/json"}
     served.http.post("/v1/screen", content=sent, headers=headers).raise_for_status()
     until_number(shown, "passed", 6)
-    assert (number(shown, "rejected"), number(shown, "unscorable")) == (4, 1)
+    assert (number(shown, "poisoned"), number(shown, "not_scored")) == (4, 1)
     recent = served.http.get("/v1/stats").json()["recent"]
     for kind in ("passed", "rejected"):
         bars = shown.page.locator(f"#distribution rect.bin.{kind}").count()

@@ -1,5 +1,7 @@
 """The page in a real browser: reviewing the quarantine, with the keyboard alone."""
 
+import sqlite3
+
 import pytest
 from browsing import sqlite_in
 from serving import serving
@@ -211,3 +213,22 @@ def test_an_empty_quarantine_says_so(visit, guarded, served_guard, tmp_path):
         assert shown.text("#position") == "0 records"
         shown.page.fill("#filter-text", "nothing")
         shown.page.get_by_text("No record with this decision contains that.").wait_for()
+
+
+def test_damaged_records_are_named_and_the_rest_is_shown(visit, served):
+    with sqlite3.connect(served.service.quarantine.engine.url.database) as plain:
+        plain.execute("UPDATE poisonsieve_quarantine SET confidence = 'x' WHERE id IN (20, 26)")
+    plain.close()
+    shown = visit(served.url).loaded()
+    assert "Records 26, 20 of this page are damaged" in shown.text("#records-problem")
+    until_rows(shown, 23)
+    assert shown.text("#position") == "1\u201325 of 27"
+    shown.page.click("#next")
+    until_rows(shown, 2)
+    assert shown.text("#records-problem") == ""
+    with sqlite3.connect(served.service.quarantine.engine.url.database) as plain:
+        plain.execute("UPDATE poisonsieve_quarantine SET confidence = 'x'")
+    plain.close()
+    shown.page.click("#refresh")
+    shown.page.get_by_text("No record of this page can be shown.").wait_for()
+    assert "damaged" in shown.text("#records-problem")

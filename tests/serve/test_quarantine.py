@@ -11,7 +11,7 @@ import pytest
 from poisonsieve.errors import ConfigError, QuarantineError
 from poisonsieve.serve.quarantine import Quarantine, record_of
 from poisonsieve.serve.tables import database_url, meta, open_database, records
-from poisonsieve.verdict import Verdict
+from poisonsieve.verdict import Failure, Verdict
 
 pytest_plugins = ["serving"]
 
@@ -44,7 +44,10 @@ def store(engine):
 
 
 def row(text, confidence=0.9, *, index=0, digest=DIGEST, hash_only=False, max_chars=1000, request_id="r"):
-    verdict = Verdict(True, "poisoned" if confidence is not None else "no tokens in the text", confidence, 0.7, False)
+    if confidence is None:
+        verdict = Verdict.not_scored(Failure("no_tokens", "no tokens in the text"), gamma=0.7)
+    else:
+        verdict = Verdict.scored(confidence, gamma=0.7, flagged=True, truncated=False)
     return record_of(
         text,
         verdict,
@@ -56,8 +59,8 @@ def row(text, confidence=0.9, *, index=0, digest=DIGEST, hash_only=False, max_ch
     )
 
 
-def numbers(passed=0, rejected=0, unscorable=0):
-    return {DIGEST: {"passed": passed, "rejected": rejected, "unscorable": unscorable}}
+def numbers(passed=0, poisoned=0, not_scored=0):
+    return {DIGEST: {"passed": passed, "poisoned": poisoned, "not_scored": not_scored}}
 
 
 def test_every_text_comes_out_as_it_went_in(store):
@@ -69,6 +72,7 @@ def test_every_text_comes_out_as_it_went_in(store):
     item = found.items[-1]
     assert store.get(item["id"]) == item
     assert (item["confidence"], item["gamma"], item["reason"]) == (0.9, 0.7, "poisoned")
+    assert (item["outcome"], item["cause"]) == ("poisoned", "above_gamma")
     assert (item["decision"], item["decided_at"], item["note"]) == (None, None, None)
     assert item["time"].endswith("+00:00")
 
@@ -146,7 +150,7 @@ def test_counts_of_several_writers_add_up(store, engine):
     def write():
         mine = Quarantine(engine)
         for _ in range(20):
-            mine.add([row("x")], numbers(passed=3, rejected=1))
+            mine.add([row("x")], numbers(passed=3, poisoned=1))
 
     threads = [threading.Thread(target=write) for _ in range(4)]
     for thread in threads:
@@ -199,6 +203,62 @@ def test_a_newer_schema_is_refused_and_left_alone(database):
     engine.dispose()
     with pytest.raises(QuarantineError, match="schema version 2, this poisonsieve reads 1; update"):
         open_database(database)
+
+
+def before_causes(database):
+    """A quarantine as the version before made it, with a record of each kind."""
+    engine = open_database(database)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {records.name} DROP COLUMN cause")
+        write_as_before(connection, "above", 0.9)
+        write_as_before(connection, "victim", 0.5)
+        write_as_before(connection, "unscored", None)
+        connection.exec_driver_sql(
+            "INSERT INTO poisonsieve_counts (guard_digest, day, passed, rejected, unscorable)"
+            f" VALUES ('{DIGEST}', '2020-01-01', 7, 2, 1)"
+        )
+    engine.dispose()
+
+
+def write_as_before(connection, text, confidence):
+    connection.exec_driver_sql(
+        "INSERT INTO poisonsieve_quarantine (time_us, request_id, text_index, text, text_sha256, text_chars, confidence,"
+        f" gamma, reason, guard_digest) VALUES (1, 'r', 0, '{text}', '', 1, {confidence or 'NULL'}, 0.7, 'some words',"
+        f" '{DIGEST}')"
+    )
+
+
+def causes(store):
+    return {item["text"]: (item["outcome"], item["cause"]) for item in store.find(which="all").items}
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_quarantine_of_the_version_before_is_opened_with_its_records(create, database):
+    before_causes(database)
+    engine = open_database(database, create=create)
+    store = Quarantine(engine)
+    told = {
+        "above": ("poisoned", "above_gamma"),
+        "victim": ("not_scored", "victim"),
+        "unscored": ("not_scored", "other"),
+    }
+    assert causes(store) == told
+    store.add([row("new", None)], numbers(passed=5, not_scored=1))
+    assert causes(store) == {**told, "new": ("not_scored", "no_tokens")}
+    assert store.passed(DIGEST) == 12
+    assert store.open_count(DIGEST) == 1
+    engine.dispose()
+    engine = open_database(database)  # what was added is not added again
+    assert len(causes(Quarantine(engine))) == 4
+    engine.dispose()
+
+
+def test_a_replica_of_another_version_can_write_beside_this_one(store, engine):
+    """Of the version before, which names no cause, and of a later one with causes of its own."""
+    with engine.begin() as connection:
+        write_as_before(connection, "before", 0.9)
+        connection.execute(records.insert(), [{**row("after", None), "cause": "unheard of"}])
+    assert causes(store) == {"before": ("poisoned", "above_gamma"), "after": ("not_scored", "other")}
 
 
 def test_no_tables_are_made_where_none_were_asked_for(database, tmp_path):

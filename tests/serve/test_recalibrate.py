@@ -63,10 +63,10 @@ class Reviewed:
                 text, confidence = (
                     confidence if isinstance(confidence, tuple) else (f"{decision} {len(rows)}", confidence)
                 )
-                verdict = Verdict(True, "poisoned", confidence, self.gamma, False)
+                verdict = Verdict.scored(confidence, gamma=self.gamma, flagged=True, truncated=False)
                 options = {"guard_digest": self.digest, "hash_only": True, "max_chars": 9}
                 rows.append(record_of(text, verdict, request_id=str(decision), index=len(rows), **options))
-        counts = {"passed": passed, "rejected": len(rows), "unscorable": 0}
+        counts = {"passed": passed, "poisoned": len(rows), "not_scored": 0}
         self.store.add(rows, {self.digest: counts})
         with self.store.engine.begin() as connection:
             decided = records.c.request_id

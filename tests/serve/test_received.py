@@ -9,14 +9,20 @@ from hypothesis import strategies as st
 from test_client import VERDICT, answering
 
 from poisonsieve.errors import ServiceError
+from poisonsieve.verdict import CAUSES, outcome_of
 
 pytest_plugins = ["serving"]
 
 NO_CLASS = {"label": None, "label_name": None, "score": None}
 PASSED = {**VERDICT, **NO_CLASS}
-REJECTED = {**PASSED, "verdict": "rejected", "rejected": True, "reason": "poisoned", "confidence": 0.95}
-UNSCORED = {**REJECTED, "reason": "no tokens in the text", "confidence": None}
-VICTIM_FAILED = {**REJECTED, "reason": "victim: RuntimeError", "confidence": 0.5}
+REJECTED = {
+    **{**PASSED, "verdict": "rejected", "rejected": True, "reason": "poisoned", "confidence": 0.95},
+    **{"outcome": "poisoned", "cause": "above_gamma"},
+}
+NOT_SCORED = {**REJECTED, "outcome": "not_scored"}
+UNSCORED = {**NOT_SCORED, "reason": "no tokens in the text", "cause": "no_tokens", "confidence": None}
+VICTIM_FAILED = {**NOT_SCORED, "reason": "victim: RuntimeError", "cause": "victim", "confidence": 0.5}
+NEW_KEYS = ("outcome", "cause")
 CLASS = {"label": 1, "label_name": "good", "score": 0.75}
 
 
@@ -45,6 +51,12 @@ def test_what_a_guard_can_say_is_a_verdict(verdict):
         *((PASSED, {"reason": reason}) for reason in ("poisoned", "", " ")),
         *((PASSED, {"verdict": word}) for word in ("rejected", "Passed", "", None, ["passed"])),
         (PASSED, {"rejected": True}),
+        *((PASSED, {"outcome": word}) for word in ("poisoned", "not_scored", "Passed", "rejected", "", None)),
+        *((PASSED, {"cause": cause}) for cause in ("above_gamma", "other", "", 3)),
+        *((REJECTED, {"outcome": word}) for word in ("passed", "not_scored", "rejected", None)),
+        *((REJECTED, {"cause": cause}) for cause in (None, "victim", "unheard of", 3)),
+        *((UNSCORED, {"cause": cause}) for cause in (None, "above_gamma", True)),
+        (UNSCORED, {"confidence": 0.95}),
         *((PASSED, {"gamma": gamma}) for gamma in (10**400, -(10**400), None, True, "0.9")),
         *((REJECTED, {"confidence": confidence}) for confidence in (0.9, 0.1, None)),
         *((UNSCORED, {"reason": reason}) for reason in (None, "", "\n")),
@@ -68,6 +80,7 @@ def test_what_no_guard_says_is_an_error(verdict, damage):
     gamma=st.floats(-1, 2) | st.none(),
     rejected=st.booleans(),
     reason=st.none() | st.just("poisoned") | st.text(max_size=3),
+    cause=st.none() | st.sampled_from([*CAUSES, ""]),
     given_class=st.fixed_dictionaries(
         {
             "label": st.none() | st.integers(-1, 2),
@@ -76,8 +89,9 @@ def test_what_no_guard_says_is_an_error(verdict, damage):
         }
     ),
 )
-def test_no_verdict_passes_a_text_that_it_does_not_clear(confidence, gamma, rejected, reason, given_class):
+def test_no_verdict_passes_a_text_that_it_does_not_clear(confidence, gamma, rejected, reason, cause, given_class):
     verdict = {
+        **{"outcome": outcome_of(cause), "cause": cause},
         **{"verdict": "rejected" if rejected else "passed", "rejected": rejected, "reason": reason},
         **{"confidence": confidence, "gamma": gamma, "truncated": False, **given_class},
     }
@@ -90,7 +104,7 @@ def test_no_verdict_passes_a_text_that_it_does_not_clear(confidence, gamma, reje
         assert found.confidence <= found.gamma and found.reason is None
         assert found.label >= 0 and found.label_name is not None and 0 <= found.score <= 1
     else:
-        assert found.reason.strip() and (found.reason != "poisoned" or found.confidence > found.gamma)
+        assert found.reason.strip() and (found.outcome != "poisoned" or found.confidence > found.gamma)
         assert (found.label, found.label_name, found.score) == (None, None, None)
 
 
@@ -117,10 +131,29 @@ def test_keys_of_a_newer_service_are_left_alone():
     assert found.to_dict() == VERDICT
 
 
+def test_a_newer_service_may_name_causes_of_its_own_and_leave_out_the_old_word():
+    newer = {**UNSCORED, "cause": "too_long"}
+    del newer["verdict"]
+    (found,) = received([newer])
+    assert (found.outcome, found.cause, found.reason) == ("not_scored", "other", UNSCORED["reason"])
+
+
+@pytest.mark.parametrize("verdict", [VERDICT, PASSED, REJECTED, UNSCORED, VICTIM_FAILED])
+def test_a_service_of_the_version_before_is_understood(verdict):
+    """It says what was rejected, and not in a word why."""
+    (found,) = received([{key: value for key, value in verdict.items() if key not in NEW_KEYS}])
+    known = {**verdict, "cause": "other"} if verdict is UNSCORED else verdict
+    assert found.to_dict() == known
+
+
+@pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("missing", sorted(VERDICT))
-def test_a_verdict_without_one_of_its_keys_is_an_error(missing):
+def test_a_verdict_without_one_of_its_keys_is_an_error(missing, old):
+    left = {key for key in VERDICT if key != missing and not (old and key in NEW_KEYS)}
+    if left == set(VERDICT) - {"verdict"} or (old and missing in NEW_KEYS):
+        return  # that is a whole answer, of a newer version or of the one before
     with pytest.raises(ServiceError, match="without all its keys"):
-        received([{key: value for key, value in VERDICT.items() if key != missing}])
+        received([{key: value for key, value in VERDICT.items() if key in left}])
 
 
 @pytest.mark.parametrize("status", [201, 202, 203, 206, 226, 299, 302, 304, 400, 500])

@@ -28,6 +28,7 @@ def test_a_rejected_text_is_found_decided_and_counted(served, guarded, texts):
     assert [item["text_index"] for item in reversed(listed["items"])] == [3, 4, 5, 6]
     for item, verdict in zip(reversed(listed["items"]), answer["verdicts"][3:], strict=True):
         assert item["confidence"] == verdict["confidence"]
+        assert (item["outcome"], item["cause"]) == ("poisoned", "above_gamma")
         assert (item["gamma"], item["reason"], item["request_id"]) == (
             answer["gamma"],
             "poisoned",
@@ -79,7 +80,7 @@ def test_what_cannot_be_is_refused(path, body, status, served):
 
 def test_counts_confidences_and_drift_are_seen(served, texts):
     quiet = served.http.get("/v1/stats").json()
-    assert (quiet["passed"], quiet["rejected"], quiet["unscorable"]) == (0, 0, 0)
+    assert (quiet["passed"], quiet["poisoned"], quiet["not_scored"]) == (0, 0, 0)
     assert quiet["drift"]["drifted"] is None
     sent = texts["passed"][:20] + texts["rejected"][:5]
     served.http.post("/v1/screen", json={"texts": sent})
@@ -87,13 +88,19 @@ def test_counts_confidences_and_drift_are_seen(served, texts):
     served.http.post("/v1/explain", json={"text": texts["passed"][0]})  # is no traffic
     time.sleep(1.1)
     stats = served.http.get("/v1/stats").json()
-    assert (stats["passed"], stats["rejected"], stats["unscorable"]) == (20, 5, 1)
+    assert (stats["passed"], stats["poisoned"], stats["not_scored"]) == (20, 5, 1)
+    assert (stats["rejected"], stats["unscorable"]) == (5, 1)  # as the version before has it
     assert sum(stats["recent"]["counts_passed"]) == 20
     assert sum(stats["recent"]["counts_rejected"]) == 5
     assert len(stats["recent"]["edges"]) == len(stats["recent"]["counts_passed"]) + 1
     assert (stats["drift"]["recent_texts"], stats["drift"]["calibration_rows"]) == (25, 120)
     assert 0 <= stats["drift"]["ks"] <= 1 and stats["drift"]["bar"] > 0
     seen = metrics(served)
+    assert seen['poisonsieve_texts_total{cause="",outcome="passed"}'] == 20
+    assert seen['poisonsieve_texts_total{cause="above_gamma",outcome="poisoned"}'] == 5
+    assert seen['poisonsieve_texts_total{cause="tokenizer",outcome="not_scored"}'] == 1
+    assert seen['poisonsieve_texts_total{cause="victim",outcome="not_scored"}'] == 0
+    # As the version before has them:
     assert seen['poisonsieve_verdicts_total{verdict="passed"}'] == 20
     assert seen['poisonsieve_verdicts_total{verdict="rejected"}'] == 5
     assert seen['poisonsieve_unscorable_total{kind="tokenizer"}'] == 1

@@ -78,7 +78,8 @@ def screen(
             return
         from poisonsieve.data.inputs import read_inputs
         from poisonsieve.guard import GuardedClassifier
-        from poisonsieve.guard.screening import Tally, screened
+        from poisonsieve.guard.screening import screened
+        from poisonsieve.verdict import Tally
 
         writing = _output(format_, out, source, with_text=not no_text, json=json)
         rows = read_inputs(source)
@@ -99,8 +100,7 @@ def screen(
                     put(record)
                 else:
                     collected.append(record.to_dict(with_text=not no_text))
-                verdict = record.verdict
-                tally.add(rejected=verdict.rejected, reason=verdict.reason, truncated=verdict.truncated)
+                tally.add([record.verdict])
         seconds = time.perf_counter() - started
         summary = {**tally.to_dict(), "gamma": guarded.guard.threshold_.gamma, "seconds": seconds}
         if json:

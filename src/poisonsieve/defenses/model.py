@@ -20,8 +20,9 @@ from poisonsieve.errors import CheckpointError, ConfigError, HubError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.load import load_classifier
 from poisonsieve.models.packaged import packaged_names
-from poisonsieve.models.results import NO_TOKENS, Logits, softmax
+from poisonsieve.models.results import Logits, softmax
 from poisonsieve.models.safety import is_adapter
+from poisonsieve.verdict import cause_of
 
 # Where the model is and how it may be opened: no part of what decides the scores.
 _PLACES = ("model", "base", "allow_pickle")
@@ -240,7 +241,7 @@ def require_readable(classifier: Classifier, rows: CleanRows, *, its_output: boo
             f"{classifier.named} gives every text the same answer, so a guard would tell none from another; is it a model "
             "that reads texts, and was it opened by what reads it?"
         )
-    failures = Counter(error for error in errors if error is not None and error != NO_TOKENS)
+    failures = Counter(error for error in errors if error is not None and cause_of(error) != "no_tokens")
     if None in errors or not failures:
         return
     raise CheckpointError(

@@ -22,9 +22,10 @@ from poisonsieve.data.inputs import read_inputs
 from poisonsieve.data.left_out import refuse_left_out
 from poisonsieve.data.shards import require_whole
 from poisonsieve.errors import DataError, PoisonsieveError
-from poisonsieve.guard.screening import CHUNK, Tally
+from poisonsieve.guard.screening import CHUNK
 from poisonsieve.records import parquet
 from poisonsieve.storage import require_free, writing_folder
+from poisonsieve.verdict import OUTCOMES, Tally
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -273,14 +274,11 @@ def _folder(file: Path) -> Path:
 
 
 def _summary(folder: Path) -> dict[str, Any]:
-    """Counts over the records that were written, a piece at a time."""
-    from pyarrow import dataset
+    """Counts over the records that were written; of those only the columns that are counted are read."""
+    from pyarrow import compute, dataset
 
-    tally, gamma = Tally(), None
-    for piece in dataset.dataset(folder, format="parquet").to_batches(
-        columns=["rejected", "reason", "truncated", "gamma"]
-    ):
-        for row in piece.to_pylist():
-            gamma = row.pop("gamma")
-            tally.add(**row)
-    return {**tally.to_dict(), "gamma": gamma}
+    written = dataset.dataset(folder, format="parquet")
+    outcomes = {name: written.count_rows(filter=compute.field("outcome") == name) for name in OUTCOMES}
+    tally = Tally(outcomes, written.count_rows(filter=compute.field("truncated")))
+    gamma = written.head(1, columns=["gamma"])["gamma"].to_pylist()
+    return {**tally.to_dict(), "gamma": gamma[0] if gamma else None}

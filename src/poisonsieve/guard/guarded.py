@@ -20,7 +20,7 @@ from poisonsieve.models.tokens import same_tokenizer
 from poisonsieve.storage import writing_folder
 from poisonsieve.texts import Table, as_texts, in_order
 from poisonsieve.thresholds import is_flagged
-from poisonsieve.verdict import Verdict
+from poisonsieve.verdict import Failure, Verdict
 
 __all__ = ["GuardedClassifier", "Verdict"]
 
@@ -182,8 +182,7 @@ class GuardedClassifier:
         ]
 
     def _unread(self, error: str | None) -> Verdict:
-        gamma = self.guard.threshold_.gamma
-        return Verdict(rejected=True, reason=f"not read: {error}", confidence=None, gamma=gamma, truncated=False)
+        return Verdict.not_scored(Failure("not_read", f"not read: {error}"), gamma=self.guard.threshold_.gamma)
 
     def ask_victim(self, texts: Sequence[str], *, progress: str | None = None) -> Logits:
         """The victim's logits on texts, read no further than the guard reads: a trigger may stand behind that.
@@ -202,21 +201,16 @@ class GuardedClassifier:
         return is_flagged(scored.scores, self.guard.threshold_.gamma)
 
     def _verdict(self, scored: Scored, flagged: np.ndarray, index: int) -> Verdict:
-        error = scored.errors[index]
-        score = float(scored.scores[index])
-        known = error is None and np.isfinite(score)
-        reason = (error or "no finite score") if not known else "poisoned" if flagged[index] else None
-        return Verdict(
-            rejected=bool(flagged[index]) or not known,
-            reason=reason,
-            confidence=score if known else None,
-            gamma=self.guard.threshold_.gamma,
-            truncated=bool(scored.truncated[index]),
-        )
+        error, score = scored.errors[index], float(scored.scores[index])
+        gamma, truncated = self.guard.threshold_.gamma, bool(scored.truncated[index])
+        if error is None and np.isfinite(score):
+            return Verdict.scored(score, gamma=gamma, flagged=bool(flagged[index]), truncated=truncated)
+        why = error or Failure("not_finite", "no finite score")
+        return Verdict.not_scored(why, gamma=gamma, truncated=truncated)
 
     def _answer(self, verdict: Verdict, probabilities: np.ndarray, error: str | None) -> Verdict:
         if error is not None or self.victim is None:
-            return replace(verdict, rejected=True, reason=f"victim: {error}")
+            return replace(verdict, cause="victim", reason=f"victim: {error}")
         label = int(probabilities.argmax())
         name = self.victim.label_names[label]
         return replace(verdict, label=label, label_name=name, score=float(probabilities[label]))

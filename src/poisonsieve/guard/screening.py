@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from poisonsieve.progress import progress_bar
 from poisonsieve.records import Record
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from poisonsieve.guard.guarded import GuardedClassifier
 
 CHUNK = 2048  # rows in memory at a time; they are sorted by length inside
-COUNTED = ("n", "passed", "poisoned", "not_scored", "truncated")
 
 
 def screened(guarded: GuardedClassifier, rows: Iterable[InputRow], *, progress: bool = False) -> Iterator[Record]:
@@ -33,21 +31,3 @@ def screened(guarded: GuardedClassifier, rows: Iterable[InputRow], *, progress: 
             for row, verdict in zip(chunk, verdicts, strict=True):
                 yield Record(row.index, row.line, row.text, row.error, verdict)
             moved.update(len(chunk))
-
-
-class Tally:
-    """Counts of verdicts: all, passed, poisoned, not scored, and how many were truncated."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-
-    def add(self, *, rejected: bool, reason: str | None, truncated: bool) -> None:
-        """Count one verdict."""
-        self._counts["n"] += 1
-        self._counts["truncated"] += truncated
-        self._counts["passed" if not rejected else "poisoned" if reason == "poisoned" else "not_scored"] += 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """The counts by their names, and how many were rejected."""
-        counts = {name: self._counts[name] for name in COUNTED}
-        return {**counts, "rejected": counts["poisoned"] + counts["not_scored"]}

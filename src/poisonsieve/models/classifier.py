@@ -31,6 +31,7 @@ from poisonsieve.models.results import NO_TOKENS, Logits, PerText, Pooling, comp
 from poisonsieve.models.tokens import Encoded, position_limit, stated_limit
 from poisonsieve.progress import shown
 from poisonsieve.texts import as_texts
+from poisonsieve.verdict import Failure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -462,7 +463,7 @@ class Classifier(nn.Module):
         try:
             return self.encode([text], max_length)
         except Exception as error:
-            errors[index] = f"tokenizer failed: {type(error).__name__}"
+            errors[index] = Failure("tokenizer", f"tokenizer failed: {type(error).__name__}")
             return Encoded([[]], [False])
 
     @torch.inference_mode()

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from poisonsieve.models.tokens import Encoded
+from poisonsieve.verdict import Failure
 
 #: Which of a text's own tokens stands for the text.
 Pooling = Literal["first", "mean", "last"]
 #: The reason of a text that a tokenizer makes nothing of: it is the text's doing, not the model's.
-NO_TOKENS = "no tokens in the text"
+NO_TOKENS = Failure("no_tokens", "no tokens in the text")
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,9 @@ def compute_batch(
                 compute_batch([index], encoded, compute, values, errors)
             return
         # The reason names the error's type alone: its message could quote the text, and reasons are logged.
-        errors[batch[0]] = f"model failed: {type(error).__name__}"
+        errors[batch[0]] = Failure("exception", f"model failed: {type(error).__name__}")
         return
     for index in batch:
         if not np.isfinite(values[index]).all():
             values[index] = np.nan
-            errors[index] = "model gave a result that is not a finite number"
+            errors[index] = Failure("not_finite", "model gave a result that is not a finite number")

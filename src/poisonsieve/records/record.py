@@ -51,6 +51,8 @@ def columns(*, with_text: bool) -> dict[str, type]:
         "label": int,
         "label_name": str,
         "score": float,
+        "outcome": str,
+        "cause": str,
     }
 
 

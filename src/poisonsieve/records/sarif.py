@@ -19,7 +19,7 @@ from poisonsieve.terminal import visible_json
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _BASE = "INPUT"
-#: Why an input is rejected: id, level, title, help.
+#: Why an input is rejected: id, level, title, help. The ids are the outcomes as SARIF spells ids, and what was not read.
 _RULES = (
     (
         "poisoned",
@@ -86,9 +86,10 @@ def _driver() -> dict[str, Any]:
 
 def _result(record: Record, artifact: dict[str, str], *, with_text: bool) -> dict[str, Any]:
     verdict = record.verdict
-    rule, says = "poisoned", f"poisoned: confidence {verdict.confidence} > gamma {verdict.gamma}"
-    if verdict.reason != "poisoned":
-        rule, says = ("not-scored" if record.error is None else "not-read"), verdict.reason or ""
+    rule = "not-read" if verdict.cause == "not_read" else verdict.outcome.replace("_", "-")
+    says = verdict.reason or ""
+    if verdict.outcome == "poisoned":
+        says = f"poisoned: confidence {verdict.confidence} > gamma {verdict.gamma}"
     text = {"text": record.text} if with_text and record.text is not None else {}
     confidence = {} if verdict.confidence is None else {"confidence": verdict.confidence}
     return {
@@ -100,6 +101,8 @@ def _result(record: Record, artifact: dict[str, str], *, with_text: bool) -> dic
         "partialFingerprints": {"input/v1": _fingerprint(record)},
         "properties": {
             "index": record.index,
+            "outcome": verdict.outcome,
+            "cause": verdict.cause,
             **confidence,
             "gamma": verdict.gamma,
             "truncated": verdict.truncated,

@@ -8,7 +8,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from poisonsieve.verdict import Cause, Outcome
+
 _GUARD = "5f2c1f0f5b0a"
+_OUTCOME = "poisoned: its confidence is above gamma; not_scored: it could not be judged. Both are rejected."
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -30,18 +33,17 @@ class Problem(_Answer):
 class VerdictAnswer(_Answer):
     """The verdict on one text."""
 
-    verdict: Literal["passed", "rejected"] = Field(examples=["rejected"])
-    rejected: bool = Field(examples=[True])
-    reason: str | None = Field(
-        description="null: it passed. `poisoned`: its confidence is above gamma. Else why it could not be judged.",
-        examples=["poisoned"],
-    )
+    verdict: Literal["passed", "rejected"] = Field(deprecated=True, examples=["rejected"])
+    rejected: bool = Field(description="poisoned or not scored", examples=[True])
+    reason: str | None = Field(description="the cause in words; null: it passed", examples=["poisoned"])
     confidence: float | None = Field(description="null when it could not be scored", examples=[0.998])
     gamma: float = Field(examples=[0.93])
     truncated: bool = Field(description="the text's end was read neither by guard nor victim", examples=[False])
     label: int | None = Field(description="/v1/classify: the victim's class, if the text passed", examples=[None])
     label_name: str | None = Field(examples=[None])
     score: float | None = Field(description="the victim's probability of that class", examples=[None])
+    outcome: Outcome = Field(description=_OUTCOME, examples=["poisoned"])
+    cause: Cause | None = Field(description="what stopped it; null: it passed", examples=["above_gamma"])
 
 
 class ScreenAnswer(_Answer):
@@ -114,8 +116,10 @@ class StatsAnswer(_Answer):
     """What this process has screened since it started."""
 
     passed: int
-    rejected: int = Field(description="their confidence is above gamma")
-    unscorable: int = Field(description="rejected for another reason")
+    poisoned: int = Field(description="their confidence is above gamma")
+    not_scored: int = Field(description="rejected for another reason")
+    rejected: int = Field(deprecated=True, description="`poisoned`")
+    unscorable: int = Field(deprecated=True, description="`not_scored`")
     since: str = Field(examples=["2026-01-31T08:00:00+00:00"])
     recent: RecentAnswer
     queue_length: int
@@ -132,7 +136,9 @@ class RecordAnswer(_Answer):
     text_chars: int
     confidence: float | None
     gamma: float
-    reason: str = Field(examples=["poisoned"])
+    reason: str = Field(description="the cause in words", examples=["poisoned"])
+    outcome: Outcome = Field(description=_OUTCOME, examples=["poisoned"])
+    cause: Cause = Field(description="what stopped it", examples=["above_gamma"])
     guard_digest: str = Field(examples=[_GUARD])
     request_id: str
     text_index: int = Field(description="its place among the texts of the request, from 0")

@@ -20,7 +20,8 @@ from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import cast
 
-from poisonsieve.guard import GuardedClassifier, Verdict
+from poisonsieve.guard import GuardedClassifier
+from poisonsieve.verdict import Failure, Verdict
 
 log = logging.getLogger("poisonsieve.serve")
 
@@ -274,10 +275,5 @@ class Batcher:
             return compute([index])[0]
         except Exception as error:
             # The type alone: the message could quote the text, and reasons are stored and logged.
-            return Verdict(
-                rejected=True,
-                reason=f"model failed: {type(error).__name__}",
-                confidence=None,
-                gamma=self._guarded.guard.threshold_.gamma,
-                truncated=False,
-            )
+            failure = Failure("exception", f"model failed: {type(error).__name__}")
+            return Verdict.not_scored(failure, gamma=self._guarded.guard.threshold_.gamma)

@@ -4,7 +4,7 @@
 
     with Client("http://127.0.0.1:8000", api_key="...") as guard:
         for verdict in guard.classify(["a fine film", "a fine mn film"]):
-            print(verdict.verdict, verdict.label_name)
+            print(verdict.outcome, verdict.label_name)
 """
 
 from __future__ import annotations

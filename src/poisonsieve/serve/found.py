@@ -43,6 +43,16 @@ def require_tables(connection: Connection, tables: Sequence[Table], shown: str) 
             )
 
 
+def add_columns(connection: Connection, tables: Sequence[Table]) -> None:
+    """Add the columns that a version before did not have (``info={"added": True}``): they may be null."""
+    for table in tables:
+        found = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.info.get("added") and column.name not in found:
+                kind = column.type.compile(connection.dialect)
+                connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"))
+
+
 def _wrong_with(inspector: Inspector, table: Table) -> str | None:
     if not inspector.has_table(table.name):
         return f"the table {table.name} is missing"
@@ -50,10 +60,13 @@ def _wrong_with(inspector: Inspector, table: Table) -> str | None:
         return f"{table.name} is a view, not a table"
     found = {column["name"]: column for column in inspector.get_columns(table.name)}
     for column in table.columns:
+        if column.name not in found and column.info.get("added"):
+            continue
         if column.name not in found or (column.nullable and not found[column.name]["nullable"]):
             return f"the table {table.name} has no such column as {column.name} has to be"
+    ours = {column.name for column in table.columns}
     for name, more in found.items():
-        if name not in table.columns and not more["nullable"] and more.get("default") is None:
+        if name not in ours and not more["nullable"] and more.get("default") is None:
             return f"the table {table.name} has a column {name} that something has to stand in"
     key = {column.name for column in table.primary_key}
     if set(inspector.get_pk_constraint(table.name)["constrained_columns"]) != key:

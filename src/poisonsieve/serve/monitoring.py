@@ -7,18 +7,10 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from poisonsieve.serve.facts import GuardFacts
-from poisonsieve.serve.traffic import Traffic, kind_of
-from poisonsieve.verdict import Verdict
+from poisonsieve.serve.traffic import OLD_NAMES, Traffic
+from poisonsieve.verdict import CAUSES, Cause, Verdict, outcome_of
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_ERROR_KINDS = {
-    "model failed": "exception",
-    "model gave": "not_finite",
-    "no finite score": "not_finite",
-    "tokenizer failed": "tokenizer",
-    "no tokens": "no_tokens",
-    "victim": "victim",
-}
 
 
 class Monitoring:
@@ -35,9 +27,14 @@ class Monitoring:
             buckets=_SECONDS,
             registry=registry,
         )
-        self.verdicts = Counter("poisonsieve_verdicts", "Texts by verdict", ["verdict"], registry=registry)
+        self.texts = Counter(
+            "poisonsieve_texts", "Texts by outcome, and what stopped them", ["outcome", "cause"], registry=registry
+        )
+        self.verdicts = Counter(
+            "poisonsieve_verdicts", "Deprecated: poisonsieve_texts_total", ["verdict"], registry=registry
+        )
         self.errors = Counter(
-            "poisonsieve_unscorable", "Texts rejected unscored, by what failed", ["kind"], registry=registry
+            "poisonsieve_unscorable", "Deprecated: poisonsieve_texts_total", ["kind"], registry=registry
         )
         self.confidence = Histogram(
             "poisonsieve_confidence",
@@ -73,10 +70,8 @@ class Monitoring:
         Gauge("poisonsieve_guard_info", "Which guard", ["defense", "guard_digest"], registry=registry).labels(
             facts.defense, facts.guard_digest
         ).set(1)
-        for verdict in ("passed", "rejected", "unscorable"):
-            self.verdicts.labels(verdict)
-        for kind in sorted(set(_ERROR_KINDS.values()) | {"other"}):
-            self.errors.labels(kind)
+        for cause in (None, *CAUSES):
+            self._count(cause, 0)  # what is 0 is seen too
 
     def watch(self, queue_length: Callable[[], int], traffic: Traffic) -> None:
         """Add what is read at the moment somebody asks."""
@@ -95,12 +90,16 @@ class Monitoring:
     def add(self, verdicts: list[Verdict]) -> None:
         """Count verdicts and their confidences."""
         for verdict in verdicts:
-            kind = kind_of(verdict)
-            self.verdicts.labels(kind).inc()
-            if kind == "unscorable":
-                self.errors.labels(_error_kind(verdict.reason or "")).inc()
+            self._count(verdict.cause)
             if verdict.confidence is not None:
                 self.confidence.observe(verdict.confidence)
+
+    def _count(self, cause: Cause | None, by: int = 1) -> None:
+        outcome = outcome_of(cause)
+        self.texts.labels(outcome, cause or "").inc(by)
+        self.verdicts.labels(OLD_NAMES.get(outcome, outcome)).inc(by)
+        if outcome == "not_scored":
+            self.errors.labels(cause).inc(by)
 
     def batch(self, texts: int, seconds: float) -> None:
         """Count a batch."""
@@ -110,10 +109,6 @@ class Monitoring:
     def text(self) -> bytes:
         """The exposition format."""
         return generate_latest(self.registry)
-
-
-def _error_kind(reason: str) -> str:
-    return next((kind for start, kind in _ERROR_KINDS.items() if reason.startswith(start)), "other")
 
 
 def _number(read: Callable[[], float | int | None]) -> Callable[[], float]:

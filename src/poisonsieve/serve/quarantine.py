@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from poisonsieve.errors import QuarantineError
 from poisonsieve.serve.in_place import DisplacedError, require_in_place
 from poisonsieve.serve.tables import counts, records
-from poisonsieve.verdict import Verdict
+from poisonsieve.verdict import CAUSES, OUTCOMES, Outcome, Verdict, cause_by_numbers, outcome_of
 
 log = logging.getLogger("poisonsieve.serve")
 
@@ -68,6 +68,7 @@ def record_of(
         "confidence": verdict.confidence,
         "gamma": verdict.gamma,
         "reason": verdict.reason or "",
+        "cause": verdict.cause,
         "guard_digest": guard_digest,
     }
 
@@ -91,19 +92,19 @@ class Quarantine:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def add(self, rows: Sequence[Mapping[str, Any]], passed_by: Mapping[str, Mapping[str, int]]) -> None:
+    def add(self, rows: Sequence[Mapping[str, Any]], screened: Mapping[str, Mapping[Outcome, int]]) -> None:
         """Commit records, and with them the counts of what was screened up to them.
 
         Args:
             rows: from `record_of`.
-            passed_by: guard digest -> ``passed``, ``rejected`` and ``unscorable`` to be added to today's counts.
+            screened: guard digest -> texts by outcome, to be added to today's counts.
         """
         day = datetime.now(UTC).date().isoformat()
         with self.engine.begin() as connection:
             if rows:
                 connection.execute(insert(records), list(rows))
-            for digest, numbers in passed_by.items():
-                _add_counts(connection, {"guard_digest": digest, "day": day, **numbers})
+            for digest, numbers in screened.items():
+                _add_counts(connection, digest, day, numbers)
         require_in_place(self.engine)  # or what was committed cannot be found again
 
     @property
@@ -203,10 +204,12 @@ def _conditions(which: Which, contains: str) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _add_counts(connection: Connection, row: dict[str, Any]) -> None:
+def _add_counts(connection: Connection, digest: str, day: str, numbers: Mapping[Outcome, int]) -> None:
     made = postgresql.insert(counts) if connection.dialect.name == "postgresql" else sqlite.insert(counts)
-    numbers = {name: counts.c[name] + row[name] for name in ("passed", "rejected", "unscorable")}
-    connection.execute(made.values(row).on_conflict_do_update(index_elements=["guard_digest", "day"], set_=numbers))
+    row = {outcome: numbers.get(outcome, 0) for outcome in OUTCOMES}
+    sums = {counts.c[outcome]: counts.c[outcome] + number for outcome, number in row.items()}
+    inserted = made.values(guard_digest=digest, day=day, **row)
+    connection.execute(inserted.on_conflict_do_update(index_elements=["guard_digest", "day"], set_=sums))
 
 
 def _one(connection: Connection, number: int) -> dict[str, Any] | None:
@@ -237,6 +240,7 @@ def _item(row: Row[Any]) -> dict[str, Any]:
 
 
 def _shown(row: Row[Any]) -> dict[str, Any]:
+    cause = row.cause if row.cause in CAUSES else cause_by_numbers(row.confidence, row.gamma)  # of another version
     exact = row.text if row.text_bytes is None else bytes(row.text_bytes).decode("utf-8", "surrogatepass")
     return {
         "id": row.id,
@@ -247,6 +251,8 @@ def _shown(row: Row[Any]) -> dict[str, Any]:
         "confidence": row.confidence,
         "gamma": row.gamma,
         "reason": row.reason,
+        "outcome": outcome_of(cause),
+        "cause": cause,
         "guard_digest": row.guard_digest,
         "request_id": row.request_id,
         "text_index": row.text_index,

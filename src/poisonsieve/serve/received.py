@@ -6,12 +6,12 @@ import math
 from typing import Any
 
 from poisonsieve.errors import ServiceError
-from poisonsieve.verdict import Verdict
+from poisonsieve.verdict import CAUSES, Cause, Verdict, cause_by_numbers
 
 _NONE = type(None)
 _NUMBER: tuple[type, ...] = (float, int)
 _MOST_LABELS = 2**31
-#: What a verdict holds beside its word, and of which types.
+#: What every verdict holds, and of which types.
 _KEYS: dict[str, tuple[type, ...]] = {
     "rejected": (bool,),
     "reason": (str, _NONE),
@@ -22,6 +22,9 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "label_name": (str, _NONE),
     "score": (*_NUMBER, _NONE),
 }
+#: How versions name the outcome: this one and later, and the one before, which this one still answers to.
+_NAMES: dict[str, tuple[type, ...]] = {"outcome": (str,), "cause": (str, _NONE)}
+_OLD_NAME: dict[str, tuple[type, ...]] = {"verdict": (str,)}
 
 
 def verdicts_of(answer: dict[str, Any], count: int, *, classified: bool) -> list[Verdict]:
@@ -51,16 +54,31 @@ def verdicts_of(answer: dict[str, Any], count: int, *, classified: bool) -> list
 
 
 def _verdict(answer: Any) -> Verdict:
-    if not isinstance(answer, dict) or not {"verdict", *_KEYS} <= set(answer):
-        raise ServiceError("the service gave a verdict without all its keys; nothing is known of its text")
-    if any(type(answer[key]) not in kinds for key, kinds in _KEYS.items()):  # exactly: True is no number
+    if not isinstance(answer, dict):
+        raise _incomplete()
+    named = [names for names in (_NAMES, _OLD_NAME) if set(names) & set(answer)]
+    expected = {key: kinds for names in (_KEYS, *named) for key, kinds in names.items()}
+    if not named or not set(expected) <= set(answer):
+        raise _incomplete()
+    if any(type(answer[key]) not in kinds for key, kinds in expected.items()):  # exactly: True is no number
         raise _damaged()
-    numbers = {key: _number(answer[key]) for key in ("confidence", "gamma", "score") if answer[key] is not None}
-    verdict = Verdict(**{**{key: answer[key] for key in _KEYS}, **numbers})
-    wrong = _contradicting(verdict) if answer["verdict"] == verdict.verdict else "verdict and rejected differ"
+    values = {key: answer[key] for key in _KEYS if key != "rejected"}
+    values |= {key: _number(values[key]) for key in ("confidence", "gamma", "score") if values[key] is not None}
+    verdict = Verdict(cause=_cause(answer, values["confidence"], values["gamma"]), **values)
+    if any(answer[name] != getattr(verdict, name) for name in ("rejected", "outcome", "verdict") if name in answer):
+        raise _contradiction("its names of the outcome differ")
+    wrong = _contradicting(verdict)
     if wrong is not None:
         raise _contradiction(wrong)
     return verdict
+
+
+def _cause(answer: dict[str, Any], confidence: float | None, gamma: float) -> Cause | None:
+    """What stopped the text; a newer service may name a cause that is not known here."""
+    if "cause" not in answer:
+        return cause_by_numbers(confidence, gamma) if answer["rejected"] else None
+    cause: Cause | None = answer["cause"]
+    return cause if cause is None or cause in CAUSES else "other"
 
 
 def _contradicting(verdict: Verdict) -> str | None:
@@ -69,8 +87,8 @@ def _contradicting(verdict: Verdict) -> str | None:
     if verdict.rejected:
         if not (verdict.reason or "").strip():
             return "it is rejected without a reason"
-        if verdict.reason == "poisoned" and not above:
-            return "it is poisoned and its confidence is not above gamma"
+        if (verdict.outcome == "poisoned") != above:
+            return "it is poisoned and its confidence is not above gamma, or the other way round"
     elif verdict.reason is not None:
         return "it passed with a reason to reject it"
     elif verdict.confidence is None or above:
@@ -99,6 +117,10 @@ def _number(value: Any) -> float:
     if not math.isfinite(number):
         raise _damaged()
     return number
+
+
+def _incomplete() -> ServiceError:
+    return ServiceError("the service gave a verdict without all its keys; nothing is known of its text")
 
 
 def _damaged() -> ServiceError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from sqlalchemy import Engine
 
 from poisonsieve.errors import ConfigError
-from poisonsieve.guard import GuardedClassifier, Verdict
+from poisonsieve.guard import GuardedClassifier
 from poisonsieve.models.load import pick_device
 from poisonsieve.serve.batching import Batcher
 from poisonsieve.serve.explain import effects, leave_out
@@ -21,8 +20,9 @@ from poisonsieve.serve.facts import GuardFacts
 from poisonsieve.serve.monitoring import Monitoring
 from poisonsieve.serve.quarantine import Quarantine, record_of
 from poisonsieve.serve.settings import ServeSettings
-from poisonsieve.serve.traffic import Traffic, kind_of
+from poisonsieve.serve.traffic import Traffic
 from poisonsieve.serve.writer import NotRecordedError, Writer
+from poisonsieve.verdict import Tally, Verdict
 
 log = logging.getLogger("poisonsieve.serve")
 
@@ -164,7 +164,7 @@ class GuardService:
     def _note(self, verdicts: list[Verdict]) -> None:
         self.traffic.add(verdicts)
         self.monitoring.add(verdicts)
-        self._writer.count(Counter(kind_of(verdict) for verdict in verdicts))
+        self._writer.count(Tally().add(verdicts).outcomes)
 
     async def _record(self, rows: list[dict[str, Any]]) -> None:
         try:
@@ -176,7 +176,7 @@ class GuardService:
     async def _warm(self) -> None:
         classify = self._guarded.victim is not None
         verdict = (await self._batches.submit([_WARM_UP], classify=classify))[0]
-        if verdict.confidence is None or (verdict.reason or "").startswith("victim"):
+        if verdict.outcome == "not_scored":
             log.error("the warm-up inference failed: %s; the service will not become ready", verdict.reason)
             return
         self._set_ready(True)

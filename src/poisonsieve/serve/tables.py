@@ -28,7 +28,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from poisonsieve.errors import ConfigError, QuarantineError
-from poisonsieve.serve.found import holds_any, require_room, require_tables
+from poisonsieve.serve.found import add_columns, holds_any, require_room, require_tables
 from poisonsieve.serve.in_place import DisplacedError, watch
 
 #: Rises when an older package could misread the tables. A newer database is refused, not guessed at.
@@ -69,6 +69,7 @@ records = Table(
     Column("confidence", Double),
     Column("gamma", Double, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("cause", String(16), info={"added": True}),  # null in records of the version before
     Column("guard_digest", String(64), nullable=False),
     Column("decision", String(16)),
     Column("decided_us", BigInteger),
@@ -79,15 +80,16 @@ records = Table(
     sqlite_autoincrement=True,  # an id is never used twice
 )
 
-#: Texts by verdict, for each guard and day, over all replicas.
+#: Texts by outcome, for each guard and day, over all replicas. In the database two columns keep their first names, so
+#: that replicas of the version before can write to it during a roll-out.
 counts = Table(
     "poisonsieve_counts",
     metadata,
     Column("guard_digest", String(64), primary_key=True),
     Column("day", String(10), primary_key=True),
     Column("passed", BigInteger, nullable=False),
-    Column("rejected", BigInteger, nullable=False),
-    Column("unscorable", BigInteger, nullable=False),
+    Column("rejected", BigInteger, nullable=False, key="poisoned"),
+    Column("unscorable", BigInteger, nullable=False, key="not_scored"),
 )
 
 
@@ -229,3 +231,4 @@ def _check(connection: Connection, shown: str, create: bool) -> None:
             "poisonsieve, or give another --db"
         )
     require_tables(connection, metadata.sorted_tables, shown)
+    add_columns(connection, metadata.sorted_tables)

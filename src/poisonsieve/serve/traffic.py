@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,23 +12,20 @@ import numpy as np
 from poisonsieve.serve.drift import Drift, drift
 from poisonsieve.serve.facts import GuardFacts, histogram
 from poisonsieve.serve.settings import ServeSettings
-from poisonsieve.verdict import Verdict
+from poisonsieve.verdict import OUTCOMES, Outcome, Tally, Verdict
 
 _DRIFT_AGE_S = 1.0  # drift is not computed more often than this
 
 
-def kind_of(verdict: Verdict) -> str:
-    """``passed``, ``rejected`` (its confidence is above gamma) or ``unscorable`` (rejected for another reason)."""
-    if not verdict.rejected:
-        return "passed"
-    return "rejected" if verdict.reason == "poisoned" else "unscorable"
+#: What versions before called two of the outcomes. Answers and metrics have these beside the outcomes for one version.
+OLD_NAMES: dict[Outcome, str] = {"poisoned": "rejected", "not_scored": "unscorable"}
 
 
 class Traffic:
     """Counts and recent confidences. It belongs to the event loop: no other thread may touch it."""
 
     def __init__(self, facts: GuardFacts, settings: ServeSettings) -> None:
-        self.counts: Counter[str] = Counter(passed=0, rejected=0, unscorable=0)
+        self.tally = Tally()
         self.since = datetime.now(UTC)
         self._facts = facts
         self._settings = settings
@@ -37,10 +34,8 @@ class Traffic:
 
     def add(self, verdicts: list[Verdict]) -> None:
         """Count verdicts, and keep their confidences."""
-        for verdict in verdicts:
-            self.counts[kind_of(verdict)] += 1
-            if verdict.confidence is not None:
-                self._recent.append((verdict.confidence, verdict.rejected))
+        self.tally.add(verdicts)
+        self._recent += [(each.confidence, each.rejected) for each in verdicts if each.confidence is not None]
 
     def drift(self) -> Drift:
         """How far the recent confidences are from the calibration rows'; at most a second old."""
@@ -58,13 +53,14 @@ class Traffic:
 
     def to_dict(self, queue_length: int) -> dict[str, Any]:
         """JSON-ready."""
-        edges = np.array(self._facts.histogram.edges)
+        outcomes, edges = self.tally.outcomes, np.array(self._facts.histogram.edges)
         by_verdict = {
             rejected: np.array([confidence for confidence, was in self._recent if was is rejected], dtype=np.float64)
             for rejected in (False, True)
         }
         return {
-            **self.counts,
+            **{outcome: outcomes[outcome] for outcome in OUTCOMES},
+            **{old: outcomes[outcome] for outcome, old in OLD_NAMES.items()},
             "since": self.since.isoformat(),
             "recent": {
                 "edges": edges.tolist(),

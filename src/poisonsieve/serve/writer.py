@@ -24,6 +24,7 @@ from poisonsieve.serve.monitoring import Monitoring
 from poisonsieve.serve.quarantine import Quarantine
 from poisonsieve.serve.settings import ServeSettings
 from poisonsieve.serve.tables import cause
+from poisonsieve.verdict import Outcome
 
 log = logging.getLogger("poisonsieve.serve")
 
@@ -63,7 +64,7 @@ class Writer:
         self._settings = settings
         self._monitoring = monitoring
         self._entries: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[Outcome] = Counter()
         self._lock = threading.Lock()
         self._retained = 0.0
         self.up = True
@@ -81,7 +82,7 @@ class Writer:
         if self._thread.is_alive():
             log.error("the quarantine did not finish within %.0f s", timeout)
 
-    def count(self, numbers: Mapping[str, int]) -> None:
+    def count(self, numbers: Mapping[Outcome, int]) -> None:
         """Add to the counts; they are written with the next records, or by themselves soon."""
         with self._lock:
             self._counts.update(numbers)
@@ -125,9 +126,8 @@ class Writer:
         if not rows and not numbers and self.up and self._quarantine.in_place:
             return
         started = time.monotonic()
-        written = {name: numbers[name] for name in ("passed", "rejected", "unscorable")}
         try:
-            self._quarantine.add(rows, {self._digest: written} if numbers else {})
+            self._quarantine.add(rows, {self._digest: numbers} if numbers else {})
         except (SQLAlchemyError, QuarantineError) as error:
             self.count(numbers)
             self._failed(error)

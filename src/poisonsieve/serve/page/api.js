@@ -1,8 +1,10 @@
 /**
  * The service's HTTP interface. Addresses are relative, so that the page also works below a prefix of a reverse proxy.
  *
- * @typedef {{verdict: "passed" | "rejected", rejected: boolean, reason: string | null, confidence: number | null,
- *   gamma: number, truncated: boolean, label: number | null, label_name: string | null, score: number | null}} Verdict
+ * @typedef {"passed" | "poisoned" | "not_scored"} Outcome the last two are rejected
+ * @typedef {{outcome: Outcome, cause: string | null, rejected: boolean, reason: string | null,
+ *   confidence: number | null, gamma: number, truncated: boolean, label: number | null, label_name: string | null,
+ *   score: number | null}} Verdict
  * @typedef {{request_id: string, gamma: number, verdicts: Verdict[]}} Screened
  * @typedef {{word: string, confidence_without: number | null, effect: number}} WordEffect
  * @typedef {{confidence: number | null, gamma: number, words: WordEffect[], truncated: boolean}} Explanation
@@ -12,13 +14,13 @@
  *   histogram: Histogram}} Guard
  * @typedef {{ks: number | null, bar: number | null, psi: number | null, drifted: boolean | null,
  *   recent_texts: number, calibration_rows: number}} Drift
- * @typedef {{passed: number, rejected: number, unscorable: number, since: string, queue_length: number, drift: Drift,
- *   recent: {edges: number[], counts_passed: number[], counts_rejected: number[]}}} Stats
+ * @typedef {{passed: number, poisoned: number, not_scored: number, since: string, queue_length: number,
+ *   drift: Drift, recent: {edges: number[], counts_passed: number[], counts_rejected: number[]}}} Stats
  * @typedef {"poison" | "false_alarm"} Decision
  * @typedef {{id: number, time: string, text: string | null, text_sha256: string, text_chars: number,
- *   confidence: number | null, gamma: number, reason: string, guard_digest: string, request_id: string,
- *   text_index: number, decision: Decision | null, decided_at: string | null, note: string | null}} Stored
- * @typedef {{items: Stored[], total: number, page: number, size: number}} StoredPage
+ *   confidence: number | null, gamma: number, outcome: Outcome, reason: string, guard_digest: string,
+ *   request_id: string, text_index: number, decision: Decision | null, decided_at: string | null, note: string | null}} Stored
+ * @typedef {{items: Stored[], total: number, damaged: number[], page: number, size: number}} StoredPage
  */
 
 const STORED_UNDER = "poisonsieve-api-key";

@@ -25,11 +25,11 @@ export class LiveView {
    * @param {Guard} guard
    */
   show(stats, guard) {
-    const all = stats.passed + stats.rejected + stats.unscorable;
+    const all = stats.passed + stats.poisoned + stats.not_scored;
     this.counts.replaceChildren(
       tile("passed", stats.passed, share(stats.passed, all)),
-      tile("rejected", stats.rejected, share(stats.rejected, all)),
-      tile("unscorable", stats.unscorable, share(stats.unscorable, all)),
+      tile("poisoned", stats.poisoned, share(stats.poisoned, all)),
+      tile("not_scored", stats.not_scored, share(stats.not_scored, all)),
       tile("queue", stats.queue_length, "texts"),
     );
     const { edges, counts_passed: passed, counts_rejected: rejected } = stats.recent;
@@ -66,7 +66,7 @@ function tile(name, value, below) {
   return el(
     "div",
     { class: `tile ${name}` },
-    el("dt", {}, name),
+    el("dt", {}, name.replace("_", " ")),
     el("dd", { class: "number", "data-count": name }, count(value)),
     el("dd", { class: "quiet" }, below),
   );

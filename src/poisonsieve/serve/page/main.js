@@ -45,7 +45,7 @@ async function round(signal) {
   const stats = await ask("v1/stats", { signal });
   lastAnswer = new Date();
   live.show(stats, inForce);
-  quarantine.noticeTraffic(stats.rejected + stats.unscorable);
+  quarantine.noticeTraffic(stats.poisoned + stats.not_scored);
 }
 
 /** @param {AbortSignal} signal */

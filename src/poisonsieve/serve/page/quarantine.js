@@ -108,7 +108,6 @@ export class QuarantineTable {
       if (found.items.length === 0 && page > last) return void this.load(last, focus);
       this.rejected[1] = this.rejected[0];
       this.fresh.textContent = "";
-      this.problem.replaceChildren();
       this.failed = false;
       this.show(found);
       if (focus) (this.rows[0]?.opener ?? this.text).focus();
@@ -130,11 +129,13 @@ export class QuarantineTable {
   show(found) {
     this.page = found.page;
     this.rows = found.items.map((stored) => new Row(stored, this.guard));
-    const empty = el("tr", { role: "row" }, el("td", { role: "cell", colspan: 5, class: "empty" }, this.emptySays()));
+    this.problem.replaceChildren(...damagedNodes(found.damaged));
+    const says = found.damaged.length > 0 ? "No record of this page can be shown." : this.emptySays();
+    const empty = el("tr", { role: "row" }, el("td", { role: "cell", colspan: 5, class: "empty" }, says));
     this.body.replaceChildren(...(this.rows.length === 0 ? [empty] : this.rows.flatMap((row) => [row.main, row.detail])));
     if (this.rows.length > 0) this.rove(this.rows[0]);
     const start = (found.page - 1) * found.size;
-    const end = start + found.items.length;
+    const end = start + found.items.length + found.damaged.length;
     this.position.textContent = found.total === 0 ? "0 records" : `${count(start + 1)}\u2013${count(end)} of ${count(found.total)}`;
     setOff(this.previous, found.page <= 1);
     setOff(this.next, end >= found.total);
@@ -218,6 +219,17 @@ export class QuarantineTable {
   decide(row, decision) {
     if (row.stored.decision !== decision) row.decide(decision);
   }
+}
+
+/**
+ * That the database has damaged some records: they are on no page, and nobody can decide them.
+ *
+ * @param {number[]} ids
+ */
+function damagedNodes(ids) {
+  if (ids.length === 0) return [];
+  const which = ids.length === 1 ? `Record ${ids[0]} of this page is` : `Records ${ids.join(", ")} of this page are`;
+  return [el("p", { class: "problem" }, `${which} damaged in the database and cannot be shown. The service's log has the ids too.`)];
 }
 
 /**

@@ -181,8 +181,7 @@ function summary(stored) {
 function score(stored) {
   if (stored.confidence === null) return [el("span", { class: "not-scored" }, "not scored"), el("span", { class: "quiet" }, stored.reason)];
   const [found, bar] = apart(stored.confidence, stored.gamma);
-  const above = stored.confidence > stored.gamma;
-  return [el("strong", {}, found), el("span", { class: "quiet" }, above ? `gamma ${bar}` : stored.reason)];
+  return [el("strong", {}, found), el("span", { class: "quiet" }, stored.outcome === "poisoned" ? `gamma ${bar}` : stored.reason)];
 }
 
 /** @param {Stored} stored */
@@ -190,7 +189,7 @@ function facts(stored) {
   const known = [
     ["Record", String(stored.id)],
     ["Time", `${time(stored.time)} (${stored.time.slice(0, 19).replace("T", " ")} UTC)`],
-    ["Reason", stored.reason === "poisoned" ? "poisoned: confidence above gamma" : stored.reason],
+    ["Reason", stored.outcome === "poisoned" ? "poisoned: confidence above gamma" : stored.reason],
     ["Confidence", stored.confidence === null ? "none" : confidence(stored.confidence)],
     ["Gamma then", confidence(stored.gamma)],
     ["Characters", count(stored.text_chars)],

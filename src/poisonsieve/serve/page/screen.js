@@ -125,12 +125,11 @@ export class ScreenForm {
 
 /** @param {Verdict} verdict */
 function verdictNodes(verdict) {
-  const scored = verdict.confidence !== null;
-  const kind = !verdict.rejected ? "passed" : scored ? "rejected" : "unscorable";
-  const name = { passed: "Passed", rejected: "Rejected", unscorable: "Rejected, could not be judged" }[kind];
-  const sign = { passed: "\u2713", rejected: "\u2715", unscorable: "!" }[kind];
+  const { outcome } = verdict;
+  const name = { passed: "Passed", poisoned: "Rejected", not_scored: "Rejected, could not be judged" }[outcome];
+  const sign = { passed: "\u2713", poisoned: "\u2715", not_scored: "!" }[outcome];
   const lines = [
-    el("p", { class: `headline ${kind}` }, el("span", { class: "sign", "aria-hidden": "true" }, sign), name),
+    el("p", { class: `headline ${outcome}` }, el("span", { class: "sign", "aria-hidden": "true" }, sign), name),
     el("p", {}, comparison(verdict)),
   ];
   if (verdict.label_name !== null && verdict.score !== null) {
@@ -147,7 +146,7 @@ function verdictNodes(verdict) {
 function comparison(verdict) {
   if (verdict.confidence === null) return `Reason: ${verdict.reason}.`;
   const [found, bar] = apart(verdict.confidence, verdict.gamma);
-  if (verdict.confidence > verdict.gamma) return `Confidence ${found} is above gamma, ${bar}.`;
+  if (verdict.outcome === "poisoned") return `Confidence ${found} is above gamma, ${bar}.`;
   const passed = `Confidence ${found} is not above gamma, ${bar}.`;
   return verdict.rejected ? `${passed} Reason: ${verdict.reason}.` : passed;
 }
