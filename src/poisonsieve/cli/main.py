@@ -12,6 +12,7 @@ import typer.core
 from poisonsieve.cli.bench import bench
 from poisonsieve.cli.common import EXIT_USAGE, one_line
 from poisonsieve.cli.compare import compare
+from poisonsieve.cli.data import data
 from poisonsieve.cli.demo import demo
 from poisonsieve.cli.evaluate import evaluate
 from poisonsieve.cli.fit import fit
@@ -59,6 +60,7 @@ app = typer.Typer(
 for command in (fit, screen, serve, recalibrate, rewrite, repair, evaluate, poison, tune, compare, demo):
     app.command()(command)
 app.command("list")(list_)
+app.add_typer(data, name="data", help="The data sets that experiments read.")
 app.add_typer(bench, name="bench", help="A paper's whole experiment from one file: run it, and show what came out.")
 
 

@@ -34,6 +34,32 @@ ALIASES: Mapping[str, HubSet] = {
 }
 
 
+@dataclass(frozen=True)
+class HubFacts:
+    """What the hub says of a data set.
+
+    Attributes:
+        revision: the commit that is current; None if the hub does not answer.
+        licence: None if it states none, or does not answer.
+    """
+
+    revision: str | None = None
+    licence: str | None = None
+
+
+def facts(dataset_id: str) -> HubFacts:
+    """Ask the hub for a data set's revision and licence.
+
+    Raises:
+        HubError: the hub answers, and has no such data set.
+    """
+    found = _ask(dataset_id)
+    if isinstance(found, str):
+        return HubFacts()
+    licence = getattr(found.card_data, "license", None)
+    return HubFacts(found.sha, ", ".join(licence) if isinstance(licence, list) else licence)
+
+
 def load(name: str, split: str) -> tuple[list[Labelled], list[str] | None]:
     """Rows of one split, and the class names if the hub states them.
 
@@ -113,7 +139,13 @@ def _load_splits(wanted: HubSet) -> Mapping[str, Any]:
 
 
 def _why_unreachable(dataset_id: str) -> str | None:
-    """None if the hub answers that it has the data set, else why not.
+    """None if the hub answers that it has the data set, else why not."""
+    found = _ask(dataset_id)
+    return found if isinstance(found, str) else None
+
+
+def _ask(dataset_id: str) -> Any:
+    """What the hub has on record of a data set, or in a line why it does not answer.
 
     Raises:
         HubError: the hub answers, and has no such data set.
@@ -122,14 +154,13 @@ def _why_unreachable(dataset_id: str) -> str | None:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        HfApi().dataset_info(dataset_id, timeout=_SECONDS_TO_ANSWER)
+        return HfApi().dataset_info(dataset_id, timeout=_SECONDS_TO_ANSWER)
     except RepositoryNotFoundError as error:
         raise HubError(
             f"the hub has no data set {dataset_id}, or it is private: check the id, or log in with `hf auth login`"
         ) from error
     except Exception as error:  # the HTTP client's own types differ between versions of huggingface_hub
         return _first_line(error)
-    return None
 
 
 @contextlib.contextmanager

@@ -1,0 +1,66 @@
+"""`poisonsieve data`: the data sets that experiments read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from poisonsieve.cli import common
+
+if TYPE_CHECKING:
+    from poisonsieve.data.fetching import Fetched
+
+data = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+
+
+@data.callback()
+def _commands() -> None:
+    """Without this, Typer would make the one command there is the whole of `data`."""
+
+
+@data.command()
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="sst2, cr, mr, imdb, ag_news.")],
+    out: Annotated[
+        Path, typer.Option(help="The data root: NAME/train.jsonl and so on are written below it.", metavar="DATA")
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Replace files that were not fetched.")] = False,
+    json: common.Json = False,
+) -> None:
+    """Fetch data sets from the hub into the layout that the experiments read; see --data-root of `compare` and `bench`.
+
+    What is there already is checked and left as it is. Rewrites that were made elsewhere (NAME/rewrites/, NAME/synattack/)
+    cannot be fetched. Without the hub: packaged data (`poisonsieve list`) need none.
+
+    Example: poisonsieve data fetch sst2 imdb --out DATA
+    """
+    with common.running(resumable=True):
+        from poisonsieve.data.fetching import SOURCES, fetch_set
+        from poisonsieve.errors import ConfigError
+
+        unknown = [name for name in names if name not in SOURCES]
+        if unknown:
+            raise ConfigError(f"no data set to fetch is called {unknown[0]}; there are: {', '.join(SOURCES)}")
+        results = []
+        for name in dict.fromkeys(names):
+            common.note(f"{name}: hub:{SOURCES[name].id}")
+            fetched, reused = fetch_set(name, out, force=force)
+            results.append({**fetched.model_dump(), "out": str(out / name), "reused": reused})
+            if not json:
+                _print(fetched, out / name, reused=reused)
+        if json:
+            common.print_result({"datasets": results})
+
+
+def _print(fetched: Fetched, folder: Path, *, reused: bool) -> None:
+    common.print_facts(
+        fetched.name,
+        {
+            "from": f"hub:{fetched.id}, revision {fetched.revision or 'unknown: the hub did not answer'}",
+            "licence": fetched.licence or "the hub states none: ask its authors before you pass it on",
+            "rows": ", ".join(f"{split} {count:,}" for split, count in fetched.rows.items()),
+            "written to": f"{folder}{' (was already there)' if reused else ''}",
+        },
+    )
