@@ -1,7 +1,7 @@
 """The comparison on tiny models: every kind of defence through one table, resumable, with failures recorded."""
 
 import json
-from pathlib import Path
+from importlib.resources import files
 
 import pytest
 import yaml
@@ -12,7 +12,7 @@ from poisonsieve.bench.comparison.spec import load_comparison
 from poisonsieve.bench.comparison.table import failures, make_table, to_markdown
 from poisonsieve.errors import ConfigError
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "comparison"
+CONFIGS = files("poisonsieve.bench") / "configs" / "comparison"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from poisonsieve.bench.checks import check
 from poisonsieve.bench.show.published import published_for, published_table
 from poisonsieve.bench.spec import load_grid
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = files("poisonsieve.bench") / "configs"
 TABLES = sorted(CONFIGS.glob("table*.yaml"))
 GRIDS = [*TABLES, *sorted(CONFIGS.glob("fig*.yaml"))]
 SCALES = ("paper", "base", "small")

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from poisonsieve.bench.show.table import failures, make_table
 from poisonsieve.bench.spec import load_grid
 from poisonsieve.errors import ConfigError
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = files("poisonsieve.bench") / "configs"
 
 
 def metrics(ca, asr=None):

@@ -26,7 +26,9 @@ _EXIT_FAILED = 1
 
 @bench.command()
 def run(
-    config: Annotated[Path, typer.Argument(help="Grid file (YAML); see configs/.")],
+    config: Annotated[
+        Path, typer.Argument(help="A grid that ships (table01 to table10, fig1, fig3, fig4), or a file (YAML).")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for everything that is made. Grids may share it.")],
     scale: Annotated[
         str | None, typer.Option(help="A section of the file's `scale`: paper, base, small. Default: paper.")
@@ -70,13 +72,16 @@ def run(
 
     A cell that fails says why, and the rest goes on; the exit code is then 1.
 
-    Example: poisonsieve bench run configs/table01.yaml --scale small --data-root DATA --out grid/
+    Example: poisonsieve bench run table01 --scale small --data-root DATA --out grid/
     """
     with common.running(resumable=True):
+        from poisonsieve.bench.data_root import require_rows
         from poisonsieve.bench.runner import run_grid
+        from poisonsieve.bench.shipped import find_config
         from poisonsieve.bench.spec import load_grid
 
-        grid = load_grid(config, scale=scale, data_root=data_root)
+        grid = load_grid(find_config(config, "grid"), scale=scale, data_root=data_root)
+        require_rows([rows for entry in grid.datasets.values() for rows in (entry.data, entry.attacker)], data_root)
         if threshold is not None:
             models = {name: model.model_copy(update={"threshold": None}) for name, model in grid.models.items()}
             grid = grid.model_copy(update={"threshold": _rule(threshold), "models": models})

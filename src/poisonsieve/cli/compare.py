@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    config: Annotated[Path, typer.Argument(help="Comparison file (YAML); see configs/comparison/.")],
+    config: Annotated[Path, typer.Argument(help="A comparison that ships, such as cr-fdk, or a file (YAML).")],
     out: Annotated[Path, typer.Option(help="Folder for models, cells and the table. A second run goes on in it.")],
     data_root: Annotated[
         Path | None, typer.Option(help="What {data} stands for in the file. Default: nothing, and none may be in it.")
@@ -30,16 +30,19 @@ def compare(
     Everything is trained here: the poisoned weights, the victim tuned from them, the defences. What is finished is kept,
     and the same command goes on. A cell that fails says why, and the rest goes on; the exit code is then 1.
 
-    Example: poisonsieve compare configs/comparison/demo.yaml --out comparison/
+    Example: poisonsieve compare cr-fdk --data-root DATA --out comparison/
     """
     with common.running(resumable=True):
         from poisonsieve.bench.comparison.running import Cell, run_comparison
         from poisonsieve.bench.comparison.spec import load_comparison
         from poisonsieve.bench.comparison.table import failures, make_table, to_markdown
+        from poisonsieve.bench.data_root import require_rows
+        from poisonsieve.bench.shipped import find_config
         from poisonsieve.environment import environment
         from poisonsieve.storage import write_json, writing_file
 
-        spec = load_comparison(config, data_root)
+        spec = load_comparison(find_config(config, "comparison"), data_root)
+        require_rows([spec.data, spec.attacker], data_root)
         if seed:
             spec = spec.model_copy(update={"seeds": list(seed)})
 

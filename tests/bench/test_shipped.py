@@ -1,0 +1,73 @@
+"""Experiments by name, and the data root they need."""
+
+from pathlib import Path
+
+import pytest
+
+from poisonsieve.bench.data_root import require_rows
+from poisonsieve.bench.entries import Rows
+from poisonsieve.bench.shipped import find_config, shipped_names
+from poisonsieve.errors import ConfigError
+
+
+def test_names():
+    assert shipped_names("grid") == ["fig1", "fig3", "fig4", *(f"table{number:02}" for number in range(1, 11))]
+    assert "cr-fdk" in shipped_names("comparison")
+    for kind in ("grid", "comparison"):
+        for name in shipped_names(kind):
+            assert find_config(Path(name), kind).read_text(encoding="utf-8")
+
+
+def test_a_file_wins_over_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("table01").mkdir()  # what `--out table01` leaves is no file
+    assert find_config(Path("table01"), "grid").suffix == ".yaml"
+    Path("table01").rmdir()
+    Path("table01").write_text("title: mine")
+    assert find_config(Path("table01"), "grid") == Path("table01")
+
+
+@pytest.mark.parametrize("given", ["tabel01", "configs/table01", "table01.yaml", "cr-fdk"])
+def test_neither_file_nor_name(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="is no file, and no grid is called so; there are: fig1, fig3"):
+        find_config(Path(given), "grid")
+
+
+def test_a_root_that_is_not_there(tmp_path):
+    root = tmp_path / "DATA"
+    rows = Rows(train=f"{root}/sst2/train.jsonl", dev=f"{root}/sst2/dev.jsonl")
+    with pytest.raises(ConfigError, match=r"DATA: no such folder; .* data fetch sst2 --out .*DATA$"):
+        require_rows([rows, None], root)
+
+
+def test_rows_that_are_missing_are_named_and_how_to_fetch_them(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "train.jsonl").touch()
+    rows = Rows(train=f"{tmp_path}/mine/train.jsonl", dev=f"{tmp_path}/mine/dev.jsonl")
+    with pytest.raises(ConfigError, match=r"lacks mine/dev\.jsonl$"):
+        require_rows([rows], tmp_path)
+    with pytest.raises(ConfigError, match=r"lacks imdb/train\.jsonl, imdb/dev\.jsonl; .* data fetch imdb --out"):
+        require_rows([Rows(train=f"{tmp_path}/imdb/train.jsonl#a", dev=f"{tmp_path}/imdb/dev.jsonl")], tmp_path)
+
+
+def test_names_that_are_no_paths_are_not_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    require_rows([Rows(train="packaged:product-reviews", dev="hub:sst2#dev")], Path())
+    require_rows([Rows(train="/elsewhere/train.jsonl", dev="/elsewhere/dev.jsonl")], tmp_path)
+
+
+@pytest.mark.parametrize("command", [("bench", "run", "table01"), ("compare", "cr-fdk")])
+def test_nothing_starts_without_the_data(command, cli, tmp_path):
+    out = tmp_path / "out"
+    code, _, err = cli(*command, "--data-root", str(tmp_path / "DATA"), "--out", str(out))
+    assert code == 2
+    assert "DATA: no such folder; to fetch what can be had: poisonsieve data fetch" in err
+    assert err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_no_root_at_all(cli, tmp_path):
+    code, _, err = cli("compare", "cr-fdk", "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert "say where that is with --data-root" in err
