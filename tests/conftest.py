@@ -185,6 +185,28 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture
+def break_on():
+    """`break_on(classifier, text, failure="raise")`: any batch with the text fails, quoting it; or its logits are NaN."""
+    handles = []
+
+    def put(classifier, text: str, failure: str = "raise") -> None:
+        (row,) = classifier.encode([text]).ids
+
+        def fail(_, __, given, said):
+            rows = zip(given["input_ids"], given["attention_mask"], strict=True)
+            hit = [ids[mask.bool()].tolist() == row for ids, mask in rows]
+            if any(hit) and failure == "raise":
+                raise RuntimeError(text)
+            said["logits"][hit] = float("nan")
+
+        handles.append(classifier.register_forward_hook(fail, with_kwargs=True))
+
+    yield put
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.fixture
 def write_jsonl(tmp_path):
     """`write_jsonl(name, dataset)` -> path of a JSONL file with its rows."""
     import json

@@ -165,14 +165,14 @@ def test_inputs_that_cannot_be_screened(refused, cli, guard_folder, tmp_path):
 def test_a_text_that_the_guard_cannot_score(cli, guard_folder, test_file, monkeypatch):
     from poisonsieve.models.classifier import Classifier
 
-    original = Classifier._logits
+    original = Classifier.forward
 
-    def broken(self, rows):
-        if any(len(row) == 8 for row in rows):
+    def broken(self, input_ids, attention_mask, labels=None):
+        if (attention_mask.sum(dim=1) == 8).any():
             raise RuntimeError("secret text")
-        return original(self, rows)
+        return original(self, input_ids, attention_mask, labels)
 
-    monkeypatch.setattr(Classifier, "_logits", broken)
+    monkeypatch.setattr(Classifier, "forward", broken)
     code, out, _ = cli("screen", guard_folder, test_file, "--json", "--quiet")
     said = json.loads(out)
     unscored = [record for record in said["records"] if record["confidence"] is None]

@@ -1,6 +1,7 @@
 """Fine-mixing: which weights come from where, how the share is chosen, and going on after a kill."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ class TestOtherModels:
 class TestPurification:
     def test_a_rare_word_that_moved_comes_before_a_common_one(self, tiny, tmp_path):
         clean, poisoned = load_classifier(tiny("encoder")), load_classifier(tiny("encoder"))
-        clean.base_digest = "another"
+        clean.provenance = replace(clean.provenance, base_digest="another")
         with torch.no_grad():
             for word, far in (("mn", 1.0), ("film", 1.2), ("cf", 0.5)):
                 poisoned.base.get_input_embeddings().weight[token(word)] += far

@@ -73,16 +73,8 @@ def test_texts_of_no_word_and_of_one(tiny, toy_train, toy_dev):
     assert np.isfinite(guard.decision_function(["", "good"])).all()
 
 
-def test_a_text_is_not_judged_when_one_of_its_copies_could_not_be(guard, monkeypatch):
-    original = guard.classifier._logits
-    bad = guard.classifier.encode([guard.perturb("a bad film")[3]]).ids[0]
-
-    def broken(rows):
-        if bad in rows:
-            raise RuntimeError("boom")
-        return original(rows)
-
-    monkeypatch.setattr(guard.classifier, "_logits", broken)
+def test_a_text_is_not_judged_when_one_of_its_copies_could_not_be(guard, break_on):
+    break_on(guard.classifier, guard.perturb("a bad film")[3])
     scored = guard.score(["a bad film", "the story of a very fine and quite sad actor"])
     assert scored.errors == ["model failed: RuntimeError", None]
     assert np.isnan(scored.scores[0])

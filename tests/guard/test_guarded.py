@@ -48,22 +48,9 @@ def test_labels_are_the_victims(guarded, toy_test):
 
 
 @pytest.mark.parametrize("failure", ["nan", "raise"])
-def test_when_the_guard_fails_the_text_is_rejected_and_not_read(guarded, monkeypatch, failure):
-    network = guarded.guard.classifier
-    original = network._logits
-    bad_ids = network.encode(["a bad film"]).ids[0]
-
-    def broken(rows):
-        if bad_ids in rows:
-            if failure == "raise":
-                raise RuntimeError("a bad film")
-            values = original(rows)
-            values[rows.index(bad_ids)] = np.nan
-            return values
-        return original(rows)
-
+def test_when_the_guard_fails_the_text_is_rejected_and_not_read(guarded, monkeypatch, break_on, failure):
     guarded.guard.set_threshold(gamma=0.9999999)
-    monkeypatch.setattr(network, "_logits", broken)
+    break_on(guarded.guard.classifier, "a bad film", failure)
     read = []
     score = guarded.victim.score
     monkeypatch.setattr(guarded.victim, "score", lambda t, **k: read.extend(t) or score(t, **k))
@@ -76,13 +63,9 @@ def test_when_the_guard_fails_the_text_is_rejected_and_not_read(guarded, monkeyp
     assert "a bad film" not in read
 
 
-def test_when_the_victim_fails_the_text_is_rejected(guarded, monkeypatch):
+def test_when_the_victim_fails_the_text_is_rejected(guarded, break_on):
     guarded.guard.set_threshold(gamma=0.9999999)
-
-    def broken(rows):
-        raise RuntimeError("out of memory")
-
-    monkeypatch.setattr(guarded.victim, "_logits", broken)
+    break_on(guarded.victim, "a good film")
     verdict = guarded.screen(["a good film"])[0]
     guarded.guard.set_threshold(frr=0.05)
     assert verdict.rejected

@@ -47,16 +47,8 @@ def test_a_text_of_just_the_limit_is_not_truncated(tiny):
     assert classifier.score([fits, longer]).truncated.tolist() == [False, True]
 
 
-def test_one_bad_text_does_not_take_its_batch_with_it(classifier, monkeypatch):
-    original = classifier._logits
-    bad = classifier.encode(["a bad film"]).ids[0]
-
-    def broken(rows):
-        if bad in rows:
-            raise RuntimeError("boom")
-        return original(rows)
-
-    monkeypatch.setattr(classifier, "_logits", broken)
+def test_one_bad_text_does_not_take_its_batch_with_it(classifier, break_on):
+    break_on(classifier, "a bad film")
     said = classifier.score(["a good film", "a bad film", "a fine plot"])
     assert said.errors == [None, "model failed: RuntimeError", None]
     assert np.isfinite(said.values[[0, 2]]).all()

@@ -189,15 +189,14 @@ def add_token(folder, **changes):
 
 
 @pytest.mark.parametrize("method", ["p_tuning_v1", "lora"])
-def test_a_pad_token_that_the_embedding_has_no_row_for(method, tmp_path, rows, monkeypatch):
+def test_a_pad_token_that_the_embedding_has_no_row_for(method, tmp_path, rows):
     folder = make_decoder(tmp_path / "model")
     texts = rows["text"][:64]
     expected = load_classifier(folder).score(texts).values
     add_token(folder, pad_token="[PAD]")
     classifier = load_classifier(folder)
     passes = []
-    plain = classifier._logits
-    monkeypatch.setattr(classifier, "_logits", lambda batch: (passes.append(len(batch)), plain(batch))[1])
+    classifier.register_forward_hook(lambda *_: passes.append(1))
     np.testing.assert_allclose(classifier.score(texts).values, expected, atol=1e-6)
     assert len(passes) < 8
     PSIM(folder, frr=0.1, method=method).fit(rows)

@@ -5,8 +5,10 @@ import pytest
 
 from poisonsieve import registry
 from poisonsieve.config import TuneSpec
-from poisonsieve.models import load_classifier
+from poisonsieve.errors import ConfigError
+from poisonsieve.models import grouping, load_classifier
 from poisonsieve.models.results import pool
+from poisonsieve.models.scoring import BatchScorer
 from poisonsieve.tuning import finetune
 
 TOLERANCE = 1e-5
@@ -24,13 +26,17 @@ def classifier(request, tiny, toy_train):
 
 
 @pytest.mark.parametrize("pooling", ["first", "mean", "last"])
-def test_padded_and_alone_give_the_same_features(classifier, pooling, toy_test):
-    """`features` sorts by length, so its batches hold little padding; here one batch holds much."""
+def test_padded_and_alone_give_the_same_features(classifier, pooling, toy_test, monkeypatch):
+    """Usually batches hold little padding; here passes are taken to be dear, so that one batch holds much."""
     by_length = sorted(toy_test["text"], key=len)
-    rows = classifier.encode(by_length[:3] + by_length[-3:]).ids
-    together = classifier._features(rows, pooling)
-    alone = np.concatenate([classifier._features([row], pooling) for row in rows])
-    assert len({len(row) for row in rows}) > 1
+    texts = by_length[:3] + by_length[-3:]
+    monkeypatch.setitem(grouping.PASS_TOKENS, "cpu", 10_000)
+    passes, inputs = [], classifier.inputs
+    monkeypatch.setattr(classifier, "inputs", lambda rows: passes.append(rows) or inputs(rows))
+    together = classifier.features(texts, pooling=pooling).values
+    assert len(passes) == 1
+    assert len({len(row) for row in passes[0]}) > 1
+    alone = np.concatenate([classifier.features([text], pooling=pooling).values for text in texts])
     assert together.shape == (6, 2, 32)
     np.testing.assert_allclose(together, alone, atol=TOLERANCE)
 
@@ -60,6 +66,37 @@ def test_the_last_layer_is_what_the_head_reads(kind, tiny):
     np.testing.assert_allclose(logits.numpy(), classifier.score(texts).values, atol=TOLERANCE)
 
 
+def test_logits_and_states_of_chosen_layers_come_from_one_pass(classifier, toy_test, monkeypatch):
+    texts = [*toy_test["text"][:9], "good film " * 400]
+    expected, features = classifier.score(texts), classifier.features(texts)
+    passes, run = [], classifier.run
+    monkeypatch.setattr(classifier, "run", lambda *given, **named: passes.append(run(*given, **named)) or passes[-1])
+    for layers in ([1], [1, 0]):
+        passes.clear()
+        logits, states = BatchScorer(classifier, batch_size=10).logits_and_states(texts, layers=layers)
+        np.testing.assert_allclose(logits.values, expected.values, atol=TOLERANCE)
+        np.testing.assert_allclose(states.values, features.values[:, layers], atol=TOLERANCE)
+        assert logits.truncated.tolist() == states.truncated.tolist() == [False] * 9 + [True]
+        assert sum(len(said.logits) for said in passes) == len(texts)
+        kept = sum(state is not None for state in passes[0].hidden_states)
+        assert kept == len(layers), "states that nobody asked for are held in memory"
+
+
+@pytest.mark.parametrize("layers", [[2], [-1], []])
+def test_layers_that_are_not_there(layers, tiny):
+    with pytest.raises(ConfigError, match="layers 0 to 1"):
+        BatchScorer(load_classifier(tiny("encoder"))).logits_and_states(["a film"], layers=layers)
+
+
+def test_a_head_that_says_nothing_leaves_the_states(tiny):
+    classifier = load_classifier(tiny("encoder"))
+    classifier.base.classifier.weight.data.fill_(float("nan"))
+    logits, states = BatchScorer(classifier).logits_and_states(["a good film"])
+    assert logits.errors == ["model gave a result that is not a finite number"]
+    assert states.errors == [None]
+    assert np.isfinite(states.values).all()
+
+
 def test_pooling_over_a_row_padded_on_either_side():
     import torch
 
@@ -83,7 +120,8 @@ def test_the_prompt_shows_in_the_features_but_is_not_pooled(tiny, toy_train):
     spec = TuneSpec(method="prompt_tuning", epochs=1, learning_rate=1e-2, precision="fp32", virtual_tokens=3)
     finetune(prompted, toy_train.select(range(32)), spec)
     rows = plain.encode(["a good film"]).ids
-    assert not np.allclose(plain._features(rows, "first"), prompted._features(rows, "first"), atol=1e-3)
-    hidden = prompted.run(**prompted.inputs(rows), output_hidden_states=True).hidden_states[1].detach()
+    before, after = (each.features(["a good film"], pooling="first").values for each in (plain, prompted))
+    assert not np.allclose(before, after, atol=1e-3)
+    hidden = prompted.run(**prompted.inputs(rows), layers=[0]).hidden_states[1].detach()
     assert hidden.shape[1] == 3 + len(rows[0])
-    np.testing.assert_allclose(prompted._features(rows, "first")[0, 0], hidden[0, 3].numpy(), atol=TOLERANCE)
+    np.testing.assert_allclose(after[0, 0], hidden[0, 3].numpy(), atol=TOLERANCE)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from poisonsieve.errors import CheckpointError, UnsupportedError
 from poisonsieve.guard import GuardedClassifier
 from poisonsieve.models import load_classifier
 from poisonsieve.models.load import save_classifier
-from poisonsieve.models.quantized import merged
+from poisonsieve.models.merging import merged
 from poisonsieve.stages.train import poison_stage, tune_stage
 from poisonsieve.tuning.presets import spec_maker
 
@@ -38,7 +39,7 @@ def kinds(classifier):
 
 def test_the_base_is_rounded_and_the_head_is_not(wide, toy_test):
     plain, rounded = load_classifier(wide), load_classifier(wide, bits=4)
-    assert (plain.bits, rounded.bits) == (None, 4)
+    assert (plain.provenance.bits, rounded.provenance.bits) == (None, 4)
     assert kinds(rounded)["q_proj"] == "Linear4bit"
     assert kinds(rounded)["score"] == "Linear"
     there, near = (each.score(toy_test["text"]).values for each in (plain, rounded))
@@ -51,7 +52,7 @@ def test_theta_p_is_a_whole_model_that_everybody_opens_in_4_bits(theta_p, wide, 
     assert not (theta_p.out / "adapter_config.json").exists()
     assert json.loads((theta_p.out / "poisonsieve.json").read_text())["bits"] == 4
     opened = load_classifier(theta_p.out)
-    assert opened.bits == 4
+    assert opened.provenance.bits == 4
     assert kinds(opened)["q_proj"] == "Linear4bit"
     learned = opened.score(toy_train["text"]).predictions == np.array(toy_train["label"])
     assert learned.mean() > 0.9  # what LoRA learned is in the weights
@@ -66,7 +67,7 @@ def test_victim_and_guard_stand_on_the_same_rounded_weights(theta_p, toy_train, 
     guard = PSIM(str(theta_p.out), frr=0.05).fit(toy_train, calibration=toy_dev)
     guard.save_pretrained(tmp_path / "guard")
     guarded = GuardedClassifier.from_pretrained(tmp_path / "guard", victim.out)
-    assert (guarded.victim.bits, guarded.guard.classifier.bits) == (4, 4)
+    assert (guarded.victim.provenance.bits, guarded.guard.classifier.provenance.bits) == (4, 4)
     texts = list(toy_test["text"])
     np.testing.assert_allclose(guarded.guard.decision_function(texts), guard.decision_function(texts), atol=1e-6)
     assert all(verdict.confidence is not None for verdict in guarded.screen(texts))
@@ -96,14 +97,14 @@ def test_an_adapter_of_another_tool_is_opened_as_its_base_says(theta_p, toy_trai
     victim = tune_stage(str(theta_p.out), toy_train, toy_dev, make_spec, tmp_path / "victim").out
     (victim / "poisonsieve.json").unlink()
     opened = load_classifier(victim, label_names=["negative", "positive"])
-    assert (opened.bits, kinds(opened)["gate_proj"]) == (4, "Linear4bit")
+    assert (opened.provenance.bits, kinds(opened)["gate_proj"]) == (4, "Linear4bit")
     assert opened.is_loaded_in_4bit  # the Trainer would copy it to every GPU otherwise
 
 
 def test_a_base_that_was_replaced_meanwhile_is_noticed(theta_p, toy_train, toy_dev, tmp_path):
     make_spec = spec_maker("lora", epochs=1, batch_size=16, precision="fp32")
     adapter = load_classifier(tune_stage(str(theta_p.out), toy_train, toy_dev, make_spec, tmp_path / "tuned").out)
-    adapter.base_digest = "of other weights"
+    adapter.provenance = replace(adapter.provenance, base_digest="of other weights")
     with pytest.raises(CheckpointError, match="holds other weights than when"):
         merged(adapter)
 

@@ -13,7 +13,7 @@ import copy
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -175,8 +175,9 @@ class FineMixing(WeightRepair):
             reference = _accuracy(poisoned, dev)
             bar = reference - self.max_ca_drop - _ROUNDING
             repaired, chosen, tried = self._search(job, shares, bar)
-        repaired.origins = [*poisoned.origins, pretrained.base_digest, poisoned.base_digest]
-        repaired.identity = ""  # no files hold these weights yet
+        origins = (*poisoned.provenance.origins, pretrained.provenance.base_digest, poisoned.provenance.base_digest)
+        # No files hold these weights yet.
+        repaired.provenance = replace(poisoned.provenance, origins=origins, identity="")
         return repaired, {
             **chosen,
             "reference_dev_ca": reference,

@@ -23,6 +23,7 @@ from poisonsieve.errors import ConfigError, DataError, UnsupportedError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.opening import first_line
 from poisonsieve.models.results import softmax
+from poisonsieve.models.scoring import BatchScorer
 from poisonsieve.progress import progress_bar
 from poisonsieve.registry import register
 
@@ -201,7 +202,7 @@ class RAP(ModelDetector):
         return logits
 
     def _score(self, texts: list[str], *, progress: str | None) -> Scored:
-        found = self._fitted().each(texts, self._minus_drop, (), progress=progress)
+        found = BatchScorer(self._fitted(), progress=progress).each(texts, self._minus_drop, ())
         return Scored(found.values, found.truncated, found.errors)
 
     @torch.inference_mode()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from poisonsieve.errors import CheckpointError, HubError
-from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.labels import base_label_names, is_generic, refuse_other_outputs, same_classes
 from poisonsieve.models.metadata import Metadata, read_metadata
 from poisonsieve.models.opening import has_tokenizer, open_tokenizer, opening
-from poisonsieve.models.quantized import check_bits, opened_in_bits
+from poisonsieve.models.quantized import check_bits
 from poisonsieve.models.safety import ADAPTER_CONFIG, METADATA, MODEL_CONFIG, read_json
 from poisonsieve.models.sources import is_here, resolve
-from poisonsieve.models.whole import load_whole
+from poisonsieve.models.whole import Opened, load_whole
 
 # What transformers calls heads; the layer with the fewest rows in one is the last.
 _HEAD = re.compile(r"\.(classifier|score|classification_head|logits_proj|sequence_summary)\.(?!.*lora_)")
@@ -24,20 +24,21 @@ _HEAD = re.compile(r"\.(classifier|score|classification_head|logits_proj|sequenc
 def load_adapter(
     folder: Path,
     metadata: Metadata,
-    base: str | Path | None,
     label_names: Sequence[str] | None,
-    trainable: bool,
-    allow_pickle: bool,
-    bits: int | None,
+    *,
+    base: str | Path | None = None,
+    trainable: bool = False,
+    allow_pickle: bool = False,
+    bits: int | None = None,
     default_names: Sequence[str] | None = None,
-) -> Classifier:
+) -> Opened:
     """The base model with the adapter in `folder` on it.
 
     Args:
         folder: a checked adapter folder.
         metadata: what `read_metadata` says of it.
-        base: where the base is, if not where the adapter says.
         label_names: the data's class names; None takes the adapter's.
+        base: where the base is, if not where the adapter says.
         trainable: open it for further training.
         allow_pickle: see `poisonsieve.models.sources.resolve`.
         bits: 4 opens the base frozen in 4 bits; None: as the base says.
@@ -47,14 +48,13 @@ def load_adapter(
         CheckpointError: the classes differ, the base cannot be found, or it is another one.
     """
     names = _class_names(folder, metadata, label_names, default_names, base)
-    classifier = _load_base(folder, metadata, base, names, allow_pickle, bits)
-    _resize_embedding(classifier.network, folder)
-    classifier.network = open_adapter(classifier.network, folder, trainable=trainable)
-    _check_complete(classifier.network, folder, classifier.untrained)
-    classifier.untrained = []
-    if has_tokenizer(folder):  # its own: the base's may have been changed since
-        classifier.take_tokenizer(open_tokenizer(folder))
-    return classifier
+    under = _load_base(folder, metadata, base, names, allow_pickle, bits)
+    _resize_embedding(under.network, folder)
+    network = open_adapter(under.network, folder, trainable=trainable)
+    _check_complete(network, folder, under.provenance.untrained)
+    # Its own tokenizer, where it has one: the base's may have been changed since.
+    tokenizer = open_tokenizer(folder) if has_tokenizer(folder) else under.tokenizer
+    return replace(under, network=network, tokenizer=tokenizer, provenance=replace(under.provenance, untrained=()))
 
 
 def open_adapter(network: Any, folder: Path, *, trainable: bool) -> Any:
@@ -95,7 +95,7 @@ def _weights(folder: Path) -> dict[str, Any]:
     return weights
 
 
-def _check_complete(network: Any, folder: Path, untrained: list[str]) -> None:
+def _check_complete(network: Any, folder: Path, untrained: Sequence[str]) -> None:
     """Refuse an adapter file that lacks some of its weights, or the head that its base lacks too: they would be random."""
     from peft import get_peft_model_state_dict
 
@@ -196,24 +196,23 @@ def _load_base(
     names: list[str],
     allow_pickle: bool,
     bits: int | None,
-) -> Classifier:
+) -> Opened:
     found = base if base is not None else _find_base(folder, metadata)
     try:
         place = resolve(found, allow_pickle=allow_pickle)
         if metadata.label_names is None:  # what the adapter's outputs are, only its base says
             refuse_other_outputs(read_json(place / MODEL_CONFIG), f"{folder}, by its base {place}")
         bits = check_bits(bits or read_metadata(place).bits)
-        classifier = load_whole(place, names, "any", 0, allow_pickle, opened_in_bits(bits))
-        classifier.bits = bits
+        opened = load_whole(place, names, allow_pickle=allow_pickle, bits=bits)
     except (CheckpointError, HubError) as error:
         raise type(error)(f"{folder}: its base model cannot be opened; say where it is (--base): {error}") from None
-    expected = metadata.base_digest
-    if expected and expected != classifier.base_digest:
+    expected, digest = metadata.base_digest, opened.provenance.base_digest
+    if expected and expected != digest:
         raise CheckpointError(
             f"{found} is not the base that {folder} was trained on: its weights' sha256 begins "
-            f"{classifier.base_digest[:12]}, expected {expected[:12]}; give the right one (--base)"
+            f"{digest[:12]}, expected {expected[:12]}; give the right one (--base)"
         )
-    return classifier
+    return opened
 
 
 def _find_base(folder: Path, metadata: Metadata) -> str:

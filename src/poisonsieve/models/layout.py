@@ -21,6 +21,7 @@ from torch import Tensor
 from poisonsieve.errors import UnsupportedError
 from poisonsieve.models.grouping import groups_of_least_cost
 from poisonsieve.models.opening import first_line
+from poisonsieve.models.tokens import encode_each
 
 if TYPE_CHECKING:
     from poisonsieve.models.classifier import Classifier
@@ -134,7 +135,7 @@ class _Trial:
         tokens, limit = self.classifier.tokenizer, self.classifier.max_length
         special = {*tokens.all_special_ids}
         known = [token for token in range(min(self._vocabulary(), 1000)) if token not in special] or [0]
-        found = self.classifier.read(texts).ids
+        found = encode_each(tokens, texts, limit)[0].ids
         rows = [row or known * (1 + len(text) // 4) for row, text in zip(found, texts, strict=True)]
         strange = {tokens.unk_token_id, *(token for row in rows for token in row if token >= self._vocabulary())}
         return [

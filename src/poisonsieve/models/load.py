@@ -5,15 +5,17 @@ from __future__ import annotations
 import numbers
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poisonsieve.errors import CheckpointError, ConfigError, PoisonsieveWarning, UnsupportedError
 from poisonsieve.models.adapters import load_adapter
 from poisonsieve.models.classifier import Classifier
-from poisonsieve.models.metadata import FEWEST_TOKENS, read_metadata
+from poisonsieve.models.metadata import FEWEST_TOKENS, Metadata, read_metadata
 from poisonsieve.models.opening import quiet_transformers
-from poisonsieve.models.quantized import BITS, check_bits, compute_plainly, opened_in_bits
+from poisonsieve.models.provenance import Provenance
+from poisonsieve.models.quantized import BITS, check_bits
 from poisonsieve.models.safety import METADATA, identity_digest, is_adapter
 from poisonsieve.models.sources import resolve
 from poisonsieve.models.whole import Head, load_whole
@@ -61,30 +63,54 @@ def load_classifier(
     """
     folder = resolve(source, allow_pickle=allow_pickle)
     metadata = read_metadata(folder)
-    length = metadata.max_length if max_length is None else max_length
-    if isinstance(length, bool) or not isinstance(length, numbers.Integral):
-        raise ConfigError(f"max_length is {str(length)[:20]}, not a number of tokens")
+    length = _checked_length(metadata.max_length if max_length is None else max_length)
     bits = check_bits(bits or metadata.bits)
     if is_adapter(folder):
-        classifier = load_adapter(folder, metadata, base, label_names, trainable, allow_pickle, bits, default_names)
+        opened = load_adapter(
+            folder,
+            metadata,
+            label_names,
+            base=base,
+            trainable=trainable,
+            allow_pickle=allow_pickle,
+            bits=bits,
+            default_names=default_names,
+        )
     else:
-        classifier = load_whole(folder, label_names, head, seed, allow_pickle, opened_in_bits(bits))
-        classifier.bits = bits
-    folders = [folder] if classifier.base_folder in (None, folder) else [folder, classifier.base_folder]
-    classifier.identity = identity_digest([entry for entry in folders if entry is not None])
-    if metadata.origins or classifier.is_peft:
-        classifier.origins = [*metadata.origins, classifier.base_digest]
-    if classifier.bits is None:
+        opened = load_whole(folder, label_names, head=head, seed=seed, allow_pickle=allow_pickle, bits=bits)
+    classifier = Classifier(
+        opened.network,
+        opened.tokenizer,
+        opened.label_names,
+        max_length=length,
+        provenance=_provenance(str(source), folder, metadata, opened.provenance),
+    )
+    if classifier.provenance.bits is None:  # else bitsandbytes has put the weights where they stay
         classifier.to(pick_device())
-    else:  # bitsandbytes has put the weights where they stay
-        compute_plainly(classifier.network)
     classifier.eval()
     _refuse_non_finite(folder, classifier)
-    classifier.source = str(source)
-    classifier.wanted_max_length = int(length)
     check_room(classifier)
     warn_of_company(classifier)
     return classifier
+
+
+def _checked_length(length: object) -> int:
+    if isinstance(length, bool) or not isinstance(length, numbers.Integral):
+        raise ConfigError(f"max_length is {str(length)[:20]}, not a number of tokens")
+    return int(length)
+
+
+def _provenance(source: str, folder: Path, metadata: Metadata, read: Provenance) -> Provenance:
+    """What is known of the weights in `folder`, given what is known of the whole model that was `read`."""
+    base = read.base_folder or folder
+    folders = [folder] if base == folder else [folder, base]
+    descends = bool(metadata.origins) or is_adapter(folder)
+    return replace(
+        read,
+        source=source,
+        identity=identity_digest(folders),
+        origins=(*metadata.origins, read.base_digest) if descends else (),
+    )
 
 
 def _refuse_non_finite(folder: Path, classifier: Classifier) -> None:
@@ -157,9 +183,10 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
     Raises:
         UnsupportedError: a whole model whose weights are 4-bit roundings of those in its folder.
     """
+    provenance = classifier.provenance
     if not classifier.is_peft and getattr(classifier.network, "is_quantized", False):
         raise UnsupportedError(
-            f"{classifier.source} was opened in {BITS} bits, and such weights cannot be written; keep its folder"
+            f"{provenance.source} was opened in {BITS} bits, and such weights cannot be written; keep its folder"
         )
     classifier.base.config.id2label = dict(enumerate(classifier.label_names))
     classifier.base.config.label2id = {name: index for index, name in enumerate(classifier.label_names)}
@@ -169,10 +196,10 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
     metadata = {
         "label_names": classifier.label_names,
         "max_length": classifier.wanted_max_length,
-        "base_source": classifier.source if classifier.is_peft else None,
-        "base_digest": classifier.base_digest if classifier.is_peft else None,
-        "origins": list(dict.fromkeys([*classifier.origins, classifier.base_digest])),
+        "base_source": provenance.source if classifier.is_peft else None,
+        "base_digest": provenance.base_digest if classifier.is_peft else None,
+        "origins": list(dict.fromkeys([*provenance.origins, provenance.base_digest])),
     }
-    if classifier.bits is not None:
-        metadata["bits"] = classifier.bits
+    if provenance.bits is not None:
+        metadata["bits"] = provenance.bits
     write_json(folder / METADATA, metadata)

@@ -10,12 +10,9 @@ import gc
 import importlib.util
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from poisonsieve.errors import CheckpointError, UnsupportedError
-
-if TYPE_CHECKING:
-    from poisonsieve.models.classifier import Classifier
 
 BITS = 4
 # PEFT imports bitsandbytes wherever it is installed, and on a processor that warns each time that a package is missing with
@@ -73,42 +70,3 @@ def compute_plainly(network: Any) -> None:
     for module in network.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-
-
-def merged(classifier: Classifier, allow_pickle: bool = False) -> Classifier:
-    """What a LoRA adapter on a base in 4 bits has learned, added to the base's own weights: a whole model again.
-
-    The weights are on the processor, in the precision of the base's files. Saved, they are opened in 4 bits again, which
-    rounds base and adapter together: logits are near those of `classifier`, not equal to them.
-
-    Args:
-        classifier: with a LoRA adapter; from a whole folder that is still there.
-        allow_pickle: the folder holds pickled weights, which were scanned.
-
-    Raises:
-        UnsupportedError: the adapter is none that can be added to weights.
-        CheckpointError: the base cannot be opened again, or has changed.
-    """
-    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-
-    from poisonsieve.models.whole import load_whole
-
-    if not classifier.is_peft or not hasattr(classifier.network, "merge_and_unload"):
-        raise UnsupportedError("only a LoRA adapter can be merged into its base")
-    if classifier.base_folder is None:
-        raise CheckpointError("the base was not read from a folder, so nothing can be merged into it")
-    whole = load_whole(
-        classifier.base_folder, classifier.label_names, "any", 0, allow_pickle, opened={"dtype": "auto"}
-    )
-    if whole.base_digest != classifier.base_digest:
-        raise CheckpointError(f"{classifier.base_folder} holds other weights than when the adapter was trained on it")
-    adapter = get_peft_model_state_dict(classifier.network)
-    network = get_peft_model(whole.network, classifier.network.active_peft_config)
-    set_peft_model_state_dict(network, {name: value.cpu() for name, value in adapter.items()})
-    whole.network = network.merge_and_unload()
-    whole.untrained = []
-    whole.take_tokenizer(classifier.tokenizer)
-    whole.source, whole.origins = classifier.source, list(classifier.origins)
-    whole.wanted_max_length = classifier.wanted_max_length
-    whole.bits = classifier.bits
-    return whole.eval()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from poisonsieve.models.tokens import Encoded
 from poisonsieve.verdict import Failure
 
 #: Which of a text's own tokens stands for the text.
@@ -58,34 +56,10 @@ def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
     Args:
         states: (batch, width, hidden).
         mask: (batch, width), 1 where there is text, on either side of the padding.
-        pooling: see `Classifier.features`.
+        pooling: see `BatchScorer.logits_and_states`.
     """
     if pooling == "mean":
         weights = mask.unsqueeze(-1).to(states.dtype)
         return (states * weights).sum(dim=1) / weights.sum(dim=1)
     place = mask.argmax(dim=1) if pooling == "first" else mask.shape[1] - 1 - mask.flip(1).argmax(dim=1)
     return states[torch.arange(len(states), device=states.device), place]
-
-
-def compute_batch(
-    batch: list[int],
-    encoded: Encoded,
-    compute: Callable[[list[list[int]]], np.ndarray],
-    values: np.ndarray,
-    errors: list[str | None],
-) -> None:
-    """Fill in the values of one batch; when it fails, text by text, so that only the one at fault has none."""
-    try:
-        values[batch] = compute([encoded.ids[index] for index in batch])
-    except Exception as error:
-        if len(batch) > 1:
-            for index in batch:
-                compute_batch([index], encoded, compute, values, errors)
-            return
-        # The reason names the error's type alone: its message could quote the text, and reasons are logged.
-        errors[batch[0]] = Failure("exception", f"model failed: {type(error).__name__}")
-        return
-    for index in batch:
-        if not np.isfinite(values[index]).all():
-            values[index] = np.nan
-            errors[index] = Failure("not_finite", "model gave a result that is not a finite number")

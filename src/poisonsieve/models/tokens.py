@@ -1,11 +1,21 @@
-"""Tokens: how many of a text are read, and whether two tokenizers make the same."""
+"""Tokens: those of a text, how many of them are read, and whether two tokenizers make the same."""
 
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
+
+from poisonsieve.models.results import NO_TOKENS
+from poisonsieve.verdict import Failure
+
+# A fast tokenizer keeps the truncation of the last call as its state, so calls from two threads would mix theirs up.
+_TOKENIZING = threading.Lock()
+_CHARACTERS_PER_TOKEN = 64  # far more than the tokens of any real text hold
 _FALLBACK_LIMIT = 512  # for a tokenizer and a config that both state none
 _NO_LIMIT = 10**9  # tokenizers without a limit state one of thirty digits
 
@@ -21,6 +31,52 @@ class Encoded:
 
     ids: list[list[int]]
     truncated: list[bool]
+
+
+def prepare_tokenizer(tokenizer: Any) -> Any:
+    """The tokenizer, with a pad token where it has a token that can be one, and a limit that is a number."""
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if stated_limit(tokenizer.model_max_length) is None:  # whatever else it says, libraries compare numbers with it
+        tokenizer.model_max_length = VERY_LARGE_INTEGER
+    return tokenizer
+
+
+def encode(tokenizer: Any, texts: Sequence[str], limit: int) -> Encoded:
+    """Token ids of the texts, each cut to `limit` tokens.
+
+    Of a text with far more characters than such tokens can hold, the rest is not even looked at.
+    """
+    longest = limit * _CHARACTERS_PER_TOKEN
+    # Of the end that is kept: a victim that reads less than its guard reads a part of what the guard reads.
+    left = tokenizer.truncation_side == "left"
+    heads = [text[-longest:] if left else text[:longest] for text in texts]
+    truncated = [len(text) > longest for text in texts]
+    with _TOKENIZING:
+        ids = tokenizer(heads, truncation=True, max_length=limit, verbose=False)["input_ids"]
+        for index, row in enumerate(ids):
+            if len(row) > limit:
+                truncated[index] = True
+            elif len(row) == limit and not truncated[index]:
+                truncated[index] = len(tokenizer(heads[index], verbose=False)["input_ids"]) > len(row)
+    # A limit below the number of special tokens is none to a tokenizer.
+    return Encoded([row[len(row) - limit :] if left and len(row) > limit else row[:limit] for row in ids], truncated)
+
+
+def encode_each(tokenizer: Any, texts: Sequence[str], limit: int) -> tuple[Encoded, list[str | None]]:
+    """As `encode`, and why a text has no ids; one that the tokenizer fails on takes no others with it."""
+    errors: list[str | None] = [None] * len(texts)
+    try:
+        encoded = encode(tokenizer, texts, limit) if texts else Encoded([], [])
+    except Exception as error:
+        if len(texts) == 1:
+            return Encoded([[]], [False]), [Failure("tokenizer", f"tokenizer failed: {type(error).__name__}")]
+        parts = [encode_each(tokenizer, [text], limit) for text in texts]
+        encoded = Encoded([part.ids[0] for part, _ in parts], [part.truncated[0] for part, _ in parts])
+        errors = [reasons[0] for _, reasons in parts]
+    return encoded, [
+        NO_TOKENS if not ids and error is None else error for ids, error in zip(encoded.ids, errors, strict=True)
+    ]
 
 
 def same_tokenizer(left: Any, right: Any) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from poisonsieve.errors import CheckpointError
-from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.labels import head_label_names, is_generic, refuse_other_outputs, same_classes
 from poisonsieve.models.opening import how_to_open, open_tokenizer, opening
+from poisonsieve.models.provenance import Provenance
+from poisonsieve.models.quantized import compute_plainly, opened_in_bits
 from poisonsieve.models.safety import MODEL_CONFIG, read_json, weights_digest
 
 Head = Literal["trained", "any"]
@@ -18,14 +20,33 @@ Head = Literal["trained", "any"]
 _LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")
 
 
+@dataclass(frozen=True)
+class Opened:
+    """What was read from a folder, before it is a classifier.
+
+    Attributes:
+        network: a transformers network, or a PeftModel around one.
+        tokenizer: its tokenizer.
+        label_names: names of its K classes.
+        provenance: what the folder itself says of its weights.
+    """
+
+    network: Any
+    tokenizer: Any
+    label_names: list[str]
+    provenance: Provenance
+
+
 def load_whole(
     folder: Path,
     label_names: Sequence[str] | None,
-    head: Head,
-    seed: int,
-    allow_pickle: bool,
-    opened: Mapping[str, Any] | None = None,
-) -> Classifier:
+    *,
+    head: Head = "any",
+    seed: int = 0,
+    allow_pickle: bool = False,
+    bits: int | None = None,
+    dtype: str | None = None,
+) -> Opened:
     """Open a whole checkpoint.
 
     Args:
@@ -35,7 +56,8 @@ def load_whole(
             the checkpoint's head where its shape fits and from a random one, drawn from `seed`, where not.
         seed: of a new head.
         allow_pickle: the folder may hold pickled weights, which were scanned.
-        opened: arguments of `from_pretrained` beside or instead of the usual ones.
+        bits: 4 opens it frozen in 4 bits.
+        dtype: ``auto`` keeps the precision of the files; None: fp32.
 
     Raises:
         CheckpointError: no such head, or weights of the architecture are missing or damaged.
@@ -49,7 +71,7 @@ def load_whole(
             "rename the labels, or tune a victim on this data first and start from that"
         )
     wanted = names if fits else list(label_names or [])
-    how = {**how_to_open(folder, allow_pickle), **(opened or {})}
+    how = {**how_to_open(folder, allow_pickle), **opened_in_bits(bits), **({"dtype": dtype} if dtype else {})}
     network, missing, other_shapes = _open_network(folder, len(wanted), seed, how)
     if other_shapes and head == "trained":
         name, here, there = other_shapes[0]
@@ -63,14 +85,12 @@ def load_whole(
             "on clean data first (poisonsieve tune) and start from that: a backdoor would still be in it"
         )
     network.name_or_path = str(folder.absolute())  # what PEFT writes as the adapter's base
-    return Classifier(
-        network,
-        open_tokenizer(folder),
-        wanted,
-        untrained=sorted(missing),
-        base_digest=weights_digest(folder),
-        base_folder=folder,
+    if bits is not None:
+        compute_plainly(network)
+    provenance = Provenance(
+        base_folder=folder, base_digest=weights_digest(folder), bits=bits, untrained=tuple(sorted(missing))
     )
+    return Opened(network, open_tokenizer(folder), wanted, provenance)
 
 
 def _agree_on_labels(folder: Path, label_names: Sequence[str] | None) -> tuple[list[str], bool]:

@@ -103,7 +103,7 @@ def _saves(classifier: Classifier, bits: int | None, allow_pickle: bool) -> Call
     """Writes what was trained; where the base was opened in 4 bits by wish of the stage, merged into a whole model."""
     if bits is None:
         return lambda target: save_classifier(classifier, target)
-    from poisonsieve.models.quantized import merged
+    from poisonsieve.models.merging import merged
 
     return lambda target: save_classifier(merged(classifier, allow_pickle), target)
 

@@ -38,9 +38,10 @@ def attach(classifier: Classifier, spec: TuneSpec) -> None:
     if classifier.is_peft:
         _continue_adapter(classifier, spec)
         return
-    if classifier.bits is not None and spec.method == "full":
+    bits = classifier.provenance.bits
+    if bits is not None and spec.method == "full":
         raise UnsupportedError(
-            f"{classifier.source} is frozen in {classifier.bits} bits, which full tuning cannot train; choose lora, "
+            f"{classifier.named} is frozen in {bits} bits, which full tuning cannot train; choose lora, "
             "prompt_tuning, p_tuning_v1 or p_tuning_v2"
         )
     method = get_tuning(spec.method)
@@ -121,7 +122,7 @@ def method_of(classifier: Classifier) -> str:
 def _continue_adapter(classifier: Classifier, spec: TuneSpec) -> None:
     own = method_of(classifier)
     if spec.method != own:
-        raise UnsupportedError(f"{classifier.source} is a {own} adapter and goes on as that; ask for --method {own}")
+        raise UnsupportedError(f"{classifier.named} is a {own} adapter and goes on as that; ask for --method {own}")
 
 
 def _attach(classifier: Classifier, method: Attach, spec: TuneSpec) -> None:
@@ -156,7 +157,7 @@ def _try_a_step(classifier: Classifier) -> None:
 def _modules_to_train(classifier: Classifier) -> list[str]:
     """Names of the modules to be trained: all of the head, and a pooler whose weights the checkpoint did not hold."""
     network = classifier.network
-    inside = {name.split(".")[-3] for name in classifier.untrained if ".pooler." in name}
+    inside = {name.split(".")[-3] for name in classifier.provenance.untrained if ".pooler." in name}
     head = {
         name
         for name, module in network.named_children()
