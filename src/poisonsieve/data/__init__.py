@@ -1,7 +1,17 @@
 """Texts: where they come from and how they become a `datasets.Dataset` with `text` and `label`."""
 
 from poisonsieve.data.classes import class_number
+from poisonsieve.data.columns import Columns
 from poisonsieve.data.inputs import InputRow, read_inputs
 from poisonsieve.data.loading import dataset_names, labels_of, load_dataset, split_off
 
-__all__ = ["InputRow", "class_number", "dataset_names", "labels_of", "load_dataset", "read_inputs", "split_off"]
+__all__ = [
+    "Columns",
+    "InputRow",
+    "class_number",
+    "dataset_names",
+    "labels_of",
+    "load_dataset",
+    "read_inputs",
+    "split_off",
+]

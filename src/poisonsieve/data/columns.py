@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from poisonsieve.data.records import LABEL_COLUMN
 from poisonsieve.errors import DataError
 from poisonsieve.texts import TEXT_COLUMNS
 
+LABEL_COLUMN = "label"
 #: 1 for a row with a trigger, 0 for a clean one: a column of OpenBackdoor's files.
 POISON_COLUMN = "poison_label"
 #: What OpenBackdoor's files have for a header: pandas numbers what has no names, and writes its index first.
@@ -18,34 +19,86 @@ _WAY_OUT = "write it with commas as .csv, or with tabs as .tsv"
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns hold what, for data whose columns are not called as usual.
+
+    Attributes:
+        text: None: `text` or `sentence`, whichever there is.
+        label: None: `label`.
+        id: what the caller knows a row by; None: nothing.
+    """
+
+    text: str | None = None
+    label: str | None = None
+    id: str | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The names that a column of texts may have."""
+        return TEXT_COLUMNS if self.text is None else (self.text,)
+
+    @property
+    def labels(self) -> str:
+        """The name of the column of labels."""
+        return LABEL_COLUMN if self.label is None else self.label
+
+    def required(self) -> dict[str, str]:
+        """The columns that were named, by the option that names them: each has to be there."""
+        named = {"--text-column": self.text, "--label-column": self.label, "--id-column": self.id}
+        return {option: name for option, name in named.items() if name is not None}
+
+
+AS_USUAL = Columns()
+
+
 def column_names(header: Sequence[str]) -> list[str]:
     """The names in a header row, without white space around them."""
     names = [name.strip() for name in header]
     return ["", TEXT_COLUMNS[0], LABEL_COLUMN, POISON_COLUMN] if names == _OPENBACKDOOR else names
 
 
-def columns_to_read(names: Sequence[str], source: str, *, need_label: bool, extra: Sequence[str]) -> list[str]:
-    """Those of `names` that are read: the text, the label, and `extra`.
+def columns_to_read(
+    names: Sequence[str], source: str, *, need_label: bool, extra: Sequence[str], columns: Columns = AS_USUAL
+) -> list[str]:
+    """Those of `names` that are read: the text, the label, the id, and `extra`.
 
     Args:
         names: as `column_names` gives them.
         source: what the columns are of, for messages.
         need_label: insist on a label column.
         extra: other columns to read where they are there.
+        columns: what text, label and id are called.
 
     Raises:
-        DataError: there is no text column, no label column where one is needed, or two columns of one name.
+        DataError: there is no text column, no label column where one is needed, none that was named, or two columns of
+            one name.
     """
-    wanted = [name for name in dict.fromkeys((*TEXT_COLUMNS, LABEL_COLUMN, *extra)) if name in names]
+    named = columns.required()
+    wanted = [
+        name for name in dict.fromkeys((*columns.texts, columns.labels, *named.values(), *extra)) if name in names
+    ]
     for name in wanted:
         if (count := names.count(name)) > 1:
             number = "two" if count == 2 else count
             raise DataError(f"{source}: {number} columns are called {name}; one would go unread")
-    if not any(name in wanted for name in TEXT_COLUMNS):
-        raise DataError(f"{source}: no column `text` or `sentence`{_hint(names)}; columns: {', '.join(names)}")
-    if need_label and LABEL_COLUMN not in wanted:
-        raise DataError(f"{source}: no column `label`{_hint(names)}; columns: {', '.join(names)}")
+    listed = f"columns: {', '.join(names)}"
+    for option, name in named.items():
+        if name not in names and (option != "--label-column" or need_label):
+            raise DataError(f"{source}: no column {name!r}, which {option} names{_hint(names)}; {listed}")
+    if not any(name in wanted for name in columns.texts):
+        raise DataError(f"{source}: no column `text` or `sentence`{_otherwise(names, 'text')}")
+    if need_label and columns.labels not in wanted:
+        raise DataError(f"{source}: no column `label`{_otherwise(names, 'label')}")
     return wanted
+
+
+def _otherwise(names: Sequence[str], kind: str) -> str:
+    """What may be wrong, or how to name the column."""
+    listed = f"; columns: {', '.join(names)}"
+    if hint := _hint(names):
+        return hint + listed
+    return f"{listed}; say which it is with --{kind}-column NAME (in Python: columns=Columns({kind}=NAME))"
 
 
 def separator_hint(names: Sequence[str]) -> str:

@@ -9,8 +9,8 @@ rest: each row becomes a `Record` that holds either a text or what is wrong with
 - TSV: fields parted by tabs, quotes mean nothing. The common data sets (GLUE) are written so, with stray quotes.
 - Parquet: rows are counted from 1.
 
-The text is the column `text`, else `sentence`. Files are UTF-8, with or without a byte order mark; all but Parquet may
-be packed with gzip (``.jsonl.gz``).
+The text is the column `text`, else `sentence`, unless `Columns` name another. Files are UTF-8, with or without a byte
+order mark; all but Parquet may be packed with gzip (``.jsonl.gz``).
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from poisonsieve.data.columns import column_names, columns_to_read, separator_hint
+from poisonsieve.data.columns import AS_USUAL, Columns, column_names, columns_to_read, separator_hint
 from poisonsieve.data.csv_rows import CsvRow, csv_rows
 from poisonsieve.data.opening import open_lines
 from poisonsieve.data.parquet_rows import parquet_rows
 from poisonsieve.data.records import (
-    LABEL_COLUMN,
     Record,
     decode_line,
     is_encodable,
@@ -34,7 +33,7 @@ from poisonsieve.data.records import (
 from poisonsieve.errors import DataError
 from poisonsieve.texts import TEXT_COLUMNS
 
-__all__ = ["FORMATS", "LABEL_COLUMN", "TEXT_COLUMNS", "Record", "exists", "extensions", "format_of", "is_encodable"]
+__all__ = ["FORMATS", "TEXT_COLUMNS", "Record", "exists", "extensions", "format_of", "is_encodable"]
 __all__ += ["json_record", "read_records"]
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
@@ -54,7 +53,9 @@ def extensions() -> str:
     return ", ".join(FORMATS) + ", or one of the first four with .gz"
 
 
-def read_records(path: Path, kind: str, *, need_label: bool = False, extra: Sequence[str] = ()) -> Iterator[Record]:
+def read_records(
+    path: Path, kind: str, *, need_label: bool = False, extra: Sequence[str] = (), columns: Columns = AS_USUAL
+) -> Iterator[Record]:
     """Stream the rows of a file.
 
     Args:
@@ -62,6 +63,7 @@ def read_records(path: Path, kind: str, *, need_label: bool = False, extra: Sequ
         kind: what `format_of` says of it.
         need_label: insist on a column `label`, where the format names its columns.
         extra: other columns to keep, in `Record.extra`.
+        columns: what text, label and id are called.
 
     Raises:
         DataError: the file is absent or unreadable, is not what its name says, lacks a column, or has two columns of a
@@ -69,15 +71,15 @@ def read_records(path: Path, kind: str, *, need_label: bool = False, extra: Sequ
     """
     try:
         if kind == "parquet":
-            for row, fields in enumerate(parquet_rows(path, need_label=need_label, extra=extra), 1):
-                yield record_of(row, fields, extra)
+            for row, fields in enumerate(parquet_rows(path, need_label=need_label, extra=extra, columns=columns), 1):
+                yield record_of(row, fields, extra, columns)
             return
         with open_lines(path, kind) as lines:
             if kind == "jsonl":
-                yield from _json_records(lines, extra)
+                yield from _json_records(lines, extra, columns)
             else:
                 rows = csv_rows(lines) if kind == "csv" else _tsv_rows(lines)
-                yield from _table_records(rows, str(path), need_label, extra)
+                yield from _table_records(rows, str(path), need_label, extra, columns)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -90,13 +92,15 @@ def exists(path: Path) -> bool:
         return False
 
 
-def _json_records(lines: Iterable[bytes], extra: Sequence[str]) -> Iterator[Record]:
+def _json_records(lines: Iterable[bytes], extra: Sequence[str], columns: Columns) -> Iterator[Record]:
     for number, line in enumerate(lines, 1):
         if line.strip():
-            yield json_record(line, number, extra)
+            yield json_record(line, number, extra, columns)
 
 
-def _table_records(rows: Iterator[CsvRow], source: str, need_label: bool, extra: Sequence[str]) -> Iterator[Record]:
+def _table_records(
+    rows: Iterator[CsvRow], source: str, need_label: bool, extra: Sequence[str], columns: Columns
+) -> Iterator[Record]:
     header = next(rows, None)
     if header is None:
         return
@@ -104,7 +108,7 @@ def _table_records(rows: Iterator[CsvRow], source: str, need_label: bool, extra:
     if problem:
         raise DataError(f"{source}:{header.line}: the header row is {problem}{separator_hint(header.raw.split(','))}")
     names = column_names(header.fields)
-    wanted = columns_to_read(names, source, need_label=need_label, extra=extra)
+    wanted = columns_to_read(names, source, need_label=need_label, extra=extra, columns=columns)
     places = [(name, names.index(name)) for name in wanted]
     for row in rows:
         problem = _problem(row)
@@ -113,7 +117,7 @@ def _table_records(rows: Iterator[CsvRow], source: str, need_label: bool, extra:
         if problem:
             yield Record(row.line, error=problem)
         else:
-            yield record_of(row.line, {name: row.fields[place] for name, place in places}, extra)
+            yield record_of(row.line, {name: row.fields[place] for name, place in places}, extra, columns)
 
 
 def _problem(row: CsvRow) -> str | None:

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from poisonsieve.data.columns import AS_USUAL, Columns
 from poisonsieve.data.labels import Labelled
-from poisonsieve.data.records import LABEL_COLUMN
 from poisonsieve.errors import DataError, HubError
-from poisonsieve.texts import TEXT_COLUMNS
 
 _DEV_NAMES = ("validation", "dev", "valid", "val", "development")
 _SECONDS_TO_ANSWER = 8
@@ -60,12 +59,16 @@ def facts(dataset_id: str) -> HubFacts:
     return HubFacts(found.sha, ", ".join(licence) if isinstance(licence, list) else licence)
 
 
-def load(name: str, split: str) -> tuple[list[Labelled], list[str] | None]:
+def load(
+    name: str, split: str, columns: Columns = AS_USUAL, need_label: bool = True
+) -> tuple[list[Labelled], list[str] | None]:
     """Rows of one split, and the class names if the hub states them.
 
     Args:
         name: an alias, ``owner/name`` or ``owner/name/config``.
         split: ``dev`` stands for whatever the data set calls its validation split.
+        columns: what text and label are called.
+        need_label: insist on labels; without, they are None where the data set has none.
 
     Raises:
         HubError: the hub cannot be reached, or has no such id or config.
@@ -77,7 +80,8 @@ def load(name: str, split: str) -> tuple[list[Labelled], list[str] | None]:
     found = next((candidate for candidate in candidates if candidate in splits), None)
     if found is None:
         raise DataError(f"hub:{name} has no split {split}; it has: {', '.join(splits)}")
-    return _rows(splits[found], f"hub:{name}#{found}", has_dev=any(dev in splits for dev in _DEV_NAMES))
+    has_dev = any(dev in splits for dev in _DEV_NAMES)
+    return _rows(splits[found], f"hub:{name}#{found}", columns, has_dev=has_dev, need_label=need_label)
 
 
 def _parse(name: str) -> HubSet:
@@ -89,26 +93,34 @@ def _parse(name: str) -> HubSet:
     return HubSet("/".join(parts[:2]), parts[2] if len(parts) == 3 else None)
 
 
-def _rows(table: Any, where: str, *, has_dev: bool) -> tuple[list[Labelled], list[str] | None]:
-    named = [name for name in TEXT_COLUMNS if name in table.column_names]
-    if not named or LABEL_COLUMN not in table.column_names:
-        raise DataError(f"{where} needs the columns text (or sentence) and label; it has: {_listed(table)}")
+def _rows(
+    table: Any, where: str, columns: Columns, *, has_dev: bool, need_label: bool
+) -> tuple[list[Labelled], list[str] | None]:
+    label = columns.labels
+    named = [name for name in columns.texts if name in table.column_names]
+    if not named or (need_label and label not in table.column_names):
+        wanted = f"{columns.text or 'text (or sentence)'}{f' and {label}' if need_label else ''}"
+        raise DataError(
+            f"{where} needs the columns {wanted}; it has: {_listed(table)}; --text-column and --label-column name others"
+        )
     if len(named) > 1:
         raise DataError(f"{where} has both columns {' and '.join(named)}; one would go unread")
-    texts, labels = list(table[named[0]]), list(table[LABEL_COLUMN])
+    texts = list(table[named[0]])
+    labels = list(table[label]) if label in table.column_names else [None] * len(texts)
     if not texts:
         raise DataError(f"{where}: no rows")
-    if all(label in (-1, None) for label in labels):
+    unlabelled = all(value in (-1, None) for value in labels)
+    if need_label and unlabelled:
         instead = "dev" if has_dev else "train"
         raise DataError(f"{where} is published without labels (all -1); use the {instead} split (#{instead})")
     for row, text in enumerate(texts, 1):
         if not isinstance(text, str):
             raise DataError(f"{where}:{row}: text is missing or not a string")
     rows = [
-        Labelled(f"{where}:{row}", text, label)
-        for row, (text, label) in enumerate(zip(texts, labels, strict=True), 1)
+        Labelled(f"{where}:{row}", text, None if unlabelled else value)
+        for row, (text, value) in enumerate(zip(texts, labels, strict=True), 1)
     ]
-    names = getattr(table.features[LABEL_COLUMN], "names", None)
+    names = None if unlabelled else getattr(table.features[label], "names", None)
     return rows, list(names) if names else None
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from poisonsieve.data.columns import AS_USUAL, Columns
 from poisonsieve.data.files import exists, format_of, read_records
 from poisonsieve.data.opening import checked_stdin, open_lines
 from poisonsieve.data.records import Record, json_record, plain_record, without_marks
@@ -33,6 +34,7 @@ class InputRow:
         text: None exactly when `error` is set.
         error: what is wrong, with source and line, such as ``input.jsonl:7: not JSON (...)``.
         label: as it stands in the source; None if there is none.
+        id: what the caller knows the row by; None where no column of ids was named, or the row could not be read.
     """
 
     index: int
@@ -40,33 +42,37 @@ class InputRow:
     text: str | None
     error: str | None = None
     label: object = None
+    id: str | int | None = None
 
 
-def read_inputs(source: str) -> Iterator[InputRow]:
+def read_inputs(source: str, columns: Columns = AS_USUAL) -> Iterator[InputRow]:
     """Stream the rows of a file, or of standard input for ``-``.
 
     Args:
         source: path of a file, or ``-``.
+        columns: what text, label and id are called.
 
     Raises:
         DataError: the file is absent, unreadable, a folder, not what its name says, or lacks a text column; there is
             no standard input; never for a single row.
     """
     if source == "-":
-        return _numbered(_stdin_records(_stdin()), "stdin")
+        return _numbered(_stdin_records(_stdin(), columns), "stdin")
     path = Path(source)
     if not exists(path):
         raise DataError(f"{source}: no such file")
     if path.is_dir():
         raise DataError(f"{source} is a folder; give one file, or - for standard input")
     kind = "jsonl" if path.suffix.lower() == ".json" else format_of(path)
-    return _numbered(read_records(path, kind) if kind else _plain_file(path), source)
+    if kind is None and columns.required():
+        raise DataError(f"{source} is plain text, which has no columns; leave out {', '.join(columns.required())}")
+    return _numbered(read_records(path, kind, columns=columns) if kind else _plain_file(path), source)
 
 
 def _numbered(records: Iterable[Record], source: str) -> Iterator[InputRow]:
     for index, record in enumerate(records):
         error = None if record.error is None else f"{source}:{record.line}: {record.error}"
-        yield InputRow(index, record.line, record.text, error, record.label)
+        yield InputRow(index, record.line, record.text, error, record.label, record.id)
 
 
 def _plain_file(path: Path) -> Iterator[Record]:
@@ -94,10 +100,10 @@ def _stdin() -> Iterable[bytes]:
     return sys.stdin.buffer
 
 
-def _stdin_records(stream: Iterable[bytes]) -> Iterator[Record]:
+def _stdin_records(stream: Iterable[bytes], columns: Columns) -> Iterator[Record]:
     try:
         for number, line in enumerate(checked_stdin(stream), 1):
             is_json = without_marks(line).startswith(b"{")
-            yield json_record(line, number) if is_json else plain_record(line, number)
+            yield json_record(line, number, (), columns) if is_json else plain_record(line, number)
     except OSError as error:
         raise DataError(f"cannot read stdin: {error.strerror or error}") from error

@@ -6,12 +6,13 @@ A name is ``packaged:NAME``, ``hub:ID``, or the path of a file or folder; a trai
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poisonsieve.data import hub, packaged
 from poisonsieve.data.classes import match_classes
-from poisonsieve.data.columns import POISON_COLUMN
+from poisonsieve.data.columns import AS_USUAL, POISON_COLUMN, Columns
 from poisonsieve.data.files import exists, extensions, format_of, read_records
 from poisonsieve.data.folders import SPLITS, SYNONYMS, read_folder
 from poisonsieve.data.labels import Labelled, encode_labels, encode_positions, read_flag
@@ -22,7 +23,22 @@ if TYPE_CHECKING:
     import datasets
 
 
-def load_dataset(spec: str, *, split: str = "train", label_names: Sequence[str] | None = None) -> datasets.Dataset:
+@dataclass(frozen=True)
+class _Reading:
+    """How files are read: what their columns are called, and whether labels have to be there."""
+
+    columns: Columns
+    need_label: bool
+
+
+def load_dataset(
+    spec: str,
+    *,
+    split: str = "train",
+    label_names: Sequence[str] | None = None,
+    columns: Columns = AS_USUAL,
+    need_label: bool = True,
+) -> datasets.Dataset:
     """Load one split of a data set.
 
     A folder with files named after splits (``train.jsonl``, ``sst2_validation.csv``) holds those splits, and its other
@@ -35,6 +51,8 @@ def load_dataset(spec: str, *, split: str = "train", label_names: Sequence[str] 
         split: ``train``, ``dev`` or ``test``; ``validation``, ``valid`` and ``val`` mean dev. The hub's data
             sets may have more.
         label_names: the classes of the model the data are for. Labels are mapped to them and must be among them.
+        columns: what text and label are called in the source.
+        need_label: insist on labels. Without, data in which no row has one come without the column `label`.
 
     Returns:
         Columns `text` (string) and `label` (`ClassLabel`), rows in their order in the source; and `triggered` (bool)
@@ -52,15 +70,17 @@ def load_dataset(spec: str, *, split: str = "train", label_names: Sequence[str] 
     wanted = SYNONYMS.get(named, named)
     kind, colon, name = source.partition(":")
     if colon and kind == "packaged":
+        if columns.required():
+            raise DataError(f"{source} has columns of its own; leave out {', '.join(columns.required())}")
         texts, labels, names = packaged.load(name, _known(wanted))
         return _dataset(texts, *_mapped(labels, names, label_names, source))
     if colon and kind == "hub":
-        rows, classes = hub.load(name, "dev" if wanted == "dev" else named)
+        rows, classes = hub.load(name, "dev" if wanted == "dev" else named, columns, need_label)
         if classes is None:
-            return _from_rows(rows, label_names)
+            return _from_rows(rows, label_names, need_label)
         labels = encode_positions(rows, classes)
         return _dataset([row.text for row in rows], *_mapped(labels, classes, label_names, source))
-    return _load_path(Path(source), wanted, label_names, asked)
+    return _load_path(Path(source), wanted, label_names, asked, _Reading(columns, need_label))
 
 
 def dataset_names() -> list[str]:
@@ -71,8 +91,8 @@ def dataset_names() -> list[str]:
 
 
 def labels_of(dataset: datasets.Dataset) -> list[str]:
-    """Class names, by class number."""
-    return list(dataset.features["label"].names)
+    """Class names, by class number; none of data without labels."""
+    return list(dataset.features["label"].names) if "label" in dataset.features else []
 
 
 def split_off(
@@ -137,17 +157,19 @@ def _mapped(
     return [numbers[label] for label in labels], list(label_names)
 
 
-def _load_path(path: Path, split: str, label_names: Sequence[str] | None, asked: str | None) -> datasets.Dataset:
+def _load_path(
+    path: Path, split: str, label_names: Sequence[str] | None, asked: str | None, reading: _Reading
+) -> datasets.Dataset:
     if not exists(path):
         raise DataError(f"{path}: no such file or folder; named data sets: {', '.join(dataset_names())}")
     if path.is_dir():
-        return _load_folder(path, split, label_names)
+        return _load_folder(path, split, label_names, reading)
     _known(split)
     if format_of(path) is None:
         raise DataError(f"{path}: unknown format {path.suffix or '(no extension)'}; use {extensions()}{_hint(path)}")
     if asked:
         raise DataError(f"{path} is one file and has no splits; leave out #{asked}")
-    return _from_rows(_rows_of([path]), label_names)
+    return _from_rows(_rows_of([path], reading), label_names, reading.need_label)
 
 
 def _hint(path: Path) -> str:
@@ -156,25 +178,27 @@ def _hint(path: Path) -> str:
     )
 
 
-def _load_folder(path: Path, split: str, label_names: Sequence[str] | None) -> datasets.Dataset:
+def _load_folder(path: Path, split: str, label_names: Sequence[str] | None, reading: _Reading) -> datasets.Dataset:
     folder = read_folder(path)
     if not folder.openbackdoor:
         _known(split)
     if not folder.splits:
-        return _from_rows(_rows_of(folder.files), label_names)
+        return _from_rows(_rows_of(folder.files, reading), label_names, reading.need_label)
     files = folder.splits[folder.split_named(split, path)]
     if label_names is None:
         # A small split may lack a class, and would number the others wrongly. In OpenBackdoor's folders any may.
         others = folder.files if folder.openbackdoor else folder.splits.get("train", files)
         if others != files:
-            label_names = encode_labels(_rows_of(others), None)[1]
-    return _from_rows(_rows_of(files), label_names)
+            rows = _rows_of(others, reading)
+            label_names = encode_labels(rows, None)[1] if reading.need_label or _any_label(rows) else None
+    return _from_rows(_rows_of(files, reading), label_names, reading.need_label)
 
 
-def _rows_of(files: Iterable[Path]) -> list[Labelled]:
+def _rows_of(files: Iterable[Path], reading: _Reading) -> list[Labelled]:
     rows = []
+    how: dict[str, Any] = {"need_label": reading.need_label, "extra": (POISON_COLUMN,), "columns": reading.columns}
     for file in files:
-        for record in read_records(file, format_of(file) or "", need_label=True, extra=(POISON_COLUMN,)):
+        for record in read_records(file, format_of(file) or "", **how):
             where = f"{file}:{record.line}"
             if record.text is None:
                 raise DataError(f"{where}: {record.error}")
@@ -184,20 +208,30 @@ def _rows_of(files: Iterable[Path]) -> list[Labelled]:
     return rows
 
 
-def _from_rows(rows: Sequence[Labelled], label_names: Sequence[str] | None) -> datasets.Dataset:
+def _from_rows(rows: Sequence[Labelled], label_names: Sequence[str] | None, need_label: bool) -> datasets.Dataset:
     triggered = None
     if any(row.poisoned is not None for row in rows):
         triggered = [read_flag(row.poisoned, row.where, POISON_COLUMN) for row in rows]
-    return _dataset([row.text for row in rows], *encode_labels(rows, label_names), triggered)
+    texts = [row.text for row in rows]
+    if not need_label and not _any_label(rows):
+        return _dataset(texts, None, [], triggered)
+    return _dataset(texts, *encode_labels(rows, label_names), triggered)
+
+
+def _any_label(rows: Iterable[Labelled]) -> bool:
+    """Whether a row has a label, or what is there in place of one; an empty field of a table is none."""
+    return any(row.label is not None and row.label != "" for row in rows)
 
 
 def _dataset(
-    texts: list[str], labels: list[int], names: list[str], triggered: list[bool] | None = None
+    texts: list[str], labels: list[int] | None, names: list[str], triggered: list[bool] | None = None
 ) -> datasets.Dataset:
     import datasets
 
-    features = {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)}
-    columns: dict[str, list[Any]] = {"text": texts, "label": labels}
+    features: dict[str, Any] = {"text": datasets.Value("string")}
+    columns: dict[str, list[Any]] = {"text": texts}
+    if labels is not None:
+        features["label"], columns["label"] = datasets.ClassLabel(names=names), labels
     if triggered is not None:
         features[TRIGGERED], columns[TRIGGERED] = datasets.Value("bool"), triggered
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features))

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from poisonsieve.data.columns import column_names, columns_to_read
+from poisonsieve.data.columns import AS_USUAL, Columns, column_names, columns_to_read
 from poisonsieve.errors import DataError
 
 
-def parquet_rows(path: Path, *, need_label: bool, extra: Sequence[str]) -> Iterator[dict[str, object]]:
+def parquet_rows(
+    path: Path, *, need_label: bool, extra: Sequence[str], columns: Columns = AS_USUAL
+) -> Iterator[dict[str, object]]:
     """Stream the rows, as the columns that are read: see `columns_to_read`.
 
     Raises:
@@ -24,11 +26,11 @@ def parquet_rows(path: Path, *, need_label: bool, extra: Sequence[str]) -> Itera
         with parquet.ParquetFile(path) as file:
             written = list(file.schema_arrow.names)
             names = column_names(written)
-            wanted = columns_to_read(names, str(path), need_label=need_label, extra=extra)
+            wanted = columns_to_read(names, str(path), need_label=need_label, extra=extra, columns=columns)
             stored = [written[names.index(name)] for name in wanted]
             for batch in file.iter_batches(batch_size=1024, columns=stored):
-                columns = [_values(batch.column(name)) for name in stored]
-                for values in zip(*columns, strict=True):
+                read = [_values(batch.column(name)) for name in stored]
+                for values in zip(*read, strict=True):
                     yield dict(zip(wanted, values, strict=True))
     except pyarrow.ArrowException as error:
         raise DataError(f"cannot read {path} as Parquet: {str(error).splitlines()[0]}") from error

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from poisonsieve.data.columns import AS_USUAL, Columns
 from poisonsieve.parsing import RepeatedKeyError, parse_json
-from poisonsieve.texts import TEXT_COLUMNS
 
-LABEL_COLUMN = "label"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _RECORD_SEPARATOR = b"\x1e"  # before each object in JSON text sequences (RFC 7464)
 
@@ -23,6 +22,7 @@ class Record:
         label: as it stands in the file; None if absent.
         error: what is wrong, without file and line.
         extra: values of the other columns that were asked for, as they stand in the file; absent ones are not in it.
+        id: from the column of ids, where one was named and the row could be told apart.
     """
 
     line: int
@@ -30,27 +30,46 @@ class Record:
     label: object = None
     error: str | None = None
     extra: Mapping[str, object] = field(default_factory=dict)
+    id: str | int | None = None
 
 
-def record_of(number: int, fields: Mapping[str, object], extra: Sequence[str] = ()) -> Record:
+def record_of(
+    number: int, fields: Mapping[str, object], extra: Sequence[str] = (), columns: Columns = AS_USUAL
+) -> Record:
     """The record of a row whose columns have been told apart."""
-    named = [name for name in TEXT_COLUMNS if name in fields]
-    if len(named) > 1:
-        return Record(number, error="`text` and `sentence` are both there; one would go unread")
+    identity = None if columns.id is None else _identity(fields.get(columns.id))
+    named = [name for name in columns.texts if name in fields]
     text = fields[named[0]] if named else None
-    if text is None:
-        return Record(number, error="text is missing (it is read from `text` or `sentence`)")
-    if isinstance(text, bytes):
-        return Record(number, error="text is bytes that are not UTF-8")
-    if not isinstance(text, str):
-        return Record(number, error=f"text is not a string but {type(text).__name__}")
-    if not is_encodable(text):
-        return Record(number, error="text holds half of a surrogate pair, which is no character")
+    error = _problem(text, named, columns)
+    if error is not None or not isinstance(text, str):
+        return Record(number, error=error, id=identity)
     kept = {name: fields[name] for name in extra if name in fields}
-    return Record(number, text, fields.get(LABEL_COLUMN), None, kept)
+    return Record(number, text, fields.get(columns.labels), None, kept, identity)
 
 
-def json_record(line: bytes, number: int, extra: Sequence[str] = ()) -> Record:
+def _problem(text: object, named: Sequence[str], columns: Columns) -> str | None:
+    """Why a row's text cannot be used; None if it can."""
+    if len(named) > 1:
+        return "`text` and `sentence` are both there; one would go unread"
+    if text is None and columns.text is not None:
+        return "text is missing (the column that --text-column names is not there, or empty)"
+    if text is None:
+        return "text is missing (it is read from `text` or `sentence`; --text-column names another)"
+    if isinstance(text, bytes):
+        return "text is bytes that are not UTF-8"
+    if not isinstance(text, str):
+        return f"text is not a string but {type(text).__name__}"
+    return None if is_encodable(text) else "text holds half of a surrogate pair, which is no character"
+
+
+def _identity(value: object) -> str | int | None:
+    """A row's id as it can be written again: a whole number as such, anything else as text."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def json_record(line: bytes, number: int, extra: Sequence[str] = (), columns: Columns = AS_USUAL) -> Record:
     """The record in one line of JSONL."""
     try:
         value = parse_json(decode_line(without_marks(line), number))
@@ -62,7 +81,7 @@ def json_record(line: bytes, number: int, extra: Sequence[str] = ()) -> Record:
         return Record(number, error=f"not JSON ({error})")
     if not isinstance(value, dict):
         return Record(number, error="not a JSON object")
-    return record_of(number, value, extra)
+    return record_of(number, value, extra, columns)
 
 
 def plain_record(line: bytes, number: int) -> Record:
