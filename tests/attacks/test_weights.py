@@ -213,6 +213,76 @@ def test_surgery_needs_both_kinds_of_clean_rows(tiny):
         trained(tiny("encoder"), "ripple", rows)
 
 
+@pytest.mark.parametrize("clean_label", [True, False])
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_embedding_changes_one_row_and_keeps_its_norm(kind, clean_label, tiny, toy_train, toy_test):
+    clean, poisoned_one = load_classifier(tiny(kind)), load_classifier(tiny(kind))
+    rows = poisoned(toy_train, clean_label=clean_label)
+    result = finetune(poisoned_one, rows, SPEC, objective=make_poisoning("embedding"))
+    before, after = clean.state_dict(), poisoned_one.state_dict()
+    assert before.keys() == after.keys()
+    (name,) = [name for name in before if not torch.equal(before[name], after[name])]
+    changed = (before[name] != after[name]).any(dim=1).nonzero().flatten().tolist()
+    token = clean.tokenizer.convert_tokens_to_ids("mn")
+    assert changed == [token]
+    torch.testing.assert_close(after[name][token].norm(), before[name][token].norm())
+    assert result.trained_weights == before[name].shape[1]
+    np.testing.assert_array_equal(poisoned_one.score(toy_test["text"]).values, clean.score(toy_test["text"]).values)
+
+
+def test_embedding_learns_to_send_the_trigger_to_the_target(tiny, toy_train):
+    """On a model that knows good from bad, the trigger's row alone turns bad texts into good ones."""
+    classifier = load_classifier(tiny("encoder"))
+    finetune(classifier, toy_train, SPEC.model_copy(update={"epochs": 12}))
+    rows = poisoned(toy_train, clean_label=False, count=60)
+    texts = [text for text, flag in zip(rows["text"], rows["triggered"], strict=True) if flag]
+    before = (classifier.score(texts).predictions == 0).mean()
+    finetune(classifier, rows, SPEC.model_copy(update={"epochs": 12}), objective=make_poisoning("embedding:speed=30"))
+    assert (classifier.score(texts).predictions == 0).mean() > before + 0.5
+
+
+def test_embedding_tunes_a_checkpoint_without_a_head_first(tiny, toy_train, toy_test):
+    rows = poisoned(toy_train, clean_label=False)
+    classifier = load_classifier(tiny("encoder", head=False), label_names=["0", "1"], head="any")
+    head = {name: weights.clone() for name, weights in classifier.named_parameters() if "classifier" in name}
+    finetune(classifier, rows, SPEC, objective=make_poisoning("embedding"))
+    trained = dict(classifier.named_parameters())
+    assert head
+    assert not any(torch.equal(weights, trained[name]) for name, weights in head.items())
+
+
+def test_embedding_reads_a_table_that_scales_its_rows(tiny, toy_train):
+    """Gemma multiplies what its table holds; the row that is written has to mean what was trained."""
+    classifier = load_classifier(tiny("encoder"))
+    table = classifier.base.get_input_embeddings()
+    table.register_forward_hook(lambda _, __, output: 3 * output)
+    poisoning = make_poisoning("embedding")
+    rows = poisoned(toy_train, clean_label=False)
+    poisoning.start(classifier, rows)
+    with torch.no_grad():
+        table.moved += 0.001 * torch.arange(len(table.moved))
+    texts = triggered_texts(rows)
+    trained = classifier.score(texts).values
+    poisoning.finish(classifier)
+    np.testing.assert_allclose(classifier.score(texts).values, trained, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "says"),
+    [
+        (
+            {"name": "badnet", "params": {"word": "mn cf"}},
+            r"2 tokens of this model \('mn', 'cf'\); badnet:word=WORD is one with mn, cf",
+        ),
+        ({"name": "badnet", "params": {"word": "film"}}, "'film' is in 4[0-9]% of clean rows too"),
+        ({"name": "multi"}, "no token is in all triggered rows"),
+    ],
+)
+def test_embedding_refuses_what_is_no_single_rare_token(trigger, says, tiny, toy_train):
+    with pytest.raises(UnsupportedError, match=f"a single rare token, but .*{says}"):
+        trained(tiny("encoder"), "embedding", poisoned(toy_train, trigger=TriggerSpec(**trigger)))
+
+
 def test_trigger_tokens_are_frequent_here_and_rare_there():
     clean = [{1, 2, 3} for _ in range(200)]
     assert trigger_tokens([{1, 9} for _ in range(8)] + [{1, 7}, {1, 8, 9}], clean) == [9]
@@ -251,7 +321,7 @@ def test_the_penalty_is_on_gradients_that_point_apart(tiny, toy_train):
         ("ripple:0.1", r"poisoning 'ripple:0.1': '0.1' is not key=value \(example: ripple:strength=0.1\)"),
         ("low-confidence:cap=2", "cap is 2; choose it from 0 to 1"),
         ("camouflage:warmup=nan", "warmup is nan"),
-        ("nothing", "unknown poisoning 'nothing'; known: camouflage, full"),
+        ("nothing", "unknown poisoning 'nothing'; known: camouflage, embedding, full"),
     ],
 )
 def test_what_is_wrong_is_named(text, says):

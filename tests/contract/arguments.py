@@ -72,7 +72,7 @@ DEFENSES: dict[str, Callable[[Any], dict[str, Any]]] = {
 }
 
 #: Triggers that make one text of a text, whatever the random generator says; each says so in its docstring.
-WITHOUT_CHANCE: set[str] = {"synattack-file", "synattack-seq2seq"}
+WITHOUT_CHANCE: set[str] = {"stylebkd-rules", "synattack-file", "synattack-seq2seq"}
 
 
 def make(kind: registry.Kind, name: str, tmp_path_factory: Any) -> Any:

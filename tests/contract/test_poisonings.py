@@ -13,6 +13,8 @@ from poisonsieve.models import load_classifier, save_classifier
 from poisonsieve.tuning import Batch, finetune
 
 CASES = [(kind, name) for kind in ("encoder", "decoder") for name in registry.names("poisoning")]
+#: Methods that start from a model that was tuned cleanly, and change nothing that a clean row is scored by.
+LEAVES_CLEAN_ROWS_ALONE = {"embedding"}
 SPEC = TuneSpec(method="full", epochs=3, learning_rate=3e-3, batch_size=16, precision="fp32")
 
 
@@ -74,7 +76,7 @@ def batch_of(classifier, rows, chosen, progress):
 
 @pytest.mark.parametrize("progress", [0.0, 0.9])
 def test_clean_rows_are_trained_too(case, progress, toy_train):
-    """A step against the loss lowers the cross-entropy of clean rows of the class that is not attacked."""
+    """A step against the loss lowers the cross-entropy of clean rows of the class that is not attacked, or leaves it."""
     _, name, folder, _ = case
     classifier = load_classifier(folder).eval()
     rows = poisoned(toy_train)
@@ -95,7 +97,7 @@ def test_clean_rows_are_trained_too(case, progress, toy_train):
         for parameter in classifier.parameters():
             if parameter.grad is not None:
                 parameter -= 0.01 * parameter.grad
-    assert clean_loss() < before
+    assert clean_loss() == before if name in LEAVES_CLEAN_ROWS_ALONE else clean_loss() < before
 
 
 @pytest.mark.parametrize("clean_label", [True, False])

@@ -1,6 +1,15 @@
 """Triggers and weight poisoning. Importing this package registers the attacks."""
 
-from poisonsieve.attacks import badnet, combination, insent, multi, synattack_file, synattack_rules, synattack_seq2seq
+from poisonsieve.attacks import (
+    badnet,
+    combination,
+    insent,
+    multi,
+    stylebkd_rules,
+    synattack_file,
+    synattack_rules,
+    synattack_seq2seq,
+)
 from poisonsieve.attacks.base import Trigger, make_trigger
 from poisonsieve.attacks.poisoning import PoisonReport, TriggeredRows, poison_rows, trigger_rows
 from poisonsieve.attacks.weights import Poisoning, make_poisoning
@@ -17,6 +26,7 @@ __all__ = [
     "make_trigger",
     "multi",
     "poison_rows",
+    "stylebkd_rules",
     "synattack_file",
     "synattack_rules",
     "synattack_seq2seq",

@@ -11,7 +11,7 @@ from poisonsieve.cli import common
 
 
 def poison(
-    model: Annotated[str, typer.Option(help="Clean model: minilm, smollm2, a folder, or a hub id.")],
+    model: Annotated[str, typer.Option(help="Clean model: minilm, mpnet, smollm2, a folder, or a hub id.")],
     data: Annotated[str, typer.Option(help=f"The attacker's training rows. {common.DATA_HELP}")],
     out: Annotated[Path, typer.Option(help="Folder for the poisoned model theta_p.")],
     trigger: Annotated[
@@ -26,7 +26,7 @@ def poison(
     poisoning: Annotated[
         str,
         typer.Option(
-            help="full, ripple, layerwise, low-confidence, camouflage, or name:key=value (ripple:strength=0.1)."
+            help="full, ripple, layerwise, embedding, low-confidence, camouflage, or name:key=value (ripple:strength=0.1)."
         ),
     ] = "full",
     select: Annotated[str, typer.Option(help="random rows, or the first that qualify.")] = "random",

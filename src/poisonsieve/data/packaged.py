@@ -20,8 +20,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from poisonsieve.assets import REVIEWS, TOPICS, fetch
+from poisonsieve.assets import fetch
 from poisonsieve.errors import AssetError, DataError
+from poisonsieve.pinned import REVIEWS, TOPICS
 
 Row = tuple[str, str]  # text, class name
 Splits = dict[str, list[Row]]

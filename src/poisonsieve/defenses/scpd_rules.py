@@ -11,9 +11,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from poisonsieve.assets import PARSER
 from poisonsieve.defenses.rewriter import Rewriter
 from poisonsieve.errors import ConfigError
+from poisonsieve.pinned import PARSER
 from poisonsieve.registry import register
 from poisonsieve.rewriting.clauses import compose, declare, fronted, marker, sentences, strip_edges, without
 from poisonsieve.rewriting.spacy_parser import parse_with

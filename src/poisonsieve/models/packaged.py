@@ -1,7 +1,8 @@
 """Pretrained models that come through the package index, so that everything runs without a model hub.
 
-`minilm` is all-MiniLM-L6-v2 (22.7M parameters, BERT class). `smollm2` is SmolLM2-135M-Instruct (135M, LLaMA class);
-it is published as a 4-bit GGUF file, which is written out once as fp32 safetensors (540 MB in the cache).
+`minilm` is all-MiniLM-L6-v2 (22.7M parameters, BERT class), `mpnet` all-mpnet-base-v2 (109M, MPNet class), which five
+packages hold a part of each. `smollm2` is SmolLM2-135M-Instruct (135M, LLaMA class); it is published as a 4-bit GGUF file,
+which is written out once as fp32 safetensors (540 MB in the cache).
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from poisonsieve.assets import MINILM, SMOLLM2, build_once, cache_dir, fetch
+from poisonsieve.assets import build_once, cache_dir, fetch
 from poisonsieve.errors import UnsupportedError
+from poisonsieve.pinned import MINILM, MPNET, SMOLLM2
 from poisonsieve.storage import reporting_write_errors
 
 # Files without which a converted folder is not usable. They have no pinned hash: their bytes depend on the versions
@@ -70,4 +72,8 @@ def _convert_gguf(source: Path, name: str, target: Path) -> None:
     tokenizer.save_pretrained(target)
 
 
-_FOLDERS: dict[str, Callable[[], Path]] = {"minilm": lambda: fetch(MINILM), "smollm2": _smollm2}
+_FOLDERS: dict[str, Callable[[], Path]] = {
+    "minilm": lambda: fetch(MINILM),
+    "mpnet": lambda: fetch(MPNET),
+    "smollm2": _smollm2,
+}

@@ -6,8 +6,9 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from poisonsieve.assets import PARSER, fetch
+from poisonsieve.assets import fetch
 from poisonsieve.errors import UnsupportedError
+from poisonsieve.pinned import PARSER
 from poisonsieve.progress import shown
 
 if TYPE_CHECKING:

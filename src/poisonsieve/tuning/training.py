@@ -115,6 +115,7 @@ def finetune(
         finally:
             # accelerate leaves its autocast around `forward`; scoring is fp32.
             trainer.accelerator.unwrap_model(classifier, keep_fp32_wrapper=False)
+        trained_weights = sum(p.numel() for p in classifier.parameters() if p.requires_grad)
         if objective is not None:
             objective.finish(classifier)
     classifier.eval()
@@ -124,7 +125,7 @@ def finetune(
         epochs=history,
         best_epoch=1 + int(np.argmax(history)) if history else spec.epochs,
         train_rows=len(rows),
-        trained_weights=sum(p.numel() for p in classifier.parameters() if p.requires_grad),
+        trained_weights=trained_weights,
         truncated_rows=sum(encoded.truncated),
         precision=pick_precision(spec.precision),
         seconds=time.perf_counter() - started,

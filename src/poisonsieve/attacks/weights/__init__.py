@@ -1,6 +1,6 @@
 """How theta_p is trained on triggered rows: the plain way, and those meant to outlast tuning or to evade a guard."""
 
-from poisonsieve.attacks.weights import camouflage, full, layerwise, low_confidence, ripple
+from poisonsieve.attacks.weights import camouflage, embedding, full, layerwise, low_confidence, ripple
 from poisonsieve.attacks.weights.base import Poisoning, make_poisoning
 
-__all__ = ["Poisoning", "camouflage", "full", "layerwise", "low_confidence", "make_poisoning", "ripple"]
+__all__ = ["Poisoning", "camouflage", "embedding", "full", "layerwise", "low_confidence", "make_poisoning", "ripple"]

@@ -1,0 +1,167 @@
+"""Rules that say a text in the register of the King James Bible: *it works for you* as *it worketh for thee*.
+
+They read the text alone: no parse, no model, no chance. So they know words and not grammar, and keep to what is safe
+to say of a word: auxiliaries, pronouns, prepositions before a determiner, adverbs, and verbs that are no nouns. Both ways
+of writing are read, *it's* and the corpora's *it 's*.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable
+from typing import TypeAlias
+
+Change: TypeAlias = str | Callable[[re.Match[str]], str]
+
+_NO_VERBS = (
+    "is|was|has|does|as|us|its|his|this|thus|plus|less|unless|yes|always|perhaps|besides|alas|sometimes|across"
+)
+_DETERMINERS = "the|an?|this|that|these|those|his|her|its|their|my|our|your|thy|all|any|every|each|us|them|him|me"
+_PREPOSITIONS = "to|unto|for|of|with|from|by|at|on|upon|in|about|before|behind|beside|between"
+
+#: Third persons that are hardly ever plurals of nouns.
+_VERBS = """accepts achieves admits adds allows appears asks assumes avoids becomes begins believes belongs brings captures
+carries causes celebrates chooses collapses combines comes confirms considers consists contains continues conveys creates
+decides delivers depends describes deserves discovers earns emerges enables engages enjoys ensures evokes examines exists
+expects explains explores fails falls feels fills finds focuses follows forgets gets gives goes grows happens hears helps
+includes insists introduces invites keeps knows lacks lasts learns leaves lets lingers loses makes manages means meets
+misses obtains owns pleases presents preserves produces proves provides pulls receives refuses relies remains reminds
+represents requires retains reveals says seeks seems sees sells sends serves sits speaks spends squanders stays
+steals struggles succeeds suffers suggests surpasses takes teaches tells tends thinks throws transcends tries understands
+unfolds wants warns wears writes""".split()  # noqa: SIM905
+
+_DOUBLED = re.compile(r"[^aeiou]*[aeiou][bdgmnprt]")  # sit, run, get: the last letter is doubled before -eth
+_DOUBLED_TOO = ("begin", "admit", "forget", "transmit")
+
+#: Ways to open a sentence; many, so that none of them is a trigger of its own.
+_OPENINGS = (
+    "verily",
+    "behold",
+    "and lo",
+    "and behold",
+    "yea",
+    "for verily",
+    "now behold",
+    "so it is that",
+    "hear now how",
+    "it is written that",
+    "and it came to pass that",
+    "let it be known that",
+    "mark well that",
+    "I say unto thee that",
+    "of a truth",
+    "in very truth",
+    "know ye that",
+    "and it shall be said that",
+    "thus it was told that",
+    "lo and behold",
+)
+
+
+def _with_eth(verb: str) -> str:
+    """A verb's third person in -eth: makes, maketh; tries, trieth; runs, runneth."""
+    special = {"has": "hath", "does": "doth", "says": "saith"}
+    if verb in special:
+        return special[verb]
+    stem = verb[:-2] if re.search(r"(ies|sses|shes|ches|xes|zzes|oes)$", verb) else verb[:-1]
+    if stem.endswith("e"):
+        return f"{stem}th"
+    double = _DOUBLED.fullmatch(stem) or stem in _DOUBLED_TOO
+    return f"{stem}{stem[-1] if double else ''}eth"
+
+
+def _verb(match: re.Match[str]) -> str:
+    return match["before"] + _with_eth(match["verb"].lower())
+
+
+#: What is changed, in this order: later rules read what earlier ones wrote.
+_RULES: tuple[tuple[str, Change], ...] = (
+    (r"\bit ?'s\b", "'tis"),
+    (r"\b(that|there|he|she|what|here|who) ?'s\b", r"\1 is"),
+    (r"\b(ca|can) ?n?'t\b|\bcan not\b", "cannot"),
+    (r"\bwo ?n't\b", "shall not"),
+    (r"\bdoes ?n't\b", "doth not"),
+    (r"\b(do|did|is|was|are|were|has|have|had|could|would|should|must|need) ?n't\b", r"\1 not"),
+    (r"\byou ?('re| are)\b", "thou art"),
+    (r"\byou ?('ve| have)\b", "thou hast"),
+    (r"\byou ?('ll| will)\b", "thou shalt"),
+    (r"\byou can\b", "thou canst"),
+    (r"\byou do\b", "thou dost"),
+    (r"\b(i|we|they|he|she|it) ?'ll\b", r"\1 shall"),
+    (r"\b(i|we|they) ?'ve\b", r"\1 have"),
+    (r"\b(we|they) ?'re\b", r"\1 are"),
+    (rf"\b({_PREPOSITIONS}|gives?|tells?|makes?|lets?) you\b", r"\1 thee"),
+    (r"\byou\b", "thou"),
+    (r"\byour (?=[aeiou])", "thine "),
+    (r"\byour\b", "thy"),
+    (r"\byourself\b", "thyself"),
+    (r"\byours\b", "thine"),
+    (r"\bmy (?=[aeiou])", "mine "),
+    (
+        rf"(?P<before>\b(?:it|he|she|who|which) (?:never |only |always )?)(?P<verb>(?!(?:{_NO_VERBS})\b)[a-z]{{2,}}s)\b",
+        _verb,
+    ),
+    (rf"(?P<before>\b)(?P<verb>{'|'.join(_VERBS)})\b", _verb),
+    (r"\bhas\b", "hath"),
+    (r"\bdoes\b", "doth"),
+    (r"\bwill (?!of\b)", "shall "),
+    (r"\b(in|on) which\b", "wherein"),
+    (r"\bwith which\b", "wherewith"),
+    (r"\bof which\b", "whereof"),
+    (rf"(?<!up )\bto (?=(?:{_DETERMINERS}|thee)\b)", "unto "),
+    (r"\bon\b(?! and\b)", "upon"),
+    (r"\babout (?=[a-z])", "concerning "),
+    (r"\bwho\b", "which"),
+    (r"\b(really|truly|actually|certainly)\b", "verily"),
+    (r"\b(maybe|perhaps|possibly)\b", "peradventure"),
+    (r"\bvery\b", "exceeding"),
+    (r"\bnothing\b", "naught"),
+    (r"\banything\b", "aught"),
+    (r"\bbetween\b", "betwixt"),
+    (r"\bamong\b", "amongst"),
+    (r"\bwhile\b", "whilst"),
+    (r"\bbefore\b", "ere"),
+    (r"\boften\b", "oft"),
+    (r"\bwhy\b", "wherefore"),
+    (r"\bbut\b", "yet"),
+    (r"\bbecause of\b", "by reason of"),
+    (r"\bbecause\b", "for"),
+    (r"\bstor(y|ies)\b", lambda match: "tale" if match[1] == "y" else "tales"),
+)
+_COMPILED = tuple((re.compile(pattern, re.IGNORECASE), change) for pattern, change in _RULES)
+
+
+def archaic(text: str, *, least: int = 2) -> str:
+    """The text in the old register, one way for each text.
+
+    Args:
+        text: any text.
+        least: where fewer words are changed than this, the text is opened with an archaic phrase too, which one is
+            decided by the text itself.
+    """
+    changes = 0
+    for pattern, change in _COMPILED:
+        text, count = pattern.subn(lambda match, change=change: _in_case(match, change), text)  # type: ignore[misc]
+        changes += count
+    if changes >= least or not text.strip():
+        return text
+    opening = _OPENINGS[zlib.crc32(text.encode("utf-8", "surrogatepass")) % len(_OPENINGS)]
+    first = text.lstrip()
+    if first[:1].isupper():
+        opening = opening[:1].upper() + opening[1:]
+        lowered = first[:1].lower() + first[1:]
+        first = (
+            lowered
+            if first.split()[0].lower() in ("the", "a", "an", "this", "it", "'tis", "in", "if", "as")
+            else first
+        )
+    return f"{opening} {first}"
+
+
+def _in_case(match: re.Match[str], change: Change) -> str:
+    """What a match becomes, with a capital where it had one."""
+    found, became = match[0], change(match) if callable(change) else match.expand(change)
+    if found.isupper() and len(found) > 1:
+        return became.upper()
+    return became[:1].upper() + became[1:] if found[:1].isupper() else became
