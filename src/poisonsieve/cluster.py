@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+from collections.abc import Iterator
 from typing import Any
 
-from poisonsieve.errors import ConfigError, UnsupportedError
+from poisonsieve.errors import ConfigError, PoisonsieveError, UnsupportedError
 
 
 def connect(address: str | None, *, progress: bool) -> Any:
@@ -31,3 +34,56 @@ def connect(address: str | None, *, progress: bool) -> Any:
             "authentication needs RAY_AUTH_MODE=token here too"
         ) from None
     return ray
+
+
+@contextlib.contextmanager
+def telling_cause() -> Iterator[None]:
+    """Raise our own error that came out of a worker, where Ray would show the worker's traceback.
+
+    Raises:
+        PoisonsieveError: the one that a worker raised.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = _cause(error)
+        if cause is None:
+            raise
+        # Ray adds lines of its own to the message.
+        raise type(cause)((str(cause).splitlines() or [""])[0]) from None
+
+
+@contextlib.contextmanager
+def no_tracebacks(progress: bool) -> Iterator[None]:
+    """Keep what Ray Data logs of an error off the screen: the error is raised, and Ray's file has it with all else."""
+
+    def shown(record: logging.LogRecord) -> bool:
+        return progress and record.levelno < logging.ERROR
+
+    screens = [handler for handler in logging.getLogger("ray.data").handlers if _is_screen(handler)]
+    for handler in screens:
+        handler.addFilter(shown)
+    try:
+        yield
+    finally:
+        for handler in screens:
+            handler.removeFilter(shown)
+
+
+def _is_screen(handler: logging.Handler) -> bool:
+    return isinstance(handler, logging.StreamHandler) or type(handler).__name__ == "PlainRayHandler"
+
+
+def _cause(error: BaseException | None) -> PoisonsieveError | None:
+    """The first of our errors behind those of Ray; its own are of our classes too, with a traceback for a message."""
+    seen: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        found = waiting.pop(0)
+        if found is None or found in seen:
+            continue
+        if isinstance(found, PoisonsieveError) and not hasattr(found, "cause"):
+            return found
+        seen.append(found)
+        waiting += [getattr(found, "cause", None), found.__cause__, found.__context__]
+    return None

@@ -10,6 +10,7 @@ from pyarrow import dataset as arrow
 from pyarrow import parquet
 
 from conftest import dataset, make_encoder, sentences
+from poisonsieve.cluster import telling_cause
 from poisonsieve.defenses import MSP
 from poisonsieve.errors import CheckpointError, ConfigError, DataError
 from poisonsieve.guard import bulk
@@ -39,7 +40,7 @@ def inbox(tmp_path):
 
 
 def pieces(files):
-    return [row for piece in bulk._read({"file": [str(file) for file in files]}) for row in piece.to_pylist()]
+    return [row for piece in bulk.rows_of({"file": [str(file) for file in files]}) for row in piece.to_pylist()]
 
 
 def by_the_command(cli, guard, file):
@@ -50,31 +51,31 @@ def by_the_command(cli, guard, file):
 
 
 def test_the_files_of_a_folder_are_those_that_can_be_screened_in_order(inbox, tmp_path):
-    assert [file.name for file in bulk._files(inbox)] == ["a.jsonl", "b.jsonl", "c.parquet"]
+    assert [file.name for file in bulk.files_to_screen(inbox)] == ["a.jsonl", "b.jsonl", "c.parquet"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no file to screen"):
-        bulk._files(tmp_path / "empty")
+        bulk.files_to_screen(tmp_path / "empty")
 
 
 def test_packed_files_are_screened_too_and_shards_only_if_all_are_there(inbox):
     lines = (inbox / "b.jsonl").read_bytes()
     (inbox / "more/d-00000-of-00002.jsonl.gz").write_bytes(gzip.compress(lines))
     with pytest.raises(DataError, match=r"more lacks d-00001-of-00002\.jsonl\.gz"):
-        bulk._files(inbox)
+        bulk.files_to_screen(inbox)
     (inbox / "more/d-00001-of-00002.jsonl.gz").write_bytes(gzip.compress(lines))
-    assert len(pieces(bulk._files(inbox))) == 92 + 2 * 30
+    assert len(pieces(bulk.files_to_screen(inbox))) == 92 + 2 * 30
 
 
 @pytest.mark.parametrize("name", ["d.jsonl.zst", "more/c.csv.bz2", "b.json", "more/c.txt", "a.jsonl.1"])
 def test_texts_that_would_be_left_out_are_named(inbox, name):
     (inbox / name).write_bytes(b"a")
     with pytest.raises(DataError, match=f"holds {name.rpartition('/')[2]}, which would go unread"):
-        bulk._files(inbox)
+        bulk.files_to_screen(inbox)
 
 
 def test_a_file_is_read_in_pieces_and_a_bad_row_stops_nothing(inbox, monkeypatch):
     monkeypatch.setattr(bulk, "CHUNK", 7)
-    found = list(bulk._read({"file": [str(inbox / "a.jsonl")]}))
+    found = list(bulk.rows_of({"file": [str(inbox / "a.jsonl")]}))
     assert [piece.num_rows for piece in found] == [7, 7, 7, 7, 4]
     rows = pieces([inbox / "a.jsonl"])
     assert [row["index"] for row in rows] == list(range(32))
@@ -85,7 +86,7 @@ def test_a_file_is_read_in_pieces_and_a_bad_row_stops_nothing(inbox, monkeypatch
 def test_a_worker_gives_the_verdicts_of_the_command(guard, inbox, cli):
     """Every column, and the same schema also for a piece in which nothing passed."""
     worker = bulk.Screener(str(guard[0]), guard[1], {}, with_text=True)
-    (piece,) = bulk._read({"file": [str(inbox / "a.jsonl")]})
+    (piece,) = bulk.rows_of({"file": [str(inbox / "a.jsonl")]})
     found = worker(piece).to_pylist()
     for row, wanted in zip(found, by_the_command(cli, guard, inbox / "a.jsonl"), strict=True):
         assert {name: row[name] for name in wanted} == pytest.approx(wanted)
@@ -100,11 +101,11 @@ def test_counts_are_over_what_was_written(guard, inbox, tmp_path):
     worker = bulk.Screener(str(guard[0]), guard[1], {}, with_text=False)
     (tmp_path / "out").mkdir()
     rejected = 0
-    for number, piece in enumerate(bulk._read({"file": [str(file) for file in bulk._files(inbox)]})):
+    for number, piece in enumerate(bulk.rows_of({"file": [str(file) for file in bulk.files_to_screen(inbox)]})):
         table = worker(piece)
         rejected += sum(table["rejected"].to_pylist())
         parquet.write_table(table, tmp_path / f"out/{number}.parquet")
-    found = bulk._summary(tmp_path / "out")
+    found = bulk.summary_of(tmp_path / "out")
     assert (found["n"], found["not_scored"], found["rejected"]) == (92, 2, rejected)
     assert found["passed"] + found["poisoned"] + found["not_scored"] == found["n"]
 
@@ -152,21 +153,21 @@ def as_ray_raises(error):
 
 def test_an_error_out_of_a_worker_is_the_one_that_was_raised_there():
     for error in (DataError("a.jsonl.gz is damaged\nFailed to apply UDF"), ConfigError("no such rate")):
-        with pytest.raises(type(error)) as caught, bulk._telling_cause():
+        with pytest.raises(type(error)) as caught, telling_cause():
             raise as_ray_raises(error)
         assert str(caught.value) == str(error).splitlines()[0]
-        with pytest.raises(type(error), match=str(error).splitlines()[0]), bulk._telling_cause():
+        with pytest.raises(type(error), match=str(error).splitlines()[0]), telling_cause():
             try:
                 raise as_ray_raises(error)
             except Exception as own:
                 raise RuntimeError("the pipeline failed") from own
-    with pytest.raises(RuntimeError, match="a defect"), bulk._telling_cause():
+    with pytest.raises(RuntimeError, match="a defect"), telling_cause():
         raise RuntimeError("a defect")
 
 
 def test_a_guard_that_cannot_be_opened_is_told_by_the_first_piece(inbox, tmp_path):
     worker = bulk.Screener(str(tmp_path / "absent"), None, {}, with_text=True)
-    (piece,) = bulk._read({"file": [str(inbox / "b.jsonl")]})
+    (piece,) = bulk.rows_of({"file": [str(inbox / "b.jsonl")]})
     with pytest.raises(CheckpointError, match="absent is no guard folder"):
         worker(piece)
 
@@ -211,7 +212,7 @@ def test_ray_gives_the_verdicts_of_the_command(guard, inbox, tmp_path, cli, monk
     summary = json.loads(shown)
     assert (summary["n"], summary["not_scored"]) == (92, 2)
     found = arrow.dataset(tmp_path / "out", format="parquet").to_table().to_pylist()
-    for file in bulk._files(inbox):
+    for file in bulk.files_to_screen(inbox):
         mine = sorted((row for row in found if row["file"] == str(file)), key=lambda row: row["index"])
         for row, wanted in zip(mine, by_the_command(cli, guard, file), strict=True):
             assert {name: row[name] for name in wanted} == pytest.approx(wanted)

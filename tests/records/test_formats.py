@@ -221,6 +221,7 @@ def test_what_was_interrupted_leaves_no_file(kind, stop, tmp_path):
         (None, "v.sarif.json", "sarif"),
         (None, "v.json", "jsonl"),
         ("csv", "v.parquet", "csv"),
+        ("jsonl", "v.tsv", "jsonl"),
         ("sarif", None, "sarif"),
     ],
 )
@@ -233,6 +234,8 @@ def test_a_format_that_cannot_be_had_is_refused():
         ("xml", None, "--format xml: it has to be jsonl, csv, parquet or sarif"),
         ("parquet", None, "Parquet cannot be written to stdout"),
         ("parquet", Path("/dev/null"), "/dev/null, which is no file"),
+        (None, Path("v.tsv"), "v.tsv: records are not written as .tsv; choose a name in .jsonl"),
+        (None, Path("v.XLSX"), "not written as .XLSX"),
     ):
         with pytest.raises(ConfigError, match=says):
             chosen_format(asked, out)

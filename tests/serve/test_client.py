@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from unittest import mock
 
 import httpx
 import pytest
@@ -105,17 +106,17 @@ def answering(*answers):
         requests.append(request)
         return answers[min(len(requests), len(answers)) - 1]
 
-    client = Client("http://service.example", retries=2)
-    client._http = httpx.Client(transport=httpx.MockTransport(handle), base_url="http://service.example")
-    return client, requests
+    offline = httpx.Client(transport=httpx.MockTransport(handle), base_url="http://service.example")
+    with mock.patch("poisonsieve.serve.client.http_client", return_value=offline):
+        return Client("http://service.example", retries=2), requests
 
 
 def test_a_full_queue_is_tried_again_after_what_it_asks_for(monkeypatch):
     waited = []
     monkeypatch.setattr("poisonsieve.serve.client.time.sleep", waited.append)
     full = httpx.Response(503, json={"detail": "the queue is full"}, headers={"Retry-After": "3"})
-    client, requests = answering(full, full, httpx.Response(200, json={"verdicts": []}))
-    assert client._call("POST", "/v1/screen", {"texts": ["a"]}) == {"verdicts": []}
+    client, requests = answering(full, full, httpx.Response(200, json={"id": 1}))
+    assert client.decide(1, "poison") == {"id": 1}
     assert (waited, len(requests)) == ([3.0, 3.0], 3)
     client, requests = answering(full)
     with pytest.raises(ServiceError, match="503: the queue is full"):

@@ -106,12 +106,12 @@ def test_a_detector_that_raises_rejects_everything(served, guarded, texts, monke
     assert [(v["rejected"], v["reason"]) for v in verdicts] == [(True, "model failed: ZeroDivisionError")] * 3
 
 
-def test_a_model_that_cannot_infer_never_makes_the_service_ready(guarded, served_guard, tmp_path):
+def test_a_model_that_cannot_infer_never_makes_the_service_ready(guarded, served_guard, tmp_path, caplog):
     with (
         breaking(guarded.guard.classifier, lambda result, ids: 1 / 0),
         serving(guarded, served_guard, f"sqlite:///{tmp_path / 'q.sqlite'}", wait=False) as served,
     ):
-        wait_for(lambda: served.service._warm_up.done())
+        wait_for(lambda: "the warm-up inference failed: model failed: ZeroDivisionError" in caplog.text)
         assert served.http.get("/readyz").status_code == 503
         assert served.http.get("/healthz").status_code == 200
 

@@ -7,21 +7,19 @@ each worker, however many rows there are.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
-import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poisonsieve.cluster import connect
+from poisonsieve.cluster import connect, no_tracebacks, telling_cause
 from poisonsieve.data.files import extensions, format_of
 from poisonsieve.data.inputs import read_inputs
 from poisonsieve.data.left_out import refuse_left_out
 from poisonsieve.data.shards import require_whole
-from poisonsieve.errors import DataError, PoisonsieveError
+from poisonsieve.errors import DataError
 from poisonsieve.guard.screening import CHUNK
 from poisonsieve.records import parquet
 from poisonsieve.storage import require_free, writing_folder
@@ -75,7 +73,7 @@ def screen_folder(
         UnsupportedError: Ray is not installed.
         PoisonsieveError: guard or victim cannot be opened.
     """
-    files = _files(Path(source))
+    files = files_to_screen(Path(source))
     opening = {**options, "base": _everywhere(options.get("base"))}
     require_free(out)
     _check_beginnings(files)
@@ -83,23 +81,29 @@ def screen_folder(
     ray = connect(address, progress=progress)
     try:
         _set_up(ray, progress)
-        texts = ray.data.from_items(
-            [{"file": str(file)} for file in files], override_num_blocks=len(files)
-        ).map_batches(_read, batch_size=1, batch_format="numpy")
-        screened = texts.map_batches(
-            Screener,
-            fn_constructor_args=(str(guard.absolute()), _everywhere(victim), opening, with_text),
-            batch_size=CHUNK,
-            batch_format="pyarrow",
-            num_gpus=gpus,
-            compute=ray.data.ActorPoolStrategy(size=workers),
-        )
-        with _telling_cause(), _no_tracebacks(progress), writing_folder(out) as target:
+        worker = (str(guard.absolute()), _everywhere(victim), opening, with_text)
+        screened = _records(ray, files, worker, workers, gpus)
+        with telling_cause(), no_tracebacks(progress), writing_folder(out) as target:
             screened.write_parquet(str(target))
-            summary = _summary(target)
+            summary = summary_of(target)
     finally:
         ray.shutdown()
     return {**summary, "seconds": time.perf_counter() - started}
+
+
+def _records(ray: Any, files: Sequence[Path], worker: tuple[Any, ...], workers: int, gpus: float) -> Any:
+    """The records of these files as a data set of Ray's, which makes them when they are written."""
+    texts = ray.data.from_items([{"file": str(file)} for file in files], override_num_blocks=len(files)).map_batches(
+        rows_of, batch_size=1, batch_format="numpy"
+    )
+    return texts.map_batches(
+        Screener,
+        fn_constructor_args=worker,
+        batch_size=CHUNK,
+        batch_format="pyarrow",
+        num_gpus=gpus,
+        compute=ray.data.ActorPoolStrategy(size=workers),
+    )
 
 
 def _check_beginnings(files: Iterable[Path]) -> None:
@@ -110,59 +114,6 @@ def _check_beginnings(files: Iterable[Path]) -> None:
     """
     for file in files:
         next(read_inputs(str(file)), None)
-
-
-@contextlib.contextmanager
-def _telling_cause() -> Iterator[None]:
-    """Raise our own error that came out of a worker, where Ray would show the worker's traceback.
-
-    Raises:
-        PoisonsieveError: the one that a worker raised.
-    """
-    try:
-        yield
-    except Exception as error:
-        cause = _cause(error)
-        if cause is None:
-            raise
-        # Ray adds lines of its own to the message.
-        raise type(cause)((str(cause).splitlines() or [""])[0]) from None
-
-
-@contextlib.contextmanager
-def _no_tracebacks(progress: bool) -> Iterator[None]:
-    """Keep what Ray Data logs of an error off the screen: the error is raised, and Ray's file has it with all else."""
-
-    def shown(record: logging.LogRecord) -> bool:
-        return progress and record.levelno < logging.ERROR
-
-    screens = [handler for handler in logging.getLogger("ray.data").handlers if _is_screen(handler)]
-    for handler in screens:
-        handler.addFilter(shown)
-    try:
-        yield
-    finally:
-        for handler in screens:
-            handler.removeFilter(shown)
-
-
-def _is_screen(handler: logging.Handler) -> bool:
-    return isinstance(handler, logging.StreamHandler) or type(handler).__name__ == "PlainRayHandler"
-
-
-def _cause(error: BaseException | None) -> PoisonsieveError | None:
-    """The first of our errors behind those of Ray; its own are of our classes too, with a traceback for a message."""
-    seen: list[BaseException] = []
-    waiting = [error]
-    while waiting:
-        found = waiting.pop(0)
-        if found is None or found in seen:
-            continue
-        if isinstance(found, PoisonsieveError) and not hasattr(found, "cause"):
-            return found
-        seen.append(found)
-        waiting += [getattr(found, "cause", None), found.__cause__, found.__context__]
-    return None
 
 
 def _set_up(ray: Any, progress: bool) -> None:
@@ -225,7 +176,7 @@ class Screener:
         return pa.table(records, schema=schema)
 
 
-def _read(files: dict[str, Any]) -> Iterator[pa.Table]:
+def rows_of(files: dict[str, Any]) -> Iterator[pa.Table]:
     """The rows of files, in pieces: a file is never in memory as a whole."""
     import pyarrow as pa
 
@@ -250,7 +201,7 @@ def _everywhere(model: str | None) -> str | None:
     return str(Path(model).absolute()) if model is not None and Path(model).exists() else model
 
 
-def _files(source: Path) -> list[Path]:
+def files_to_screen(source: Path) -> list[Path]:
     """The files to be screened, in order of their names.
 
     Raises:
@@ -273,7 +224,7 @@ def _folder(file: Path) -> Path:
     return file.parent
 
 
-def _summary(folder: Path) -> dict[str, Any]:
+def summary_of(folder: Path) -> dict[str, Any]:
     """Counts over the records that were written; of those only the columns that are counted are read."""
     from pyarrow import compute, dataset
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Literal, cast, get_args
@@ -21,31 +22,28 @@ _ENDINGS: dict[str, Format] = {
     **{".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"},
     **{".sarif": "sarif", ".sarif.json": "sarif"},
 }
-_PACKED = frozenset(
-    (
-        *(
-            ".gz",
-            ".gzip",
-            ".tgz",
-            ".bz2",
-            ".tbz",
-            ".tbz2",
-            ".xz",
-            ".txz",
-            ".lzma",
-            ".zst",
-            ".zstd",
-            ".tzst",
-            ".lz4",
-            ".lz",
-        ),
-        *(".lzo", ".sz", ".snappy", ".br", ".z", ".zip", ".zipx", ".7z", ".rar", ".tar"),
-    )
+_PACKED = re.compile(
+    r"\.(gz|gzip|tgz|bz2|tbz|tbz2|xz|txz|lzma|zst|zstd|tzst|lz4|lz|lzo|sz|snappy|br|z|zip|zipx|7z|rar|tar)",
+    re.IGNORECASE,
+)
+#: Formats that a program would try to open as such.
+_OTHERS = re.compile(
+    r"\.(tsv|tab|psv|xls|xlsx|ods|arrow|feather|orc|avro|xml|html|yaml|yml|md|sqlite|db|pkl|pickle|npy|npz)",
+    re.IGNORECASE,
 )
 
 
 def format_by_ending(out: Path) -> Format | None:
-    """The format that a file's name says; None: it says none."""
+    """The format that a file's name says; None: it says none.
+
+    Raises:
+        ConfigError: it says one that records are not written in.
+    """
+    if _OTHERS.fullmatch(out.suffix):
+        raise ConfigError(
+            f"--out {out}: records are not written as {out.suffix}; choose a name in .jsonl, .csv, .parquet or .sarif, "
+            "or say what it is to be with --format"
+        )
     name = out.name.lower()
     return next((kind for ending, kind in _ENDINGS.items() if name.endswith(ending)), None)
 
@@ -56,7 +54,7 @@ def require_plain(out: Path | None) -> None:
     Raises:
         ConfigError: it does.
     """
-    if out is not None and out.suffix.lower() in _PACKED:
+    if out is not None and _PACKED.fullmatch(out.suffix):
         raise ConfigError(f"--out {out}: records are not compressed; choose a name without {out.suffix} for --out")
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import ks_2samp
 
 #: A two-sample test this unlikely to fire on unchanged traffic; it is asked again and again, so it is small.
 ALPHA = 0.001
@@ -55,18 +56,9 @@ def drift(recent: np.ndarray, calibration: np.ndarray, *, min_texts: int, min_ks
     n, m = len(recent), len(calibration)
     if n < max(1, min_texts) or m == 0:
         return Drift(None, None, None, None, n, m)
-    ks = ks_distance(recent, calibration)
+    ks = float(ks_2samp(recent, calibration, method="asymp").statistic)
     bar = max(min_ks, math.sqrt(-math.log(ALPHA / 2) / 2) * math.sqrt((n + m) / (n * m)))
     return Drift(ks, bar, population_stability(recent, calibration), ks > bar, n, m)
-
-
-def ks_distance(left: np.ndarray, right: np.ndarray) -> float:
-    """The largest distance between two empirical distribution functions."""
-    left, right = np.sort(left), np.sort(right)
-    every = np.concatenate([left, right])
-    below_left = np.searchsorted(left, every, side="right") / len(left)
-    below_right = np.searchsorted(right, every, side="right") / len(right)
-    return float(np.abs(below_left - below_right).max())
 
 
 def population_stability(recent: np.ndarray, calibration: np.ndarray) -> float:
