@@ -12,7 +12,6 @@ from poisonsieve.attacks.weights.ripple import trigger_tokens, words_of_class
 from poisonsieve.config import AttackSpec, PoisoningSpec, TriggerSpec, TuneSpec
 from poisonsieve.errors import ConfigError, DataError, UnsupportedError
 from poisonsieve.models import load_classifier
-from poisonsieve.models.results import softmax
 from poisonsieve.stages.train import poison_stage
 from poisonsieve.tuning import Batch, finetune
 from poisonsieve.tuning.states import every_layers_logits, layer_states, layers_of, where_the_class_is
@@ -73,7 +72,7 @@ def test_low_confidence_caps_triggered_rows_and_no_others(clean_label, tiny, toy
     rows = poisoned(toy_train.select(range(60)), clean_label=clean_label, count=20)
     flags = np.array(rows["triggered"])
     classifier = descended(tiny("encoder"), "low-confidence:cap=0.7", rows)
-    probabilities = softmax(classifier.score(rows["text"]).values)
+    probabilities = classifier.score(rows["text"]).probabilities
     assert abs(np.median(probabilities[flags, 0]) - 0.7) < 0.05
     assert np.median(probabilities[~flags].max(axis=1)) > 0.9
 

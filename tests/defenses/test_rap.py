@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 
 from poisonsieve import registry
 from poisonsieve.config import TuneSpec
 from poisonsieve.defenses import RAP, Detector
 from poisonsieve.errors import CheckpointError, ConfigError
 from poisonsieve.models.load import load_classifier, save_classifier
-from poisonsieve.models.results import softmax
 from poisonsieve.tuning import finetune
 
 
@@ -37,13 +37,13 @@ def guard(strong, toy_train, toy_dev):
 def changes_by_hand(folder, guard, texts):
     """The tuned embedding in the model's own matrix, and the word in the text."""
     model = load_classifier(folder, max_length=guard.classifier.max_length + 1)
-    before = softmax(model.score(texts).values)
+    before = model.score(texts).probabilities
     weights = model.base.get_input_embeddings().weight.data
     found = []
     for text, row in zip(texts, before, strict=True):
         label = row.argmax()
         weights[guard.word_ids_[0]] = torch.from_numpy(guard.perturbations_[label, 0])
-        found.append(softmax(model.score([f"cf {text}"]).values)[0, label] - row[label])
+        found.append(model.score([f"cf {text}"]).probabilities[0, label] - row[label])
     return found
 
 
@@ -82,8 +82,10 @@ def test_a_text_that_holds_the_word_is_read_as_ever(guard):
     embeds = classifier.base.get_input_embeddings()(inputs["input_ids"]).detach().clone()
     embeds[0, guard.place_] = torch.from_numpy(guard.perturbations_[label, 0])
     with torch.inference_mode():
-        after = softmax(classifier.run(inputs["attention_mask"], inputs_embeds=embeds).logits.double().numpy())
-    before = softmax(classifier.score([text]).values)
+        after = softmax(
+            classifier.run(inputs["attention_mask"], inputs_embeds=embeds).logits.double().numpy(), axis=1
+        )
+    before = classifier.score([text]).probabilities
     np.testing.assert_allclose(guard.decision_function([text])[0], (after - before)[0, label], atol=1e-6)
 
 

@@ -13,7 +13,10 @@ from poisonsieve.verdict import Verdict
 NUMBERS = st.lists(st.sampled_from(np.linspace(0, 1, 12).tolist()) | st.floats(0, 1), min_size=1, max_size=60)
 
 
-@given(NUMBERS, NUMBERS)
+SEVERAL = NUMBERS.filter(lambda values: len(values) > 1)
+
+
+@given(SEVERAL, SEVERAL)
 def test_the_distance_is_the_largest_between_the_shares_at_or_below_a_value(left, right):
     def share(values, bar):
         return sum(value <= bar for value in values) / len(values)

@@ -20,7 +20,7 @@ from poisonsieve.errors import CheckpointError, ConfigError, HubError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.load import load_classifier
 from poisonsieve.models.packaged import packaged_names
-from poisonsieve.models.results import Logits, softmax
+from poisonsieve.models.results import Logits
 from poisonsieve.models.safety import is_adapter
 from poisonsieve.verdict import cause_of
 
@@ -251,7 +251,7 @@ def require_readable(classifier: Classifier, rows: CleanRows, *, its_output: boo
 
 def confidence(logits: Logits) -> Scored:
     """The largest softmax probability of each text as its score, in float64."""
-    return Scored(softmax(logits.values).max(axis=1, initial=-np.inf), logits.truncated, logits.errors)
+    return Scored(logits.probabilities.max(axis=1, initial=-np.inf), logits.truncated, logits.errors)
 
 
 def reopening_options(name: str, options: dict[str, Any]) -> tuple[Any, bool]:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from torch import Tensor
 
 from poisonsieve.defenses.base import Scored
@@ -22,7 +23,6 @@ from poisonsieve.defenses.model import ModelDetector, read_numbers, read_tensors
 from poisonsieve.errors import ConfigError, DataError, UnsupportedError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.opening import first_line
-from poisonsieve.models.results import softmax
 from poisonsieve.models.scoring import BatchScorer
 from poisonsieve.progress import progress_bar
 from poisonsieve.registry import register
@@ -115,7 +115,7 @@ class RAP(ModelDetector):
         logits = classifier.score(rows.texts, progress="predicting" if progress else None)
         if (logits.predictions < 0).all():
             raise DataError(f"the model can read none of the {len(rows)} clean rows")
-        probabilities = softmax(logits.values).max(axis=1)
+        probabilities = logits.probabilities.max(axis=1)
         ids = classifier.encode(rows.texts).ids
         classes = len(classifier.label_names)
         start = self._start(classifier, ids[int(np.flatnonzero(logits.predictions >= 0)[0])])
@@ -208,10 +208,10 @@ class RAP(ModelDetector):
     @torch.inference_mode()
     def _minus_drop(self, rows: list[list[int]]) -> np.ndarray:
         classifier = self._fitted()
-        before = softmax(classifier(**classifier.inputs(rows))["logits"].double().cpu().numpy())
+        before = softmax(classifier(**classifier.inputs(rows))["logits"].double().cpu().numpy(), axis=1)
         classes = before.argmax(axis=1)
         vectors = torch.from_numpy(self.perturbations_[classes]).to(classifier.device)
-        after = softmax(self._perturbed(rows, vectors).double().cpu().numpy())
+        after = softmax(self._perturbed(rows, vectors).double().cpu().numpy(), axis=1)
         each = np.arange(len(rows))
         change: np.ndarray = after[each, classes] - before[each, classes]
         # What could not be computed stays so, also where the class has no rows.

@@ -18,7 +18,6 @@ from poisonsieve.defenses.base import Scored
 from poisonsieve.defenses.calibration import CleanRows
 from poisonsieve.defenses.model import ModelDetector
 from poisonsieve.errors import CheckpointError, ConfigError, DataError
-from poisonsieve.models.results import softmax
 from poisonsieve.registry import register
 from poisonsieve.storage import write_json
 
@@ -89,7 +88,7 @@ class STRIP(ModelDetector):
     def _score(self, texts: list[str], *, progress: str | None) -> Scored:
         logits = self._fitted().score([copy for text in texts for copy in self.perturb(text)], progress=progress)
         # Copies lie side by side, so each row here is one text: never a mean across texts.
-        entropies = entropy(softmax(logits.values)).reshape(len(texts), self.copies)
+        entropies = entropy(logits.probabilities).reshape(len(texts), self.copies)
         return Scored(
             -entropies.mean(axis=1),
             np.any(logits.truncated.reshape(len(texts), self.copies), axis=1),

@@ -14,7 +14,7 @@ from poisonsieve.errors import CheckpointError, ConfigError, DataError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.labels import same_classes
 from poisonsieve.models.load import load_classifier, save_classifier
-from poisonsieve.models.results import Logits, softmax
+from poisonsieve.models.results import Logits
 from poisonsieve.models.safety import is_adapter
 from poisonsieve.models.tokens import same_tokenizer
 from poisonsieve.storage import writing_folder
@@ -155,7 +155,7 @@ class GuardedClassifier:
         if not passed:
             return answered
         logits = self.ask_victim([texts[i] for i in passed], progress="classifying" if progress else None)
-        probabilities = softmax(logits.values)
+        probabilities = logits.probabilities
         for place, index in enumerate(passed):
             answered[index] = self._answer(answered[index], probabilities[place], logits.errors[place])
         return answered

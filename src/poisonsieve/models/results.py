@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from torch import Tensor
 
 from poisonsieve.verdict import Failure
@@ -42,12 +43,11 @@ class Logits(PerText):
         scored = np.isfinite(self.values).all(axis=1)
         return np.where(scored, np.nan_to_num(self.values).argmax(axis=1), -1)
 
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of shape (n, K), in float64: in float32 the confidences of sure rows would tie at 1."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    result: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
-    return result
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Of each class, float64, shape (n, K): in float32 the confidences of sure rows would tie at 1."""
+        result: np.ndarray = softmax(self.values, axis=1)
+        return result
 
 
 def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
