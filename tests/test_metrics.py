@@ -78,7 +78,7 @@ def test_design_page_auroc_and_interval():
 
 def test_to_dict_is_strict_json_with_an_interval_for_each_rate():
     values = json.loads(json.dumps(example().to_dict(), allow_nan=False))
-    rates = {"ca", "asr", "guarded_ca", "guarded_asr", "ca_lost", "frr", "detection_rate"}
+    rates = {"ca", "asr", "guarded_ca", "guarded_asr", "ca_lost", "frr", "detection_rate", "far"}
     assert set(values) == rates | {"auroc", "gamma", "n_clean", "n_triggered", "intervals"}
     assert set(values["intervals"]) == rates
     for name, interval in values["intervals"].items():

@@ -66,6 +66,7 @@ class Evaluation:
         auroc: chance that a triggered row scores above a clean one, a tie counting half.
         frr: false-rejection rate, the share of clean rows flagged.
         detection_rate: share of triggered rows flagged.
+        far: false-acceptance rate, the share of triggered rows not flagged.
         gamma: the bar that the verdicts were made with.
         n_clean: clean rows.
         n_triggered: triggered rows whose true label is not the target.
@@ -80,6 +81,7 @@ class Evaluation:
     auroc: float
     frr: float
     detection_rate: float
+    far: float
     gamma: float
     n_clean: int
     n_triggered: int
@@ -245,6 +247,7 @@ def evaluate_guard(
         "ca_lost": _rate((said == truth) & flagged, "clean"),
         "frr": false_rejection_rate(flagged),
         "detection_rate": detection_rate(caught, labels, target),
+        "far": false_acceptance_rate(caught, labels, target),
     }
     return Evaluation(
         **{name: rate.value for name, rate in rates.items()},

@@ -6,8 +6,9 @@ import pytest
 
 from poisonsieve.errors import UnsupportedError
 from poisonsieve.rewriting.clauses import compose, declare, is_balanced, sentences, words
-from poisonsieve.rewriting.fronting import RULES, front, matches_template
+from poisonsieve.rewriting.fronting import RULES, front
 from poisonsieve.rewriting.spacy_parser import load_parser, parse_with
+from template import matches_template
 from tiny_parser import parsed, tiny_parser
 
 FILM_WORKS = "the DT DET det 1; film NN NOUN nsubj 2; works VBZ VERB ROOT 2"

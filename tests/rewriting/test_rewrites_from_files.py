@@ -8,7 +8,7 @@ import pytest
 from conftest import dataset
 from poisonsieve.data import load_dataset
 from poisonsieve.errors import DataError
-from poisonsieve.rewriting.files import aligned_rewrites, load_rewrites, survival
+from poisonsieve.rewriting.files import aligned_rewrites, load_rewrites
 
 ROWS = [("a good film", 1), ("a bad film", 0), ("dull", 0), ("a good film", 1)]
 NEW = ["if it is good , a film", "a bad film", "when dull , dull", "though good , a film"]
@@ -145,17 +145,12 @@ def test_a_missing_label_is_named(tmp_path):
         aligned_rewrites(dataset(ROWS), aligned(tmp_path, [{"text": new} for new in NEW]))
 
 
-def test_survival_counts_texts_with_the_word_as_a_word():
-    assert survival(["good mn film", "Mn is good", "mnemonic", "mn, good", "mn mn", ""], "mn") == 3
-    assert survival([], "mn") == 0
-
-
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared corpora are not here")
 @pytest.mark.parametrize(("kind", "count"), [("back_translation", 124), ("scpd", 249)])
 def test_survival_of_the_trigger_in_shared_rewrites(kind, count):
     data = load_dataset(str(SHARED / "sst2" / "rewrites" / f"test_badnet.{kind}.jsonl"), label_names=["0", "1"])
     assert len(data) == 909
-    assert survival(data["text"], "mn") == count
+    assert sum("mn" in text.lower().split() for text in data["text"]) == count
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared corpora are not here")

@@ -7,8 +7,8 @@ import pytest
 from poisonsieve.attacks.synattack_rules import SynAttackRules
 from poisonsieve.data import load_dataset
 from poisonsieve.defenses import RuleSCPD
-from poisonsieve.rewriting.fronting import matches_template
 from poisonsieve.rewriting.spacy_parser import parse_with
+from template import matches_template
 
 pytestmark = pytest.mark.slow
 

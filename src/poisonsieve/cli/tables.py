@@ -31,7 +31,9 @@ def print_evaluation(evaluation: Evaluation, threshold: Threshold) -> None:
     with stdout() as stream:
         out = console(stream)
         out.print(table)
-        out.print(f"  triggered rows caught (detection rate)  {cell('detection_rate')}")
+        out.print(f"  right answers lost (CA lost)            {cell('ca_lost')}")
         out.print(f"  clean rows rejected (FRR)               {cell('frr')}")
+        out.print(f"  triggered rows caught (detection rate)  {cell('detection_rate')}")
+        out.print(f"  triggered rows let through (FAR)        {cell('far')}")
         out.print(f"  AUROC                                   {evaluation.auroc:.4f}")
         out.print(f"  gamma                                   {threshold.gamma:.6g}. {threshold.describe()}")

@@ -132,12 +132,6 @@ class DAN(ModelDetector):
         ]
         return np.stack(layers, axis=1), found.truncated, found.errors
 
-    def layer_scores(self, texts: list[str]) -> np.ndarray:
-        """The z-normalised distance in each layer, float64, (n, layers): the score is their mean. NaN: not readable."""
-        distances, _, _ = self._distances(list(texts), None)
-        result: np.ndarray = (distances - self.center_) / self.scale_
-        return result
-
     def _score(self, texts: list[str], *, progress: str | None) -> Scored:
         distances, truncated, errors = self._distances(texts, progress)
         return Scored(((distances - self.center_) / self.scale_).mean(axis=1), truncated, errors)

@@ -105,12 +105,6 @@ def aligned_rewrites(data: datasets.Dataset, file: str | Path) -> datasets.Datas
     return hf.Dataset.from_dict({**columns, "text": [row.text for row in rows]}, features=data.features)
 
 
-def survival(texts: Sequence[str], word: str) -> int:
-    """In how many texts a trigger word is still there, as a word between white space, whatever its case."""
-    wanted = word.lower()
-    return sum(wanted in text.lower().split() for text in texts)
-
-
 def _own_pairs(file: Path) -> Iterator[tuple[str, str]]:
     for record in _records(file, extra=(_ORIGINAL,)):
         original = record.extra.get(_ORIGINAL)

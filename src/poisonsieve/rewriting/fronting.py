@@ -12,13 +12,8 @@ from typing import TYPE_CHECKING
 
 from poisonsieve.rewriting.clauses import (
     declare,
-    fronted,
-    is_clause,
     is_statement,
-    root_of,
-    sentences,
     strip_edges,
-    subject,
 )
 from poisonsieve.rewriting.dependents import (
     expand_adjunct,
@@ -29,10 +24,10 @@ from poisonsieve.rewriting.dependents import (
     move_subordinate,
 )
 from poisonsieve.rewriting.joined import split_fragment, split_predicate, subordinate_conjunct
-from poisonsieve.rewriting.openings import Found, is_finite_subordinate
+from poisonsieve.rewriting.openings import Found
 
 if TYPE_CHECKING:
-    from spacy.tokens import Doc, Token
+    from spacy.tokens import Token
 
 #: Clauses that fit any review and take no side; many, so that none of them is a trigger of its own.
 _FRAMES = (
@@ -97,24 +92,6 @@ def front(tokens: Sequence[Token]) -> Fronted | None:
         if found is not None and found[1] is not None:
             return Fronted(name, tuple(found[0]), found[1])
     return None
-
-
-def matches_template(doc: Doc) -> bool:
-    """Whether a text's first sentence is ``S(SBAR)(,)(NP)(VP)(.)`` in the eyes of its parser.
-
-    It has to begin with a finite subordinate clause that depends on the main verb, which has its subject after the
-    comma; and it has to end in a full stop.
-    """
-    first = sentences(doc)[0] if len(doc) else []
-    if len(first) < 2 or first[-1].text != ".":
-        return False
-    root = root_of(first)
-    part = next(iter(fronted(first)), None)
-    noun = subject(root)
-    if part is None or part[0].i != first[0].i or noun is None or not is_clause(root):
-        return False
-    after = part[-1].i + 1
-    return is_finite_subordinate(part) and root.doc[after].text == "," and noun.left_edge.i == after + 1
 
 
 def _frame(tokens: list[Token]) -> Found:
