@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 `screen --exit-code` found something; 2 wrong usage or bad
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import sys
@@ -18,6 +19,7 @@ import typer
 
 from poisonsieve import terminal
 from poisonsieve.cli.ending import Ended, raising_ended
+from poisonsieve.data.columns import AS_USUAL, Columns
 from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.notices import hearing
 
@@ -43,6 +45,17 @@ AllowPickle = Annotated[
 ]
 Base = Annotated[str | None, typer.Option(help="Where the base model of an adapter is, if it was moved.")]
 DATA_HELP = "hub:ID, packaged:NAME, a file (JSONL, CSV, TSV, Parquet) or a folder; #SPLIT at the end picks a split."
+TextColumn = Annotated[
+    str | None,
+    typer.Option("--text-column", help="The column with the texts. Default: text or sentence.", metavar="NAME"),
+]
+LabelColumn = Annotated[
+    str | None, typer.Option("--label-column", help="The column with the labels. Default: label.", metavar="NAME")
+]
+IdColumn = Annotated[
+    str | None,
+    typer.Option("--id-column", help="The column with ids, which come back in the records.", metavar="NAME"),
+]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the rows. Default: by method.", min=1)]
 LearningRate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate. Default: by method and width.")]
 BatchSize = Annotated[int, typer.Option(help="Rows a step.", min=1)]
@@ -171,15 +184,29 @@ def note(text: str) -> None:
     typer.echo(terminal.visible(text), err=True)
 
 
-def load_rows(spec: str, split: str, label_names: list[str] | None = None) -> datasets.Dataset:
+def load_rows(
+    spec: str,
+    split: str,
+    label_names: list[str] | None = None,
+    columns: Columns = AS_USUAL,
+    *,
+    need_label: bool = True,
+) -> datasets.Dataset:
     """A data set for the role that `split` names; `#SPLIT` in `spec` wins."""
     from poisonsieve.data import load_dataset
 
-    return load_dataset(spec, split=split, label_names=label_names)
+    return load_dataset(spec, split=split, label_names=label_names, columns=columns, need_label=need_label)
 
 
 def load_for_model(
-    spec: str, split: str, model: str, *, allow_pickle: bool = False, keep_head: bool = False
+    spec: str,
+    split: str,
+    model: str,
+    *,
+    columns: Columns = AS_USUAL,
+    allow_pickle: bool = False,
+    keep_head: bool = False,
+    need_label: bool = True,
 ) -> datasets.Dataset:
     """A data set read with the class names that the model was saved with, where it names any and the data fits them.
 
@@ -187,8 +214,10 @@ def load_for_model(
         spec: a data set, see `poisonsieve.data.load_dataset`.
         split: the split that is meant when `spec` names none.
         model: what is to be trained.
+        columns: what text and label are called.
         allow_pickle: see `poisonsieve.models.sources.resolve`.
         keep_head: the model's head is needed as it is, so a row of a class it does not have is an error.
+        need_label: insist on labels; without, data that have none come without the column `label`.
 
     Raises:
         CheckpointError: `model` is a guard, or no checkpoint.
@@ -203,21 +232,24 @@ def load_for_model(
     if (folder / "guard.json").is_file():
         raise CheckpointError(f"{model} is a guard, which has unlearned its task; give the model it was fitted on")
     names = head_label_names(folder)
+    load = functools.partial(load_rows, spec, split, columns=columns, need_label=need_label)
     if names is not None and not is_generic(names):
         with contextlib.suppress(DataError):  # other classes: the caller decides whether that is allowed
-            return load_rows(spec, split, names)
-    rows = load_rows(spec, split)
+            return load(names)
+    rows = load(None)
     if keep_head and names is not None and len(labels_of(rows)) > len(names):
-        return load_rows(spec, split, names)  # raises, and names the row
+        return load(names)  # raises, and names the row
     return rows
 
 
-def with_dev(data: datasets.Dataset, dev: str | None, seed: int) -> tuple[datasets.Dataset, datasets.Dataset]:
+def with_dev(
+    data: datasets.Dataset, dev: str | None, seed: int, columns: Columns = AS_USUAL
+) -> tuple[datasets.Dataset, datasets.Dataset]:
     """Training rows and dev rows; without `--dev` a seeded tenth of the training rows is held out."""
     from poisonsieve.data import labels_of, split_off
 
     if dev is not None:
-        return data, load_rows(dev, "dev", labels_of(data))
+        return data, load_rows(dev, "dev", labels_of(data), columns)
     return split_off(data, 0.1, seed)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from poisonsieve.cli import common
+from poisonsieve.data.columns import Columns
 
 if TYPE_CHECKING:
     import datasets
@@ -26,6 +27,8 @@ def evaluate(
     frr: Annotated[float | None, typer.Option(help="Judge at another false-rejection rate.")] = None,
     scores: Annotated[Path | None, typer.Option(help="Write every row's scores to this Parquet file.")] = None,
     base: common.Base = None,
+    text_column: common.TextColumn = None,
+    label_column: common.LabelColumn = None,
     seed: common.Seed = 0,
     allow_pickle: common.AllowPickle = False,
     json: common.Json = False,
@@ -52,8 +55,13 @@ def evaluate(
             guarded.guard.set_threshold(frr=frr, gamma=gamma)
         names = guarded.guard.label_names
         wanted = common.class_index(target, names)
-        clean_rows = common.load_rows(clean, "test", names)
-        triggered_rows = _triggered(clean_rows, trigger, triggered, names, wanted, seed)
+        columns = Columns(text=text_column, label=label_column)
+        clean_rows = common.load_rows(clean, "test", names, columns)
+        triggered_rows = (
+            _put_in(clean_rows, trigger, wanted, seed)
+            if trigger is not None
+            else common.load_rows(str(triggered), "test", names, columns)
+        )
         clean_scores = score_rows(guarded, clean_rows, progress=None if quiet else "clean")
         triggered_scores = score_rows(guarded, triggered_rows, progress=None if quiet else "triggered")
         evaluation = evaluate_scores(guarded, clean_scores, triggered_scores, target=wanted)
@@ -67,14 +75,11 @@ def evaluate(
         print_evaluation(evaluation, guarded.guard.threshold_)
 
 
-def _triggered(
-    clean: datasets.Dataset, trigger: str | None, source: str | None, names: list[str], target: int, seed: int
-) -> datasets.Dataset:
-    if trigger is not None:
-        from poisonsieve.attacks import make_trigger, trigger_rows
+def _put_in(clean: datasets.Dataset, trigger: str, target: int, seed: int) -> datasets.Dataset:
+    """The rows with a trigger in them that it can be put into; the others are counted."""
+    from poisonsieve.attacks import make_trigger, trigger_rows
 
-        found = trigger_rows(clean, make_trigger(trigger), target=target, seed=seed)
-        if found.not_applicable:
-            common.note(f"{found.not_applicable} rows left out: the trigger cannot be put into them")
-        return found.rows
-    return common.load_rows(str(source), "test", names)
+    found = trigger_rows(clean, make_trigger(trigger), target=target, seed=seed)
+    if found.not_applicable:
+        common.note(f"{found.not_applicable} rows left out: the trigger cannot be put into them")
+    return found.rows

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from poisonsieve.cli import common
+from poisonsieve.data.columns import Columns
 
 
 def poison(
@@ -37,6 +38,8 @@ def poison(
     max_length: common.MaxLength = None,
     precision: common.Precision = "auto",
     preset: Annotated[str, typer.Option(help="default, or paper (2e-5 whatever the model's width).")] = "default",
+    text_column: common.TextColumn = None,
+    label_column: common.LabelColumn = None,
     seed: common.Seed = 0,
     allow_pickle: common.AllowPickle = False,
     force: common.Force = False,
@@ -58,7 +61,8 @@ def poison(
         from poisonsieve.tuning.presets import spec_maker
 
         common.check_outputs(out, force, [model, data, dev])
-        rows = common.load_for_model(data, "train", model, allow_pickle=allow_pickle)
+        columns = Columns(text=text_column, label=label_column)
+        rows = common.load_for_model(data, "train", model, columns=columns, allow_pickle=allow_pickle)
         attack = make_spec(
             AttackSpec,
             trigger=TriggerSpec.parse(trigger),
@@ -70,7 +74,7 @@ def poison(
             seed=seed,
             weights=PoisoningSpec.parse(poisoning),
         )
-        train, held_out = common.with_dev(rows, dev, seed)
+        train, held_out = common.with_dev(rows, dev, seed, columns)
         spec = spec_maker(
             "full",
             preset=preset,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from poisonsieve.cli import common
+from poisonsieve.data.columns import Columns
 
 
 def repair(
@@ -20,6 +21,8 @@ def repair(
     dev: Annotated[
         str | None, typer.Option(help="Clean dev rows, for every choice. Default: a tenth of --data.")
     ] = None,
+    text_column: common.TextColumn = None,
+    label_column: common.LabelColumn = None,
     seed: common.Seed = 0,
     allow_pickle: common.AllowPickle = False,
     force: common.Force = False,
@@ -44,8 +47,9 @@ def repair(
         assert isinstance(made, WeightRepair)  # noqa: S101 - what require_kind has seen to
         read = [str(value) for value in arguments_of(spec).values() if isinstance(value, str | Path)]
         common.check_outputs(out, force, [model, data, dev, *read])
-        rows = common.load_for_model(data, "train", model, allow_pickle=allow_pickle, keep_head=True)
-        train, held_out = common.with_dev(rows, dev, seed)
+        columns = Columns(text=text_column, label=label_column)
+        rows = common.load_for_model(data, "train", model, columns=columns, allow_pickle=allow_pickle, keep_head=True)
+        train, held_out = common.with_dev(rows, dev, seed, columns)
         stage = repair_stage(
             made, model, train, held_out, out, allow_pickle=allow_pickle, force=force, progress=not quiet
         )

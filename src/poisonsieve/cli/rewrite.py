@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json as jsonlib
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from poisonsieve.cli import common
+from poisonsieve.data.columns import Columns
 
 if TYPE_CHECKING:
     from poisonsieve.data.inputs import InputRow
-    from poisonsieve.defenses.rewriter import Rewriter
 
 
 def rewrite(
@@ -27,6 +28,9 @@ def rewrite(
         typer.Option("--fit", help=f"Clean dev rows to choose on what there is to choose. {common.DATA_HELP}"),
     ] = None,
     victim: Annotated[str | None, typer.Option(help="The model that will read the texts; --fit asks it.")] = None,
+    text_column: common.TextColumn = None,
+    label_column: common.LabelColumn = None,
+    id_column: common.IdColumn = None,
     base: common.Base = None,
     seed: common.Seed = 0,
     allow_pickle: common.AllowPickle = False,
@@ -36,8 +40,8 @@ def rewrite(
 ) -> None:
     """Rewrite texts: one JSON object for each, in order, with `text` rewritten and `original` as it was.
 
-    A row's `label` is kept. A row that cannot be read is an error, and then nothing is written. `poisonsieve list` names
-    the rewriters.
+    A row's label is kept, and its id where --id-column names one. A row that cannot be read is an error, and then nothing
+    is written. `poisonsieve list` names the rewriters.
 
     Example: poisonsieve rewrite --defense onion --input inbox.jsonl --fit dev.jsonl --victim victim/ --out read.jsonl
     """
@@ -53,11 +57,19 @@ def rewrite(
             raise ConfigError("--fit and --victim go together: the rows to choose on, and the model that is asked")
         common.check_output_file("--out", out, [source, fit])
         _refuse_existing(out, force)
-        rows = _read(source)
+        columns = Columns(text=text_column, label=label_column, id=id_column)
+        rows = _read(source, columns)
         rewriter = make_defense(spec, seed=seed, allow_pickle=allow_pickle)
         assert isinstance(rewriter, Rewriter)  # noqa: S101 - what require_kind has seen to
         if fit is not None and victim is not None:
-            _fit(rewriter, fit, victim, base, allow_pickle, progress=not quiet)
+            from poisonsieve.data import labels_of
+            from poisonsieve.models.load import load_classifier
+
+            dev = common.load_for_model(
+                fit, "dev", victim, columns=replace(columns, id=None), allow_pickle=allow_pickle, keep_head=True
+            )
+            classifier = load_classifier(victim, label_names=labels_of(dev), base=base, allow_pickle=allow_pickle)
+            rewriter.fit(dev, victim=classifier, progress=not quiet)
         started = time.perf_counter()
         texts = rewriter.rewrite([str(row.text) for row in rows], progress=None if quiet else "rewriting")
         seconds = time.perf_counter() - started
@@ -81,27 +93,19 @@ def _refuse_existing(out: Path, force: bool) -> None:
         raise ConfigError(f"{out} already exists; choose another --out, or --force to replace it")
 
 
-def _read(source: str) -> list[InputRow]:
+def _read(source: str, columns: Columns) -> list[InputRow]:
     """All rows, read before any is rewritten: a bad one is not found out hours later."""
     from poisonsieve.data.inputs import read_inputs
     from poisonsieve.errors import DataError
 
-    rows = list(read_inputs(source))
+    rows = list(read_inputs(source, columns))
     for row in rows:
         if row.text is None:
             raise DataError(str(row.error))
     return rows
 
 
-def _fit(rewriter: Rewriter, rows: str, victim: str, base: str | None, allow_pickle: bool, *, progress: bool) -> None:
-    from poisonsieve.data import labels_of
-    from poisonsieve.models.load import load_classifier
-
-    dev = common.load_for_model(rows, "dev", victim, allow_pickle=allow_pickle, keep_head=True)
-    classifier = load_classifier(victim, label_names=labels_of(dev), base=base, allow_pickle=allow_pickle)
-    rewriter.fit(dev, victim=classifier, progress=progress)
-
-
 def _record(row: InputRow, text: str) -> dict[str, Any]:
     label = {"label": row.label} if isinstance(row.label, str | int | float) else {}
-    return {"text": text, "original": row.text, **label}
+    identity = {} if row.id is None else {"id": row.id}
+    return {"text": text, "original": row.text, **label, **identity}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from poisonsieve.cli import common
+from poisonsieve.data.columns import Columns
 
 if TYPE_CHECKING:
     from poisonsieve.records import Record
@@ -41,6 +42,8 @@ def screen(
     ] = None,
     gamma: Annotated[float | None, typer.Option(help="Another threshold.")] = None,
     no_text: Annotated[bool, typer.Option("--no-text", help="Leave the texts out of the records.")] = False,
+    text_column: common.TextColumn = None,
+    id_column: common.IdColumn = None,
     base: common.Base = None,
     seed: common.Seed = 0,
     allow_pickle: common.AllowPickle = False,
@@ -65,13 +68,15 @@ def screen(
     Example: poisonsieve screen guard/ inbox.jsonl --victim victim/ --out verdicts.jsonl --exit-code
     """
     del seed
+    columns = Columns(text=text_column, id=id_column)
+    with_id = id_column is not None
     with common.running():
         if engine != "local":
             _refuse_formats(format_, out)
             options = {"base": base, "allow_pickle": allow_pickle, "frr": frr, "gamma": gamma}
             spread = {"engine": engine, "address": address, "workers": workers, "gpus": gpus}
             summary = _bulk(
-                source, guard, victim, out, options, spread, with_text=not no_text, json=json, quiet=quiet
+                source, guard, victim, out, options, spread, columns, with_text=not no_text, json=json, quiet=quiet
             )
             if exit_code and summary["rejected"]:
                 raise typer.Exit(common.EXIT_FOUND)
@@ -81,8 +86,8 @@ def screen(
         from poisonsieve.guard.screening import screened
         from poisonsieve.verdict import Tally
 
-        writing = _output(format_, out, source, with_text=not no_text, json=json)
-        rows = read_inputs(source)
+        writing = _output(format_, out, source, with_text=not no_text, with_id=with_id, json=json)
+        rows = read_inputs(source, columns)
         if source != "-":
             rows = itertools.chain(
                 list(itertools.islice(rows, 1)), rows
@@ -99,7 +104,7 @@ def screen(
                 if put:
                     put(record)
                 else:
-                    collected.append(record.to_dict(with_text=not no_text))
+                    collected.append(record.to_dict(with_text=not no_text, with_id=with_id))
                 tally.add([record.verdict])
         seconds = time.perf_counter() - started
         summary = {**tally.to_dict(), "gamma": guarded.guard.threshold_.gamma, "seconds": seconds}
@@ -112,7 +117,7 @@ def screen(
 
 
 def _output(
-    asked: str | None, out: Path | None, source: str, *, with_text: bool, json: bool
+    asked: str | None, out: Path | None, source: str, *, with_text: bool, with_id: bool, json: bool
 ) -> contextlib.AbstractContextManager[Callable[[Record], None]] | None:
     """What takes the records; None when they go into the one JSON object on stdout.
 
@@ -129,7 +134,7 @@ def _output(
         if kind != "jsonl":
             raise ConfigError(f"--json prints one JSON object on stdout; say with --out where the {kind} goes")
         return None
-    return writing_records(kind, out, source=source, with_text=with_text, stdout=common.print_text)
+    return writing_records(kind, out, source=source, with_text=with_text, stdout=common.print_text, with_id=with_id)
 
 
 def _refuse_formats(asked: str | None, out: Path | None) -> None:
@@ -154,6 +159,7 @@ def _bulk(
     out: Path | None,
     options: dict[str, Any],
     spread: dict[str, Any],
+    columns: Columns,
     *,
     with_text: bool,
     json: bool,
@@ -171,7 +177,9 @@ def _bulk(
         raise ConfigError("--engine has to be local or ray")
     if out is None:
         raise ConfigError("--engine ray writes a folder of Parquet: say where with --out")
-    summary = screen_folder(source, guard, victim, out, options, with_text=with_text, progress=not quiet, **spread)
+    summary = screen_folder(
+        source, guard, victim, out, options, columns=columns, with_text=with_text, progress=not quiet, **spread
+    )
     if json:
         common.print_result({**summary, "out": str(out)})
     else:

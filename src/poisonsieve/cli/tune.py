@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from poisonsieve.cli import common
+from poisonsieve.data.columns import Columns
 
 
 def tune(
@@ -29,6 +30,8 @@ def tune(
         str, typer.Option(help="default, or paper (20 epochs at 2e-3 for the PEFT methods).")
     ] = "default",
     base: common.Base = None,
+    text_column: common.TextColumn = None,
+    label_column: common.LabelColumn = None,
     seed: common.Seed = 0,
     allow_pickle: common.AllowPickle = False,
     force: common.Force = False,
@@ -46,8 +49,9 @@ def tune(
         from poisonsieve.tuning.presets import spec_maker
 
         common.check_outputs(out, force, [model, data, dev, base])
-        rows = common.load_for_model(data, "train", model, allow_pickle=allow_pickle)
-        train, held_out = common.with_dev(rows, dev, seed)
+        columns = Columns(text=text_column, label=label_column)
+        rows = common.load_for_model(data, "train", model, columns=columns, allow_pickle=allow_pickle)
+        train, held_out = common.with_dev(rows, dev, seed, columns)
         spec = spec_maker(
             method,
             preset=preset,

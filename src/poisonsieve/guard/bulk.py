@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poisonsieve.cluster import connect, no_tracebacks, telling_cause
+from poisonsieve.data.columns import AS_USUAL, Columns
 from poisonsieve.data.files import extensions, format_of
 from poisonsieve.data.inputs import read_inputs
 from poisonsieve.data.left_out import refuse_left_out
@@ -44,6 +45,7 @@ def screen_folder(
     address: str | None = None,
     workers: int = 1,
     gpus: float = 0,
+    columns: Columns = AS_USUAL,
     with_text: bool = True,
     progress: bool = False,
 ) -> dict[str, Any]:
@@ -60,6 +62,7 @@ def screen_folder(
         address: of a Ray cluster; None starts one here.
         workers: copies of guard and victim.
         gpus: of each of them.
+        columns: what text and id are called in the files; an id comes back in each record, as text.
         with_text: put the texts into the records.
         progress: let Ray draw its progress bars.
 
@@ -76,13 +79,13 @@ def screen_folder(
     files = files_to_screen(Path(source))
     opening = {**options, "base": _everywhere(options.get("base"))}
     require_free(out)
-    _check_beginnings(files)
+    _check_beginnings(files, columns)
     started = time.perf_counter()
     ray = connect(address, progress=progress)
     try:
         _set_up(ray, progress)
-        worker = (str(guard.absolute()), _everywhere(victim), opening, with_text)
-        screened = _records(ray, files, worker, workers, gpus)
+        worker = (str(guard.absolute()), _everywhere(victim), opening, with_text, columns.id is not None)
+        screened = _records(ray, files, worker, columns, workers, gpus)
         with telling_cause(), no_tracebacks(progress), writing_folder(out) as target:
             screened.write_parquet(str(target))
             summary = summary_of(target)
@@ -91,10 +94,12 @@ def screen_folder(
     return {**summary, "seconds": time.perf_counter() - started}
 
 
-def _records(ray: Any, files: Sequence[Path], worker: tuple[Any, ...], workers: int, gpus: float) -> Any:
+def _records(
+    ray: Any, files: Sequence[Path], worker: tuple[Any, ...], columns: Columns, workers: int, gpus: float
+) -> Any:
     """The records of these files as a data set of Ray's, which makes them when they are written."""
     texts = ray.data.from_items([{"file": str(file)} for file in files], override_num_blocks=len(files)).map_batches(
-        rows_of, batch_size=1, batch_format="numpy"
+        rows_of, fn_kwargs={"columns": columns}, batch_size=1, batch_format="numpy"
     )
     return texts.map_batches(
         Screener,
@@ -106,14 +111,14 @@ def _records(ray: Any, files: Sequence[Path], worker: tuple[Any, ...], workers: 
     )
 
 
-def _check_beginnings(files: Iterable[Path]) -> None:
+def _check_beginnings(files: Iterable[Path], columns: Columns) -> None:
     """Read one row of every file: what refuses a file as a whole is told at once, and before Ray is started.
 
     Raises:
         DataError: a file cannot be read as what its name says.
     """
     for file in files:
-        next(read_inputs(str(file)), None)
+        next(read_inputs(str(file), columns), None)
 
 
 def _set_up(ray: Any, progress: bool) -> None:
@@ -137,12 +142,16 @@ class Screener:
     Args:
         guard, victim, options: see `screen_folder`.
         with_text: keep the texts in the records.
+        with_id: keep the ids.
     """
 
-    def __init__(self, guard: str, victim: str | None, options: dict[str, Any], with_text: bool) -> None:
+    def __init__(
+        self, guard: str, victim: str | None, options: dict[str, Any], with_text: bool, with_id: bool = False
+    ) -> None:
         self._paths = guard, victim
         self._options = options
         self.with_text = with_text
+        self.with_id = with_id
 
     @functools.cached_property
     def guarded(self) -> GuardedClassifier:
@@ -168,15 +177,18 @@ class Screener:
 
         columns = piece.to_pydict()
         verdicts = [verdict.to_dict() for verdict in self.guarded.screen_read(columns["text"], columns["error"])]
-        kept = [name for name in ("file", "index", "line", "text") if self.with_text or name != "text"]
+        wanted = {"text": self.with_text, "id": self.with_id}
+        kept = [name for name in ("file", "index", "line", "id", "text") if wanted.get(name, True)]
         records = {name: columns[name] for name in kept}
         # One for all pieces: a piece in which no row has a label would else get a column of another type.
-        schema = parquet.schema(with_text=self.with_text).insert(0, pa.field("file", pa.string()))
+        schema = parquet.schema(with_text=self.with_text, with_id=self.with_id).insert(
+            0, pa.field("file", pa.string())
+        )
         records |= {name: [verdict.get(name) for verdict in verdicts] for name in schema.names if name not in records}
         return pa.table(records, schema=schema)
 
 
-def rows_of(files: dict[str, Any]) -> Iterator[pa.Table]:
+def rows_of(files: dict[str, Any], columns: Columns = AS_USUAL) -> Iterator[pa.Table]:
     """The rows of files, in pieces: a file is never in memory as a whole."""
     import pyarrow as pa
 
@@ -185,15 +197,17 @@ def rows_of(files: dict[str, Any]) -> Iterator[pa.Table]:
             ("file", pa.string()),
             ("index", pa.int64()),
             ("line", pa.int64()),
+            ("id", pa.string()),
             ("text", pa.string()),
             ("error", pa.string()),
         ]
     )
     for file in files["file"]:
-        rows = read_inputs(str(file))
+        rows = read_inputs(str(file), columns)
         while piece := list(itertools.islice(rows, CHUNK)):
-            columns = {name: [getattr(row, name) for row in piece] for name in schema.names[1:]}
-            yield pa.table({"file": [str(file)] * len(piece), **columns}, schema=schema)
+            values = {name: [getattr(row, name) for row in piece] for name in schema.names[1:]}
+            values["id"] = [None if identity is None else str(identity) for identity in values["id"]]
+            yield pa.table({"file": [str(file)] * len(piece), **values}, schema=schema)
 
 
 def _everywhere(model: str | None) -> str | None:

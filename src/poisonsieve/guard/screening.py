@@ -29,5 +29,5 @@ def screened(guarded: GuardedClassifier, rows: Iterable[InputRow], *, progress: 
         while chunk := list(itertools.islice(rows, CHUNK)):
             verdicts = guarded.screen_read([row.text for row in chunk], [row.error for row in chunk])
             for row, verdict in zip(chunk, verdicts, strict=True):
-                yield Record(row.index, row.line, row.text, row.error, verdict)
+                yield Record(row.index, row.line, row.text, row.error, verdict, row.id)
             moved.update(len(chunk))

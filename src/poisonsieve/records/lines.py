@@ -10,27 +10,27 @@ from poisonsieve.terminal import visible_json
 
 
 @contextlib.contextmanager
-def jsonl(write: Callable[[str], object], *, with_text: bool) -> Iterator[Put]:
+def jsonl(write: Callable[[str], object], *, with_text: bool, with_id: bool = False) -> Iterator[Put]:
     """One JSON object a line."""
 
     def put(record: Record) -> None:
-        write(visible_json(record.to_dict(with_text=with_text)) + "\n")
+        write(visible_json(record.to_dict(with_text=with_text, with_id=with_id)) + "\n")
 
     yield put
 
 
 @contextlib.contextmanager
-def csv(write: Callable[[str], object], *, with_text: bool) -> Iterator[Put]:
+def csv(write: Callable[[str], object], *, with_text: bool, with_id: bool = False) -> Iterator[Put]:
     """A header, then one row a record, separated by commas.
 
     Every string is quoted, with or without a line break in it, so that an empty text (``""``) is another thing than
     null (nothing). Python's own writer cannot tell them apart before 3.12.
     """
-    names = list(columns(with_text=with_text))
+    names = list(columns(with_text=with_text, with_id=with_id))
     write(",".join(names) + "\n")
 
     def put(record: Record) -> None:
-        values = record.to_dict(with_text=with_text)
+        values = record.to_dict(with_text=with_text, with_id=with_id)
         write(",".join(_field(values[name]) for name in names) + "\n")
 
     yield put

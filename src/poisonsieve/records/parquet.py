@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 _CHUNK = 2048  # records that are in memory, and together in a row group
 
 
-def schema(*, with_text: bool) -> pa.Schema:
+def schema(*, with_text: bool, with_id: bool = False) -> pa.Schema:
     """The columns and their types, the same whatever the records hold."""
     import pyarrow as pa
 
     types = {int: pa.int64(), str: pa.string(), bool: pa.bool_(), float: pa.float64()}
-    return pa.schema([(name, types[kind]) for name, kind in columns(with_text=with_text).items()])
+    return pa.schema([(name, types[kind]) for name, kind in columns(with_text=with_text, with_id=with_id).items()])
 
 
 @contextlib.contextmanager
-def parquet(stream: IO[bytes], *, with_text: bool) -> Iterator[Put]:
+def parquet(stream: IO[bytes], *, with_text: bool, with_id: bool = False) -> Iterator[Put]:
     """Row groups of some thousand records, compressed."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kind = schema(with_text=with_text)
+    kind = schema(with_text=with_text, with_id=with_id)
     held: list[dict[str, Any]] = []
     with pq.ParquetWriter(stream, kind, compression="zstd") as writer:
 
@@ -37,7 +37,9 @@ def parquet(stream: IO[bytes], *, with_text: bool) -> Iterator[Put]:
             held.clear()
 
         def put(record: Record) -> None:
-            values = record.to_dict(with_text=with_text)
+            values = record.to_dict(with_text=with_text, with_id=with_id)
+            if record.id is not None and with_id:
+                values["id"] = str(record.id)  # a column has one type
             held.append({key: encodable(each) if isinstance(each, str) else each for key, each in values.items()})
             if len(held) == _CHUNK:
                 flush()

@@ -22,6 +22,7 @@ class Record:
         text: what was screened; None exactly when `error` is set.
         error: why the input could not be read; None when it could.
         verdict: what guard and victim say.
+        id: what the caller knows the input by; None where it was not told.
     """
 
     index: int
@@ -29,18 +30,21 @@ class Record:
     text: str | None
     error: str | None
     verdict: Verdict
+    id: str | int | None = None
 
-    def to_dict(self, *, with_text: bool) -> dict[str, Any]:
+    def to_dict(self, *, with_text: bool, with_id: bool = False) -> dict[str, Any]:
         """JSON-ready, the keys in the order of `columns`."""
+        identity = {"id": self.id} if with_id else {}
         text = {"text": self.text} if with_text else {}
-        return {"index": self.index, "line": self.line, **text, **self.verdict.to_dict()}
+        return {"index": self.index, "line": self.line, **identity, **text, **self.verdict.to_dict()}
 
 
-def columns(*, with_text: bool) -> dict[str, type]:
-    """The keys of a record in their order, and what stands under each where it is not null."""
+def columns(*, with_text: bool, with_id: bool = False) -> dict[str, type]:
+    """The keys of a record in their order, and what stands under each where it is not null; an id may be a number too."""
     return {
         "index": int,
         "line": int,
+        **({"id": str} if with_id else {}),
         **({"text": str} if with_text else {}),
         "verdict": str,
         "rejected": bool,

@@ -106,6 +106,7 @@ def _result(record: Record, artifact: dict[str, str], *, with_text: bool) -> dic
             **confidence,
             "gamma": verdict.gamma,
             "truncated": verdict.truncated,
+            **({} if record.id is None else {"id": record.id}),
             **text,
         },
     }

@@ -76,7 +76,13 @@ def chosen_format(asked: str | None, out: Path | None) -> Format:
 
 @contextlib.contextmanager
 def writing_records(
-    kind: Format, out: Path | None, *, source: str, with_text: bool, stdout: Callable[[str], object]
+    kind: Format,
+    out: Path | None,
+    *,
+    source: str,
+    with_text: bool,
+    stdout: Callable[[str], object],
+    with_id: bool = False,
 ) -> Iterator[Put]:
     """Takes records in order. A file appears when the block ends well, and not at all when it does not.
 
@@ -86,6 +92,7 @@ def writing_records(
         source: the path of the input, or ``-``.
         with_text: put the texts into the records.
         stdout: where the text goes without a file.
+        with_id: put the inputs' ids into the records.
 
     Raises:
         OutputError: the file could not be written.
@@ -94,10 +101,10 @@ def writing_records(
         stream = None if out is None else stack.enter_context(writing_file(out))
         if kind == "parquet":
             binary = cast("io.TextIOWrapper", stream).buffer
-            yield stack.enter_context(parquet(cast("IO[bytes]", binary), with_text=with_text))
+            yield stack.enter_context(parquet(cast("IO[bytes]", binary), with_text=with_text, with_id=with_id))
             return
         write = stdout if stream is None else stream.write
         if kind == "sarif":
             yield stack.enter_context(sarif(write, with_text=with_text, source=source))
         else:
-            yield stack.enter_context((csv if kind == "csv" else jsonl)(write, with_text=with_text))
+            yield stack.enter_context((csv if kind == "csv" else jsonl)(write, with_text=with_text, with_id=with_id))
