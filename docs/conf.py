@@ -13,7 +13,7 @@ html_theme = "furo"
 html_title = f"poisonsieve {release}"
 
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 
 # Docstrings are Google style, and mark code with single backticks.
 default_role = "code"

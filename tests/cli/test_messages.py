@@ -89,3 +89,13 @@ def test_class_names_of_a_checkpoint_are_shown_and_not_obeyed(cli, tiny, train_f
     )
     assert "\\x1b[2J" in err
     assert set(obeyed(out + err)) <= {"\n"}
+
+
+def test_a_packaged_model_without_a_head_goes_by_the_name_that_was_typed(
+    refused, tiny, train_file, tmp_path, monkeypatch
+):
+    from poisonsieve.models import packaged
+
+    monkeypatch.setitem(packaged._FOLDERS, "minilm", lambda: tiny("encoder", head=False))
+    said = refused("fit", "--model", "minilm", "--data", train_file, "--out", tmp_path / "guard")
+    assert said.startswith("error: minilm brings no trained classification head")

@@ -77,7 +77,9 @@ def load_classifier(
             default_names=default_names,
         )
     else:
-        opened = load_whole(folder, label_names, head=head, seed=seed, allow_pickle=allow_pickle, bits=bits)
+        opened = load_whole(
+            folder, label_names, head=head, seed=seed, allow_pickle=allow_pickle, bits=bits, named=str(source)
+        )
     classifier = Classifier(
         opened.network,
         opened.tokenizer,

@@ -46,6 +46,7 @@ def load_whole(
     allow_pickle: bool = False,
     bits: int | None = None,
     dtype: str | None = None,
+    named: str | None = None,
 ) -> Opened:
     """Open a whole checkpoint.
 
@@ -58,16 +59,18 @@ def load_whole(
         allow_pickle: the folder may hold pickled weights, which were scanned.
         bits: 4 opens it frozen in 4 bits.
         dtype: ``auto`` keeps the precision of the files; None: fp32.
+        named: what the user calls it, which is said of a head that will not do; None: the folder.
 
     Raises:
         CheckpointError: no such head, or weights of the architecture are missing or damaged.
     """
+    named = str(folder) if named is None else named
     if head == "trained":
-        refuse_other_outputs(read_json(folder / MODEL_CONFIG), str(folder))
+        refuse_other_outputs(read_json(folder / MODEL_CONFIG), named)
     names, fits = _agree_on_labels(folder, label_names)
     if not fits and head == "trained":
         raise CheckpointError(
-            f"the head of {folder} knows the classes {names}, the data has {list(label_names or [])}; "
+            f"the head of {named} knows the classes {names}, the data has {list(label_names or [])}; "
             "rename the labels, or tune a victim on this data first and start from that"
         )
     wanted = names if fits else list(label_names or [])
@@ -76,12 +79,12 @@ def load_whole(
     if other_shapes and head == "trained":
         name, here, there = other_shapes[0]
         raise CheckpointError(
-            f"the head of {folder} has {here[0] if here else 1} outputs ({name}), and its config names {there[0]} classes "
+            f"the head of {named} has {here[0] if here else 1} outputs ({name}), and its config names {there[0]} classes "
             f"({', '.join(wanted[:5])}); mend id2label in {MODEL_CONFIG}"
         )
     if missing and head == "trained":
         raise CheckpointError(
-            f"{folder} brings no trained classification head (missing: {', '.join(sorted(missing)[:3])}); tune a victim "
+            f"{named} brings no trained classification head (missing: {', '.join(sorted(missing)[:3])}); tune a victim "
             "on clean data first (poisonsieve tune) and start from that: a backdoor would still be in it"
         )
     network.name_or_path = str(folder.absolute())  # what PEFT writes as the adapter's base
