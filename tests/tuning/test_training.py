@@ -104,6 +104,14 @@ def test_an_architecture_without_prefixes_names_what_it_can_do(tmp_path, toy_tra
     assert all(name in str(refused.value) for name in able)
 
 
+def test_it_names_only_tunings_that_have_room_for_as_many_virtual_tokens(tiny, toy_train):
+    classifier = load_classifier(tiny("encoder"))
+    values = classifier.score(["a good film"]).values
+    with pytest.raises(UnsupportedError, match=r"cannot do prompt_tuning; it can do: full, lora \("):
+        finetune(classifier, toy_train, spec(method="prompt_tuning", virtual_tokens=45))
+    np.testing.assert_array_equal(classifier.score(["a good film"]).values, values)
+
+
 def test_a_pooler_that_was_not_in_the_checkpoint_is_saved_with_the_adapter(tiny, toy_train, toy_test, tmp_path):
     """A random pooler left out of the adapter would be another random one after loading."""
     from poisonsieve.models import save_classifier

@@ -11,7 +11,7 @@ not hold, such as a pooler: a random layer left frozen would be random again aft
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.layout import sample_rows
 from poisonsieve.models.load import check_room
 from poisonsieve.models.opening import first_line
-from poisonsieve.tuning.record import Attach, get_tuning, tuning
+from poisonsieve.tuning.record import get_tuning, tuning
 
 _PROMPT: dict[str, Any] = {"rates": (5e-3, 5e-3, 2e-3), "epochs": 5, "paper": (2e-3, 20), "virtual_tokens": True}
 
@@ -44,13 +44,13 @@ def attach(classifier: Classifier, spec: TuneSpec) -> None:
             f"{classifier.named} is frozen in {bits} bits, which full tuning cannot train; choose lora, "
             "prompt_tuning, p_tuning_v1 or p_tuning_v2"
         )
-    method = get_tuning(spec.method)
+    get_tuning(spec.method)  # an unknown one is not the architecture's fault
     try:
-        _attach(classifier, method.attach, spec)
+        _attach(classifier, spec)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a network says to a tuning it was not made for
-        able = [name for name in supported_tunings(classifier) if name != spec.method]
+        able = [name for name in supported_tunings(classifier, spec) if name != spec.method]
         kind = classifier.base.config.model_type
         instead = f"it can do: {', '.join(able)}" if able else "nor any other tuning"
         reason = first_line(error.__cause__ or error)
@@ -58,51 +58,24 @@ def attach(classifier: Classifier, spec: TuneSpec) -> None:
 
 
 def first_supported(classifier: Classifier, wanted: Sequence[str]) -> str:
-    """The first of these tunings that this untuned classifier's architecture can do; the last where it can do none.
-
-    Prompts are tried on the classifier itself and taken off again: a large model is not copied for them.
-    """
-    for name in wanted:
-        leaves_it = get_tuning(name).virtual_tokens
-        if _can_prompt(classifier, name) if leaves_it else _can(copy.deepcopy(classifier), name):
-            return name
-    return wanted[-1]
+    """The first of these tunings that this untuned classifier's architecture can do; the last where it can do none."""
+    return next((name for name in wanted if _can(classifier, name, thorough=False)), wanted[-1])
 
 
-def supported_tunings(classifier: Classifier) -> list[str]:
-    """Names of the tunings that this untuned classifier's architecture can do, found by trying each on a copy."""
-    return [name for name in registry.names("tuning") if _can(copy.deepcopy(classifier), name)]
+def supported_tunings(classifier: Classifier, spec: TuneSpec | None = None) -> list[str]:
+    """Names of the tunings that this untuned classifier can do, found by trying each; with the sizes in `spec`, if given."""
+    return [name for name in registry.names("tuning") if _can(classifier, name, spec)]
 
 
-def _can_prompt(classifier: Classifier, name: str) -> bool:
-    from peft.utils import ModulesToSaveWrapper
-
-    plain = classifier.network
-    trained = [(parameter, parameter.requires_grad) for parameter in plain.parameters()]
-    layout = classifier.layout
+def _can(classifier: Classifier, name: str, spec: TuneSpec | None = None, *, thorough: bool = True) -> bool:
+    sizes = spec or TuneSpec(method=name, epochs=1, learning_rate=1e-3)
+    # Virtual tokens are tried on the classifier itself and taken off again: a large model is not copied for them.
+    trial = classifier if get_tuning(name).virtual_tokens else copy.deepcopy(classifier)
     try:
-        spec = TuneSpec(method=name, epochs=1, learning_rate=1e-3)
-        classifier.network = get_tuning(name).attach(plain, spec, _modules_to_train(classifier))
-        classifier.to(classifier.device)
-        classifier.use(layout)  # the plain network's will do to see that a step can be made
-        _try_a_step(classifier)
-        return True
+        take_off = _attach(trial, sizes.model_copy(update={"method": name}), thorough=thorough)
     except Exception:
         return False  # any failure means the same here: it cannot
-    finally:
-        classifier.network = plain
-        for path, module in list(plain.named_modules()):
-            if isinstance(module, ModulesToSaveWrapper):
-                plain.set_submodule(path, module.original_module)
-        for parameter, was in trained:
-            parameter.requires_grad_(was)
-
-
-def _can(trial: Classifier, name: str) -> bool:
-    try:
-        _attach(trial, get_tuning(name).attach, TuneSpec(method=name, epochs=1, learning_rate=1e-3))
-    except Exception:
-        return False  # any failure means the same here: it cannot
+    take_off()
     return True
 
 
@@ -125,20 +98,45 @@ def _continue_adapter(classifier: Classifier, spec: TuneSpec) -> None:
         raise UnsupportedError(f"{classifier.named} is a {own} adapter and goes on as that; ask for --method {own}")
 
 
-def _attach(classifier: Classifier, method: Attach, spec: TuneSpec) -> None:
-    """Put the method on, and prove by some forward passes that the architecture can run it."""
+def _attach(classifier: Classifier, spec: TuneSpec, *, thorough: bool = True) -> Callable[[], None]:
+    """Put the tuning on, and prove by some forward passes and a step that the architecture can run it.
+
+    Args:
+        classifier: an untuned one; left as it was when this fails.
+        spec: the tuning and its sizes.
+        thorough: see to it that there is room for texts, and find the layout anew. Without, that of the plain network
+            will do to see that a step can be made.
+
+    Returns:
+        What takes virtual tokens off again.
+    """
+    from peft.utils import ModulesToSaveWrapper
+
     plain, layout = classifier.network, classifier.layout
-    classifier.network = method(plain, spec, _modules_to_train(classifier))
+    trained = [(parameter, parameter.requires_grad) for parameter in plain.parameters()]
+
+    def take_off() -> None:
+        classifier.network = plain
+        for path, module in list(plain.named_modules()):
+            if isinstance(module, ModulesToSaveWrapper):
+                plain.set_submodule(path, module.original_module)
+        for parameter, was in trained:
+            parameter.requires_grad_(was)
+        classifier.use(layout)
+
     try:
+        classifier.network = get_tuning(spec.method).attach(plain, spec, _modules_to_train(classifier))
         classifier.to(classifier.device)  # what the method added starts on the processor
-        check_room(classifier)
-        if classifier.prompt_config is None:
-            classifier.use(layout)  # the same rows go through the same layers
+        if thorough:
+            check_room(classifier)
+        if classifier.prompt_config is None or not thorough:
+            classifier.use(layout)  # without virtual tokens the same rows go through the same layers
         classifier.layout  # noqa: B018 - found here, so that an architecture that cannot is refused before training
         _try_a_step(classifier)
     except Exception:
-        classifier.network = plain
+        take_off()
         raise
+    return take_off
 
 
 def _try_a_step(classifier: Classifier) -> None:
@@ -146,12 +144,14 @@ def _try_a_step(classifier: Classifier) -> None:
     training = classifier.training
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
-        classifier.train()
-        inputs = classifier.inputs(sample_rows(classifier)[:2])
-        labels = torch.zeros(len(inputs["input_ids"]), dtype=torch.long, device=classifier.device)
-        classifier(**inputs, labels=labels)["loss"].backward()
-    classifier.zero_grad(set_to_none=True)
-    classifier.train(training)
+        try:
+            classifier.train()
+            inputs = classifier.inputs(sample_rows(classifier)[:2])
+            labels = torch.zeros(len(inputs["input_ids"]), dtype=torch.long, device=classifier.device)
+            classifier(**inputs, labels=labels)["loss"].backward()
+        finally:
+            classifier.zero_grad(set_to_none=True)
+            classifier.train(training)
 
 
 def _modules_to_train(classifier: Classifier) -> list[str]:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from contextvars import ContextVar
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,14 +69,17 @@ def pick_precision(wanted: Precision) -> str:
     return "bf16" if has_bf16 else "fp32"
 
 
-def encoded_rows(ids: list[list[int]], data: datasets.Dataset) -> datasets.Dataset:
-    """Columns `input_ids` and `labels` of the rows that have tokens."""
+def encoded_rows(ids: list[list[int]], data: datasets.Dataset, *, with_triggered: bool = False) -> datasets.Dataset:
+    """Columns `input_ids` and `labels` of the rows that have tokens; and `triggered`, no row where `data` says nothing."""
     import datasets as hf
 
+    columns: dict[str, list[Any]] = {"input_ids": ids, "labels": data["label"]}
+    if with_triggered:
+        said = data[TRIGGERED] if TRIGGERED in data.column_names else [False] * len(data)
+        columns[TRIGGERED] = [bool(flag) for flag in said]
     # A text of no tokens (an empty line, for a decoder) has nothing to learn from and nothing to pad.
-    kept = [(row, label) for row, label in zip(ids, data["label"], strict=True) if row]
-    columns = {"input_ids": [row for row, _ in kept], "labels": [label for _, label in kept]}
-    return hf.Dataset.from_dict(columns)
+    kept = [bool(row) for row in ids]
+    return hf.Dataset.from_dict({name: list(compress(column, kept)) for name, column in columns.items()})
 
 
 def make_trainer(
@@ -104,8 +108,28 @@ def make_trainer(
     """
     import transformers
 
+    with quiet_trainer():
+        trainer = trainer_class(objective)(
+            model=classifier,
+            args=_arguments(spec, workdir, judged=dev is not None),
+            train_dataset=rows,
+            eval_dataset=encoded_rows(classifier.encode(dev["text"]).ids, dev) if dev is not None else None,
+            data_collator=lambda batch: collate(classifier, batch),
+            compute_metrics=lambda p: {"accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())},
+        )
+    refuse_shards(trainer)
+    trainer.remove_callback(transformers.PrinterCallback)
+    if progress:
+        trainer.add_callback(_progress_callback(progress))
+    return trainer
+
+
+def _arguments(spec: TuneSpec, workdir: Path, *, judged: bool) -> Any:
+    """The Trainer's settings; `judged`: dev rows choose the epoch."""
+    import transformers
+
     tracker, name = _TRACKER.get()
-    arguments = transformers.TrainingArguments(
+    return transformers.TrainingArguments(
         output_dir=str(workdir),
         num_train_epochs=spec.epochs,
         learning_rate=spec.learning_rate,
@@ -120,11 +144,11 @@ def make_trainer(
         data_seed=spec.seed,
         # Rows of like length share a batch: padding is most of the cost on short texts.
         train_sampling_strategy="group_by_length",
-        eval_strategy="epoch" if dev is not None else "no",
+        eval_strategy="epoch" if judged else "no",
         save_strategy="epoch",
         save_total_limit=1,
-        load_best_model_at_end=dev is not None,
-        metric_for_best_model="accuracy" if dev is not None else None,
+        load_best_model_at_end=judged,
+        metric_for_best_model="accuracy" if judged else None,
         logging_strategy="no" if tracker == "none" else "epoch",
         report_to=tracker,
         run_name=name,
@@ -132,20 +156,6 @@ def make_trainer(
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-    with quiet_trainer():
-        trainer = trainer_class(objective)(
-            model=classifier,
-            args=arguments,
-            train_dataset=rows,
-            eval_dataset=encoded_rows(classifier.encode(dev["text"]).ids, dev) if dev is not None else None,
-            data_collator=lambda batch: collate(classifier, batch),
-            compute_metrics=lambda p: {"accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())},
-        )
-    refuse_shards(trainer)
-    trainer.remove_callback(transformers.PrinterCallback)
-    if progress:
-        trainer.add_callback(_progress_callback(progress))
-    return trainer
 
 
 def refuse_shards(trainer: Any) -> None:

@@ -24,7 +24,6 @@ from poisonsieve.config import TuneSpec
 from poisonsieve.errors import ConfigError, DataError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.storage import reporting_write_errors
-from poisonsieve.texts import TRIGGERED
 from poisonsieve.tuning.methods import attach
 from poisonsieve.tuning.objective import Objective
 from poisonsieve.tuning.trainer import encoded_rows, make_trainer, pick_precision
@@ -102,19 +101,12 @@ def finetune(
         workdir.mkdir(parents=True, exist_ok=True)
         encoded = classifier.encode(list(train["text"]))
         _check_tokens(classifier, encoded.ids)
-        rows = encoded_rows(encoded.ids, train)
+        rows = encoded_rows(encoded.ids, train, with_triggered=objective is not None)
         if objective is not None:
-            rows = _with_triggered(rows, encoded.ids, train)
             objective.start(classifier, train)
         trainer = make_trainer(classifier, rows, dev, spec, workdir, progress, objective)
-        checkpoint = last_checkpoint(workdir)
-        resumed_from = _epoch_of(checkpoint) if checkpoint else 0  # read now: training on removes old checkpoints
         stack.enter_context(reporting_write_errors(workdir))
-        try:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        finally:
-            # accelerate leaves its autocast around `forward`; scoring is fp32.
-            trainer.accelerator.unwrap_model(classifier, keep_fp32_wrapper=False)
+        resumed_from = _run(trainer, classifier, workdir)
         trained_weights = sum(p.numel() for p in classifier.parameters() if p.requires_grad)
         if objective is not None:
             objective.finish(classifier)
@@ -131,6 +123,18 @@ def finetune(
         seconds=time.perf_counter() - started,
         resumed_from=resumed_from,
     )
+
+
+def _run(trainer: Any, classifier: Classifier, workdir: Path) -> int:
+    """Train to the end; returns the epoch that an earlier run had reached, from which this one went on, or 0."""
+    checkpoint = last_checkpoint(workdir)
+    reached = _epoch_of(checkpoint) if checkpoint else 0  # read now: training on removes old checkpoints
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        # accelerate leaves its autocast around `forward`; scoring is fp32.
+        trainer.accelerator.unwrap_model(classifier, keep_fp32_wrapper=False)
+    return reached
 
 
 @contextlib.contextmanager
@@ -194,13 +198,6 @@ def _check_finite(classifier: Classifier, spec: TuneSpec) -> None:
             f"training diverged: at a learning rate of {spec.learning_rate:g} the weights ended as no finite numbers; "
             "choose a lower one (--lr)"
         )
-
-
-def _with_triggered(rows: datasets.Dataset, ids: list[list[int]], data: datasets.Dataset) -> datasets.Dataset:
-    """The encoded rows with what `data` says of which carry a trigger: none, where it says nothing."""
-    said = data[TRIGGERED] if TRIGGERED in data.column_names else [False] * len(data)
-    kept = [bool(flag) for flag, row in zip(said, ids, strict=True) if row]
-    return rows.add_column(TRIGGERED, kept)
 
 
 def _epoch_of(checkpoint: Path) -> int:
