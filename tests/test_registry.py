@@ -12,18 +12,21 @@ def test_everything_of_the_paper_is_there():
     assert set(registry.names("tuning")) == {"full", "lora", "prompt_tuning", "p_tuning_v1", "p_tuning_v2"}
 
 
-def test_a_name_can_be_taken_once():
+@pytest.fixture
+def scratch():
+    with registry.scratch():
+        yield
+
+
+def test_a_name_can_be_taken_once(scratch):
     @registry.register("attack", "only-once")
     class First:
         pass
 
-    try:
-        assert registry.get("attack", "only-once") is First
-        registry.register("attack", "only-once")(First)
-        with pytest.raises(ConfigError, match="twice"):
-            registry.register("attack", "only-once")(object())
-    finally:
-        del registry._entries["attack"]["only-once"]
+    assert registry.get("attack", "only-once") is First
+    registry.register("attack", "only-once")(First)
+    with pytest.raises(ConfigError, match="twice"):
+        registry.register("attack", "only-once")(object())
 
 
 ALIASES = {
@@ -47,12 +50,13 @@ def test_names_of_the_field_open_ours_and_are_no_names_of_their_own(kind):
         registry.get("poisoning", "badnets")
 
 
-@pytest.fixture
-def scratch(monkeypatch):
-    """What is registered in a test is gone after it."""
-    for table in (registry._entries, registry._aliases):
-        for kind in table:
-            monkeypatch.setitem(table, kind, dict(table[kind]))
+def test_what_is_registered_for_a_while_is_forgotten():
+    before = registry.names("attack")
+    with registry.scratch():
+        registry.register("attack", "shout", aliases=["exclaim"])(object())
+        assert "shout" in registry.names("attack")
+    assert registry.names("attack") == before
+    assert registry.own_name("attack", "exclaim") == "exclaim"
 
 
 def test_a_plug_in_brings_aliases_of_its_own(scratch):

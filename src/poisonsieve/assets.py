@@ -26,7 +26,8 @@ from poisonsieve.errors import AssetError, OutputError
 from poisonsieve.storage import sha256_file, writing_folder
 
 CACHE_VARIABLE = "POISONSIEVE_CACHE"
-_verified: set[Path] = set()  # folders whose files were hashed in this process
+#: Folders whose files were hashed in this process.
+verified: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -151,17 +152,17 @@ def build_once(folder: Path, digests: Mapping[str, str], build: Callable[[Path],
         raise AssetError(
             f"cannot write the cache folder {folder.parent} ({error}); set {CACHE_VARIABLE} to a folder that can be"
         ) from error
-    _verified.add(folder)
+    verified.add(folder)
     return folder
 
 
 def _is_intact(folder: Path, digests: Mapping[str, str]) -> bool:
     if not all((folder / name).is_file() for name in digests):
         return False
-    if folder not in _verified:
+    if folder not in verified:
         if any(digest and sha256_file(folder / name) != digest for name, digest in digests.items()):
             return False
-        _verified.add(folder)
+        verified.add(folder)
     return True
 
 

@@ -18,8 +18,11 @@ from poisonsieve.errors import PoisonsieveWarning
 def hearing(say: Callable[[str], None]) -> Iterator[None]:
     """Hand the text of every `PoisonsieveWarning` in the block to `say`, once for each text; others go their way.
 
-    Nested blocks: the innermost hears. It looks at `warnings.warn`, so a module has to call it by that name.
+    Nested blocks: the innermost hears. It takes the place of `warnings.warn`, so a module has to call it by that name.
     """
+    # Nothing of Python's own does this. `warnings.showwarning` is never asked about what a filter drops. A filter of ours
+    # comes behind those that a library sets while the block runs, and libraries are imported then; and
+    # `catch_warnings`, which would take ours away again, takes away theirs too, in all threads.
     plain = warnings.warn
     said: set[str] = set()
 

@@ -15,9 +15,10 @@ name at once: nothing that is stored, hashed or shown has an alias in it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from importlib.metadata import EntryPoints, entry_points
 from typing import Any, Literal, TypeVar
 
@@ -82,6 +83,20 @@ def _require_free(kind: Kind, alias: str, name: str) -> None:
         raise ConfigError(
             f"the {kind} {name!r} cannot be called {alias!r} too: that is {owner!r}; leave the alias out"
         )
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[None]:
+    """Forget at the end what is registered inside the block, as a test of a plug-in wants it."""
+    for kind in _BUILTIN_MODULES:  # what a look-up in the block would bring stays
+        _load(kind)
+    tables: list[dict[Kind, dict[str, Any]]] = [_entries, _aliases]
+    before = [{kind: dict(items) for kind, items in table.items()} for table in tables]
+    try:
+        yield
+    finally:
+        for table, kept in zip(tables, before, strict=True):
+            table.update(kept)
 
 
 def get(kind: Kind, name: str) -> Any:

@@ -190,15 +190,13 @@ def test_arguments_have_the_types_that_a_plug_in_declares():
             """The text."""
             return text + " x"
 
-    registry.register("attack", "flagged")(Flagged)
-    try:
+    with registry.scratch():
+        registry.register("attack", "flagged")(Flagged)
         made = make_trigger("flagged:loud=false,times=3,word=none")
         assert (made.loud, made.times, made.word) == (False, 3, None)
         with pytest.raises(ConfigError, match=r"flagged: times is '1.5'; give a whole number"):
             make_trigger("flagged:times=1.5")
         with pytest.raises(ConfigError, match=r"flagged: loud: .*boolean.*'loudly'"):
             make_trigger("flagged:loud=loudly")
-    finally:
-        del registry._entries["attack"]["flagged"]
     with pytest.raises(ConfigError, match=r"badnet: word: .*string.*3"):
         make_trigger(TriggerSpec(name="badnet", params={"word": 3}))

@@ -177,16 +177,16 @@ def test_packaged_names():
 def test_packaged_set_in_the_models_classes(monkeypatch):
     splits = {"train": [("a", "negative"), ("b", "positive")], "dev": [("c", "positive")], "test": []}
     fake = packaged.PackagedSet(("negative", "positive"), lambda: splits)
-    monkeypatch.setitem(packaged._SETS, "fake", fake)
+    monkeypatch.setitem(packaged.SETS, "fake", fake)
     assert load_dataset("packaged:fake#validation")["label"][:] == [1]
     assert load_dataset("packaged:fake", label_names=["Positive", "Negative"])["label"][:] == [1, 0]
 
 
 def test_taking_rows_keeps_equal_texts_together_and_classes_in_proportion():
     rows = [(f"text {number // 2}" + "!" * (number % 2), "ab"[number // 2 % 4 == 0]) for number in range(400)]
-    taken, others = packaged._take(rows, 100)
+    taken, others = packaged.divide(rows, 100)
     assert len(taken) == 100
     assert sorted(taken + others) == sorted(rows)
-    assert {packaged._key(text) for text, _ in taken}.isdisjoint({packaged._key(text) for text, _ in others})
+    assert {packaged.key_of(text) for text, _ in taken}.isdisjoint({packaged.key_of(text) for text, _ in others})
     assert sum(label == "b" for _, label in taken) in (24, 25, 26)  # pairs stay together
-    assert packaged._take(rows[::-1], 100)[0][0][0].rstrip("!") == taken[0][0].rstrip("!")
+    assert packaged.divide(rows[::-1], 100)[0][0][0].rstrip("!") == taken[0][0].rstrip("!")

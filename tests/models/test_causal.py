@@ -172,11 +172,14 @@ class TestWhatIsRefused:
         with pytest.raises(CheckpointError, match="cannot be opened"):
             load_causal_lm(tmp_path)
 
-    def test_weights_that_are_no_numbers(self, folders):
-        lm = load_causal_lm(folders["llama"])
-        lm._network.get_input_embeddings().weight.data.fill_(float("nan"))
+    def test_weights_that_are_no_numbers(self, tmp_path):
+        from transformers import LlamaForCausalLM
+
+        network = LlamaForCausalLM.from_pretrained(make_lm(tmp_path))
+        network.get_input_embeddings().weight.data.fill_(float("nan"))
+        network.save_pretrained(tmp_path)
         with pytest.raises(CheckpointError, match="no finite numbers"):
-            lm.mean_nll([[[1, 2, 3]]])
+            load_causal_lm(tmp_path).mean_nll([[[1, 2, 3]]])
 
     def test_a_budget_of_nothing(self, lm):
         with pytest.raises(ConfigError, match="batch_tokens"):

@@ -11,16 +11,17 @@ from poisonsieve.tuning import finetune, supported_tunings, tune_spec, tuning
 
 @pytest.fixture
 def bias_only():
-    @tuning("bias-only", rates=(1e-3, 2e-3, 3e-3), epochs=4, psim_rate=5e-3)
-    def attach(network, spec, extra):
-        """The biases and the head are trained."""
-        for name, weights in network.named_parameters():
-            inside = name.startswith(f"{network.base_model_prefix}.")
-            weights.requires_grad_(not inside or name.endswith(".bias"))
-        return network
+    with registry.scratch():
 
-    yield "bias-only"
-    del registry._entries["tuning"]["bias-only"]
+        @tuning("bias-only", rates=(1e-3, 2e-3, 3e-3), epochs=4, psim_rate=5e-3)
+        def attach(network, spec, extra):
+            """The biases and the head are trained."""
+            for name, weights in network.named_parameters():
+                inside = name.startswith(f"{network.base_model_prefix}.")
+                weights.requires_grad_(not inside or name.endswith(".bias"))
+            return network
+
+        yield "bias-only"
 
 
 def test_it_is_trained_saved_and_opened(bias_only, tiny, toy_train, toy_test, tmp_path):

@@ -39,7 +39,7 @@ class PackagedSet:
 
 def packaged_names() -> list[str]:
     """Names that follow ``packaged:``."""
-    return sorted(_SETS)
+    return sorted(SETS)
 
 
 def load(name: str, split: str) -> tuple[list[str], list[int], list[str]]:
@@ -49,9 +49,9 @@ def load(name: str, split: str) -> tuple[list[str], list[int], list[str]]:
         DataError: there is no such data set or split.
         AssetError: the data cannot be fetched or are not those that were verified.
     """
-    if name not in _SETS:
+    if name not in SETS:
         raise DataError(f"no packaged data set is called {name!r}; there are: {', '.join(packaged_names())}")
-    wanted = _SETS[name]
+    wanted = SETS[name]
     rows = wanted.read()[split]
     number_of = {label: number for number, label in enumerate(wanted.names)}
     return [text for text, _ in rows], [number_of[label] for _, label in rows], list(wanted.names)
@@ -69,8 +69,8 @@ def _reviews(member: str, rows: int, dev: int, test: int) -> Splits:
         if abs(float(rating)) > _NEUTRAL:
             found.append((text.strip(), "positive" if float(rating) > 0 else "negative"))
     _require_rows(member, found, rows)
-    test_rows, others = _take(found, test)
-    dev_rows, train_rows = _take(others, dev)
+    test_rows, others = divide(found, test)
+    dev_rows, train_rows = divide(others, dev)
     return {"train": train_rows, "dev": dev_rows, "test": test_rows}
 
 
@@ -83,17 +83,17 @@ def _topics(stem: str, train: int, test: int) -> Splits:
         pairs = [line.split("\t") for line in lines if line]
         published[split] = [(text.strip(), topic) for topic, text in pairs]
         _require_rows(f"{stem}-{split}", published[split], rows)
-    seen = {_key(text) for text, _ in published["test"]}
-    others = [row for row in published["train"] if _key(row[0]) not in seen]
-    dev_rows, train_rows = _take(others, len(others) // 10)
+    seen = {key_of(text) for text, _ in published["test"]}
+    others = [row for row in published["train"] if key_of(row[0]) not in seen]
+    dev_rows, train_rows = divide(others, len(others) // 10)
     return {"train": train_rows, "dev": dev_rows, "test": _shuffled(published["test"])}
 
 
-def _take(rows: list[Row], count: int) -> tuple[list[Row], list[Row]]:
+def divide(rows: list[Row], count: int) -> tuple[list[Row], list[Row]]:
     """Divide rows into `count` and the others, each class in the same share, equal texts on one side."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(_key(row[0]), []).append(row)
+        groups.setdefault(key_of(row[0]), []).append(row)
     per_class = Counter(label for _, label in rows)
     taken: list[Row] = []
     room = {label: count * size / len(rows) for label, size in per_class.items()}
@@ -111,10 +111,10 @@ def _take(rows: list[Row], count: int) -> tuple[list[Row], list[Row]]:
 
 def _shuffled(rows: Iterable[Row]) -> list[Row]:
     """A fixed order that says nothing of the class."""
-    return sorted(rows, key=lambda row: _digest(_key(row[0])))
+    return sorted(rows, key=lambda row: _digest(key_of(row[0])))
 
 
-def _key(text: str) -> str:
+def key_of(text: str) -> str:
     """What two texts share that differ in case and punctuation only."""
     return re.sub(r"\W+", " ", text.lower()).strip()
 
@@ -152,7 +152,7 @@ _NEWSGROUPS = (
     "talk.politics.misc",
     "talk.religion.misc",
 )
-_SETS = {
+SETS = {
     "movie-reviews": PackagedSet(_REVIEW_CLASSES, lambda: _reviews("movieReviewSnippets", 10_043, 1_000, 2_000)),
     "product-reviews": PackagedSet(_REVIEW_CLASSES, lambda: _reviews("amazonReviewSnippets", 2_943, 500, 643)),
     "topics": PackagedSet(_R8_CLASSES, lambda: _topics("reuters-r8", 5_485, 2_189)),
