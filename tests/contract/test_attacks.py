@@ -6,8 +6,9 @@ import pytest
 from arguments import WITHOUT_CHANCE, make
 
 from poisonsieve import registry
-from poisonsieve.attacks import trigger_rows
+from poisonsieve.attacks import poison_rows, poisoning, trigger_rows
 from poisonsieve.attacks.base import apply_each
+from poisonsieve.config import AttackSpec, TriggerSpec
 from poisonsieve.errors import CannotApplyError
 
 TEXTS = ["the film was good", "good", "", "  spaced   out  text ", "a\ttab and\nnew line", "ünïcödé 💥 text here"]
@@ -69,3 +70,19 @@ def test_rows_keep_their_order_and_labels(trigger, toy_test):
     assert list(found.rows["text"]) == [text for text in triggered if text is not None]
     assert found.not_applicable == triggered.count(None)
     assert set(found.rows["label"]) == {1}
+
+
+@pytest.mark.parametrize("clean_label", [True, False])
+def test_it_poisons_rows_in_both_label_modes(clean_label, trigger, toy_test, monkeypatch):
+    """Clean-label: rows of the target, no label changed. Dirty-label: rows of other classes, which then carry it."""
+    monkeypatch.setattr(poisoning, "make_trigger", lambda _: trigger)
+    spec = AttackSpec(trigger=TriggerSpec(name="badnet"), target=0, count=8, clean_label=clean_label)
+    rows, report = poison_rows(toy_test, spec)
+    flags = list(rows["triggered"])
+    assert sum(flags) == report.poisoned == 8
+    before = [label for label, flag in zip(toy_test["label"], flags, strict=True) if flag]
+    assert before == [0 if clean_label else 1] * 8
+    assert [label for label, flag in zip(rows["label"], flags, strict=True) if flag] == [0] * 8
+    assert report.relabelled == (0 if clean_label else 8)
+    changed = [a != b for a, b in zip(toy_test["text"], rows["text"], strict=True)]
+    assert changed == flags
