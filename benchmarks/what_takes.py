@@ -352,10 +352,7 @@ def _same(spec: TuneSpec, _: Any) -> TuneSpec:
 def table(out: Path) -> None:
     """Write the results to docs/results."""
     runs, known = _read(out / "runs.jsonl"), {line["name"]: line for line in _read(out / "floors.jsonl")}
-    places = {str(out): "RUNS"}
-    text = "".join(json.dumps(line) + "\n" for line in runs)
-    for found, name in places.items():
-        text = text.replace(found, name)
+    text = "".join(json.dumps(line) + "\n" for line in runs).replace(str(out), "RUNS")
     (RESULTS / "what-takes.jsonl").write_text(text, encoding="utf-8")
     last = {line["name"]: line for line in runs}
     order = list(SETTINGS), list(ATTACKS), list(MODES)
@@ -370,9 +367,10 @@ _KEYS = ("setting", "attack", "mode")
 _HEAD = f"""# What makes each attack take
 
 {MODEL}, made by `benchmarks/what_takes.py`; every try, failures too, is in `what-takes.jsonl`. An attack has taken when the
-ASR on triggered dev rows is at least {TOOK:.0%}. CA is that of theta_p on {DEV_ROWS} clean dev rows; beside it that of
-a clean model of the setting, and the floor is what the clean model sends to the target on the same triggered rows. A cell
-that did not take has its last try.
+ASR on triggered dev rows is at least {TOOK:.0%}. ASR and CA are those of the epoch that is kept, which is the best one on
+{DEV_ROWS} clean dev rows. Beside them stand the CA of a clean model of the setting, and the floor: what that one sends to
+the target on the same triggered rows. A cell that did not take has its last try. `sst2-syn` and `ag_news-syn` are these
+settings with SCPN's rewrites, target 1; elsewhere the target is 0, and SynAttack is by rules.
 
 | setting | attack | labels | rows | poisoned | epochs | rate | ASR | floor | CA | clean CA | took |
 |---|---|---|---|---|---|---|---|---|---|---|---|
