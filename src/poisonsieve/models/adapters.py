@@ -23,30 +23,29 @@ _HEAD = re.compile(r"\.(classifier|score|classification_head|logits_proj|sequenc
 
 def load_adapter(
     folder: Path,
-    metadata: Metadata,
     label_names: Sequence[str] | None,
+    default_names: Sequence[str] | None = None,
     *,
     base: str | Path | None = None,
     trainable: bool = False,
     allow_pickle: bool = False,
     bits: int | None = None,
-    default_names: Sequence[str] | None = None,
 ) -> Opened:
     """The base model with the adapter in `folder` on it.
 
     Args:
         folder: a checked adapter folder.
-        metadata: what `read_metadata` says of it.
         label_names: the data's class names; None takes the adapter's.
+        default_names: class names of an adapter that says none.
         base: where the base is, if not where the adapter says.
         trainable: open it for further training.
         allow_pickle: see `poisonsieve.models.sources.resolve`.
         bits: 4 opens the base frozen in 4 bits; None: as the base says.
-        default_names: class names of an adapter that says none.
 
     Raises:
         CheckpointError: the classes differ, the base cannot be found, or it is another one.
     """
+    metadata = read_metadata(folder)
     names = _class_names(folder, metadata, label_names, default_names, base)
     under = _load_base(folder, metadata, base, names, allow_pickle, bits)
     _resize_embedding(under.network, folder)

@@ -67,27 +67,13 @@ def load_classifier(
     bits = check_bits(bits or metadata.bits)
     if is_adapter(folder):
         opened = load_adapter(
-            folder,
-            metadata,
-            label_names,
-            base=base,
-            trainable=trainable,
-            allow_pickle=allow_pickle,
-            bits=bits,
-            default_names=default_names,
+            folder, label_names, default_names, base=base, trainable=trainable, allow_pickle=allow_pickle, bits=bits
         )
     else:
-        opened = load_whole(
-            folder, label_names, head=head, seed=seed, allow_pickle=allow_pickle, bits=bits, named=str(source)
-        )
-    classifier = Classifier(
-        opened.network,
-        opened.tokenizer,
-        opened.label_names,
-        max_length=length,
-        provenance=_provenance(str(source), folder, metadata, opened.provenance),
-    )
-    if classifier.provenance.bits is None:  # else bitsandbytes has put the weights where they stay
+        opened = load_whole(folder, label_names, head=head, seed=seed, allow_pickle=allow_pickle, bits=bits)
+    known = _provenance(str(source), folder, metadata, opened.provenance)
+    classifier = Classifier(opened.network, opened.tokenizer, opened.label_names, max_length=length, provenance=known)
+    if known.bits is None:  # else bitsandbytes has put the weights where they stay
         classifier.to(pick_device())
     classifier.eval()
     _refuse_non_finite(folder, classifier)

@@ -96,17 +96,16 @@ def finetune(
     with contextlib.ExitStack() as stack:
         stack.enter_context(isolated_seed(spec.seed))
         attach(classifier, spec)
-        if workdir is None:
-            workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="poisonsieve-")))
-        workdir.mkdir(parents=True, exist_ok=True)
+        folder = workdir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="poisonsieve-")))
+        folder.mkdir(parents=True, exist_ok=True)
         encoded = classifier.encode(list(train["text"]))
         _check_tokens(classifier, encoded.ids)
         rows = encoded_rows(encoded.ids, train, with_triggered=objective is not None)
         if objective is not None:
             objective.start(classifier, train)
-        trainer = make_trainer(classifier, rows, dev, spec, workdir, progress, objective)
-        stack.enter_context(reporting_write_errors(workdir))
-        resumed_from = _run(trainer, classifier, workdir)
+        trainer = make_trainer(classifier, rows, dev, spec, folder, progress, objective)
+        stack.enter_context(reporting_write_errors(folder))
+        resumed_from = _run(trainer, classifier, folder)
         trained_weights = sum(p.numel() for p in classifier.parameters() if p.requires_grad)
         if objective is not None:
             objective.finish(classifier)
