@@ -8,6 +8,10 @@ import os
 import platform
 from pathlib import Path
 
+from poisonsieve.errors import ConfigError
+
+DEVICE_VARIABLE = "POISONSIEVE_DEVICE"
+
 
 def versions(*packages: str) -> dict[str, str]:
     """Installed versions by name; of poisonsieve and what it computes with when none is named."""
@@ -26,8 +30,32 @@ def environment() -> dict[str, str]:
         "machine": platform.machine(),
         "processor": _processor(),
         "threads": str(torch.get_num_threads()),
+        **({"gpu": torch.cuda.get_device_name()} if device_type() == "cuda" else {}),
         **({"processes": str(processes())} if processes() > 1 else {}),
     }
+
+
+def device_type() -> str:
+    """Where models are put: ``cpu`` or ``cuda``, as ``$POISONSIEVE_DEVICE`` says; without, a GPU where torch sees one.
+
+    Raises:
+        ConfigError: the variable says something else, or asks for a GPU that torch does not see.
+    """
+    import torch
+
+    wanted = os.environ.get(DEVICE_VARIABLE, "").strip().lower() or "auto"
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"{DEVICE_VARIABLE}={wanted} is no device; set it to auto, cpu or cuda")
+    if wanted == "cpu":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise ConfigError(
+            f"{DEVICE_VARIABLE}=cuda, and torch {torch.__version__} sees no GPU; install a build for CUDA, or set "
+            "it to cpu"
+        )
+    return "cpu"
 
 
 def processes() -> int:
@@ -47,7 +75,7 @@ def wait_for_all() -> None:
     import torch
 
     if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        torch.distributed.init_process_group("nccl" if device_type() == "cuda" else "gloo")
     torch.distributed.barrier()
 
 

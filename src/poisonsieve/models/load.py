@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from poisonsieve.environment import device_type
 from poisonsieve.errors import CheckpointError, ConfigError, PoisonsieveWarning, UnsupportedError
 from poisonsieve.models.adapters import load_adapter
 from poisonsieve.models.classifier import Classifier
@@ -155,10 +156,10 @@ def warn_of_company(classifier: Classifier) -> None:
 
 
 def pick_device() -> torch.device:
-    """Where models are put: the first GPU if there is one, else the processor."""
+    """Where models are put; see `poisonsieve.environment.device_type`."""
     import torch
 
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device_type())
 
 
 def save_classifier(classifier: Classifier, folder: Path) -> None:

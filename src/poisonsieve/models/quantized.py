@@ -12,6 +12,7 @@ import logging
 import os
 from typing import Any
 
+from poisonsieve.environment import device_type
 from poisonsieve.errors import CheckpointError, UnsupportedError
 
 BITS = 4
@@ -57,7 +58,7 @@ def opened_in_bits(bits: int | None) -> dict[str, Any]:
         # The head and a pooler are trained, and may be new. Names count from their beginning.
         llm_int8_skip_modules=["score", "classifier", ".*pooler"],
     )
-    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if device_type() == "cuda" else "cpu"
     return {"quantization_config": config, "device_map": {"": device}}
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from poisonsieve.config import Precision, TuneSpec
-from poisonsieve.environment import processes
+from poisonsieve.environment import device_type, processes
 from poisonsieve.errors import ConfigError, UnsupportedError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.progress import progress_bar
@@ -63,7 +63,7 @@ def pick_precision(wanted: Precision) -> str:
     """
     if wanted != "auto":
         return wanted
-    if torch.cuda.is_available():
+    if device_type() == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16" if has_bf16 else "fp32"
@@ -139,7 +139,7 @@ def _arguments(spec: TuneSpec, workdir: Path, *, judged: bool) -> Any:
         warmup_steps=spec.warmup,
         lr_scheduler_type="linear",
         bf16=pick_precision(spec.precision) == "bf16",
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=device_type() == "cpu",
         seed=spec.seed,
         data_seed=spec.seed,
         # Rows of like length share a batch: padding is most of the cost on short texts.
@@ -154,7 +154,7 @@ def _arguments(spec: TuneSpec, workdir: Path, *, judged: bool) -> Any:
         run_name=name,
         disable_tqdm=True,
         remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=device_type() == "cuda",
     )
 
 
