@@ -191,7 +191,7 @@ def examine(name: str) -> Found:
     Raises:
         Exception: whatever is no `PoisonsieveError` is a defect, and is not caught.
     """
-    from poisonsieve import registry
+    from poisonsieve import Guard, registry
     from poisonsieve.config import TuneSpec
     from poisonsieve.defenses.msp import MSP
     from poisonsieve.errors import PoisonsieveError, UnsupportedError
@@ -219,7 +219,7 @@ def examine(name: str) -> Found:
         found.company = {"any": "any length", "one length": "one length", "none": "one text"}[layout.company]
         found.worst = difference(classifier)
         try:
-            MSP(folder, frr=0.2).fit([text for seed in range(12) for text in texts(seed)])
+            Guard(MSP(folder), frr=0.2).fit([text for seed in range(12) for text in texts(seed)])
         except PoisonsieveError as error:
             found.refused = str(error).replace(place, name).replace("|", "/")
             return found

@@ -58,10 +58,11 @@ def tiny_guard(folder: Path) -> Path:
     """MSP on a random encoder, from the tests' makers."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from conftest import dataset, make_encoder, sentences
+    from poisonsieve import Guard
     from poisonsieve.defenses import MSP
 
     model = make_encoder(folder / "model")
-    MSP(str(model), frr=0.05).fit(dataset(sentences(400))).save_pretrained(folder / "guard")
+    Guard(MSP(str(model)), frr=0.05).fit(dataset(sentences(400))).save_pretrained(folder / "guard")
     return folder / "guard"
 
 

@@ -29,7 +29,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from poisonsieve import PSIM, GuardedClassifier, PoisonsieveError, finetune, load_classifier, load_dataset, tune_spec
+from poisonsieve import (
+    PSIM,
+    Guard,
+    GuardedClassifier,
+    PoisonsieveError,
+    finetune,
+    load_classifier,
+    load_dataset,
+    tune_spec,
+)
 from poisonsieve.models import save_classifier
 from ratios import Ratio, alternate, compare, give, report_of, say, timed
 
@@ -112,8 +121,8 @@ def measure(victim_folder: Path, options: argparse.Namespace) -> tuple[list[Rati
         ratios.append(compare(name, f"{measured}, texts/s", f"{baseline}, texts/s", rows, times))
     say("fit: P-tuning v1 against full tuning")
     times = alternate(
-        lambda: fit("p_tuning_v1", victim_folder, options.fit_rows).training_.seconds,
-        lambda: fit("full", victim_folder, options.fit_rows).training_.seconds,
+        lambda: fit("p_tuning_v1", victim_folder, options.fit_rows).detector.training_.seconds,
+        lambda: fit("full", victim_folder, options.fit_rows).detector.training_.seconds,
         options.fit_repeats,
     )
     ratios.append(compare("fit", "guard by p_tuning_v1, rows/s", "guard by full, rows/s", options.fit_rows, times))
@@ -121,14 +130,14 @@ def measure(victim_folder: Path, options: argparse.Namespace) -> tuple[list[Rati
         "texts_passed": f"{passed} of {n}",
         "tokens_median": statistics.median(lengths),
         "tokens_max": max(lengths),
-        "training_precision": guard.training_.precision,
+        "training_precision": guard.detector.training_.precision,
     }
     return ratios, facts
 
 
-def fit(method: Any, model: Path, rows: int) -> PSIM:
+def fit(method: Any, model: Path, rows: int) -> Guard:
     calibration = first_rows("dev", CALIBRATION_ROWS)
-    return PSIM(model, method=method, frr=FRR, seed=0).fit(first_rows("train", rows), calibration=calibration)
+    return Guard(PSIM(model, method=method, seed=0), frr=FRR).fit(first_rows("train", rows), calibration=calibration)
 
 
 def first_rows(split: str, count: int) -> Any:

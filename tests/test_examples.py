@@ -21,10 +21,10 @@ def run(name: str, *arguments: object, fails: bool = False) -> str:
 
 @pytest.fixture(scope="module")
 def guard_folder(tiny, toy_train, toy_dev, tmp_path_factory):
-    from poisonsieve import PSIM
+    from poisonsieve import PSIM, Guard
 
     folder = tmp_path_factory.mktemp("guard") / "guard"
-    PSIM(tiny("encoder"), frr=0.05).fit(toy_train, calibration=toy_dev).save_pretrained(folder)
+    Guard(PSIM(tiny("encoder")), frr=0.05).fit(toy_train, calibration=toy_dev).save_pretrained(folder)
     return folder
 
 
@@ -49,7 +49,7 @@ def test_fit_and_screen(tiny, toy_train, write_jsonl, tmp_path):
     )
     first, *verdicts = out.splitlines()
     assert first.startswith("gamma 0.") and "32 held-out clean rows" in first
-    assert [line.split()[0] in ("passed", "rejected") for line in verdicts] == [True, True]
+    assert [line.split()[0] in ("passed", "poisoned") for line in verdicts] == [True, True]
     assert (tmp_path / "g" / "guard.json").is_file() and (tmp_path / "g" / "victim").is_dir()
 
 

@@ -113,7 +113,7 @@ def test_an_outside_package_is_found_by_its_entry_point(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("base", "missing"),
-    [("base.Detector", "_fit"), ("model.ModelDetector", "_learn"), ("rewriter.Rewriter", "_rewrite")],
+    [("detector.Detector", "_fit"), ("network.ModelDetector", "_learn"), ("rewriter.Rewriter", "_rewrite")],
 )
 def test_an_empty_plug_in_says_what_it_lacks(base, missing):
     """Not when it is used and something is None, but when it is made."""

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import dataset, sentences
-from poisonsieve import PSIM, GuardedClassifier
+from poisonsieve import PSIM, Guard, GuardedClassifier
 from poisonsieve.errors import ConfigError, DataError
 from poisonsieve.models.load import load_classifier
 from poisonsieve.texts import as_texts
@@ -137,7 +137,7 @@ def test_splits_are_no_texts():
 @pytest.fixture(scope="module")
 def guarded(tiny):
     """A guard that rejects some of the texts below."""
-    guard = PSIM(tiny("encoder"), frr=0.3).fit(dataset(sentences(160, seed=1)))
+    guard = Guard(PSIM(tiny("encoder")), frr=0.3).fit(dataset(sentences(160, seed=1)))
     return GuardedClassifier(guard, load_classifier(tiny("encoder")))
 
 
@@ -206,7 +206,7 @@ def test_rows_that_could_not_be_read_are_in_order_too(guarded):
 @pytest.mark.parametrize("y", [{0: 1, 1: 0}, {0, 1}, "01", pd.DataFrame({"a": [0], "b": [1]}), 3, [0], [0, -1]])
 def test_labels_that_are_not_one_a_text(y, tiny):
     with pytest.raises(DataError):
-        PSIM(tiny("encoder"), frr=0.3).fit(["a film", "a plot"], y)
+        Guard(PSIM(tiny("encoder")), frr=0.3).fit(["a film", "a plot"], y)
 
 
 def test_what_was_prepared_is_by_text():
@@ -230,11 +230,11 @@ def test_verdicts_of_other_texts_are_refused(guarded, texts):
 def test_a_frame_to_fit_on(tiny):
     rows = dataset(sentences(120, seed=1))
     frame = rows.to_pandas().sample(frac=1, random_state=0)
-    found = PSIM(tiny("encoder"), frr=0.3).fit(frame)
-    wanted = PSIM(tiny("encoder"), frr=0.3).fit(list(frame["text"]))
+    found = Guard(PSIM(tiny("encoder")), frr=0.3).fit(frame)
+    wanted = Guard(PSIM(tiny("encoder")), frr=0.3).fit(list(frame["text"]))
     assert found.threshold_ == wanted.threshold_
     with pytest.raises(DataError, match="label 0 is 'good', not a class number"):
-        PSIM(tiny("encoder"), frr=0.3).fit(frame.assign(label="good"))
+        Guard(PSIM(tiny("encoder")), frr=0.3).fit(frame.assign(label="good"))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from poisonsieve.data import load_dataset
     from poisonsieve.defenses import PSIM, Detector
     from poisonsieve.errors import PoisonsieveError
-    from poisonsieve.guard import GuardedClassifier, Verdict
+    from poisonsieve.guard import Guard, GuardedClassifier, Verdict
     from poisonsieve.metrics import evaluate_guard
     from poisonsieve.models import load_classifier
     from poisonsieve.pipeline import register_pipeline
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Detector": "defenses",
+    "Guard": "guard",
     "GuardedClassifier": "guard",
     "PSIM": "defenses",
     "PoisonsieveError": "errors",
@@ -44,6 +45,7 @@ _HOMES = {
 __all__ = [
     "PSIM",
     "Detector",
+    "Guard",
     "GuardedClassifier",
     "PoisonsieveError",
     "Verdict",

@@ -1,22 +1,26 @@
-"""From what a user writes of a plug-in, such as ``strip:copies=20``, to arguments of the types that it declares.
+"""Arguments of plug-ins, checked against the types that their constructors declare.
 
-One reading for attacks, poisonings and defences: ``false`` is no true string, and 3 is no word.
+Text such as ``strip:copies=20`` is converted; what Python code gives has to be of the type already. One reading for
+attacks, poisonings and defences, and one wording of what is wrong.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import inspect
 import typing
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from poisonsieve import registry
 from poisonsieve.config import NamedSpec
 from poisonsieve.errors import ConfigError
 
-_NUMBERS = {int: "a whole number", float: "a number"}
+_NUMBERS = {"int": "a whole number", "float": "a number"}
 
 
 def parameters_of(spec: NamedSpec) -> dict[str, inspect.Parameter]:
@@ -44,26 +48,67 @@ def typed_arguments(spec: NamedSpec, known: Collection[str], *, hint: str = "") 
             raise ConfigError(
                 f"{spec.kind} {spec.name} has no argument {key!r}; known: {', '.join(known) or 'none'}{hint}"
             )
-    return {key: _converted(spec, key, value) for key, value in spec.params.items()}
+    types = declared_types(registry.get(spec.registered_as, spec.name)) if spec.params else {}
+    owner = f"{spec.kind} {spec.name}"
+    return {key: converted(owner, key, value, types.get(key, str)) for key, value in spec.params.items()}
 
 
-def _converted(spec: NamedSpec, key: str, value: str | int | float) -> Any:
-    """A value as the type that the constructor declares for it; ``none`` where nothing is a value too."""
-    where = f"{spec.kind} {spec.name}: {key}"
-    found = registry.get(spec.registered_as, spec.name)
-    declared = typing.get_type_hints(found.__init__).get(key, str)
+@functools.cache
+def declared_types(kind: type) -> dict[str, Any]:
+    """The types that a class declares for its arguments, by name; those without an annotation are not in it."""
+    own = _field_types(kind)
+    if set(inspect.signature(kind).parameters) <= set(own):
+        return own
+    return {**own, **typing.get_type_hints(kind.__init__, include_extras=True)}  # type: ignore[misc] # only read
+
+
+@functools.cache
+def _field_types(kind: type) -> dict[str, Any]:
+    """The same of a dataclass. Each annotation is read with what its own module imports."""
+    if not dataclasses.is_dataclass(kind):
+        return {}
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
+
+
+def converted(owner: str, key: str, value: str | int | float, declared: Any) -> Any:
+    """Text as a value of the declared type; ``none`` is None where that is allowed, and ``+`` joins a list.
+
+    Raises:
+        ConfigError: it is no such value, or no text can be.
+    """
     if declared is Any:
-        raise ConfigError(f"{where} cannot be written as text; it can be given in Python only")
+        raise ConfigError(f"{owner}: {key} cannot be written as text; it can be given in Python only")
     if value == "none" and type(None) in typing.get_args(declared):
         return None
     given: Any = str(value).split("+") if _is_list(declared) else value
+    return _validated(owner, key, given, declared, strict=False, shown=value)
+
+
+def check_arguments(owner: object) -> None:
+    """Refuse values that are not of the type that a dataclass declares for them. Nothing is converted.
+
+    Raises:
+        ConfigError: names the first.
+    """
+    kind: type = type(owner)
+    for key, declared in _field_types(kind).items():
+        value = getattr(owner, key)
+        plain = value.item() if isinstance(value, np.generic) else value
+        _validated(kind.__name__, key, plain, declared, strict=True, shown=value)
+
+
+def _validated(owner: str, key: str, value: Any, declared: Any, *, strict: bool, shown: object) -> Any:
     try:
-        return TypeAdapter(declared).validate_python(given)
+        adapter = TypeAdapter(declared, config=ConfigDict(arbitrary_types_allowed=True))
+        return adapter.validate_python(value, strict=strict)
     except ValidationError as error:
-        if declared in _NUMBERS:
-            raise ConfigError(f"{where} is {value!r}; give {_NUMBERS[declared]}") from None
-        says = error.errors()[0]["msg"]
-        raise ConfigError(f"{where}: {says[:1].lower()}{says[1:]}, not {value!r}") from None
+        problem = error.errors()[0]
+        number = _NUMBERS.get(problem["type"].partition("_")[0])
+        if number is not None and problem["input"] is value:
+            raise ConfigError(f"{owner}: {key} is {str(shown)[:40]!r}; give {number}") from None
+        says = problem["msg"]
+        raise ConfigError(f"{owner}: {key}: {says[:1].lower()}{says[1:]}, not {str(shown)[:40]!r}") from None
 
 
 def _is_list(declared: Any) -> bool:

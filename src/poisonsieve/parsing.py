@@ -7,7 +7,10 @@ file sees both: so one value hides another, and a text or a setting goes unread.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+
+from poisonsieve.errors import CheckpointError
 
 
 class RepeatedKeyError(ValueError):
@@ -22,6 +25,23 @@ def parse_json(text: str | bytes | bytearray) -> Any:
         ValueError, RecursionError: it is not JSON, or nested too deeply.
     """
     return json.loads(text, object_pairs_hook=_without_repeats)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a checkpoint.
+
+    Raises:
+        CheckpointError: it is missing, unreadable, or not a JSON object.
+    """
+    try:
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.parent} is no checkpoint: {path.name} is missing") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} does not hold a JSON object")
+    return value
 
 
 def parse_yaml(text: str) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from poisonsieve.errors import ConfigError
-from poisonsieve.guard import GuardedClassifier
+from poisonsieve.guard import Guard, GuardedClassifier
 
 TASK = "guarded-text-classification"
 #: The `label` of a text that was rejected. No class is given: what the victim would say is what the attacker wants.
@@ -36,7 +36,6 @@ def register_pipeline() -> None:
 def _pipeline_class() -> type:
     from transformers import Pipeline, TextClassificationPipeline
 
-    from poisonsieve.defenses.base import Detector
     from poisonsieve.models.classifier import Classifier
     from poisonsieve.models.labels import is_generic, names_by_number, refuse_other_outputs, same_classes
     from poisonsieve.models.load import check_room, warn_of_company
@@ -45,7 +44,7 @@ def _pipeline_class() -> type:
         """The usual text classification, behind a guard.
 
         Args:
-            guard: a guard folder, or a fitted detector.
+            guard: a guard folder, or a fitted guard.
             base: where the base model of the guard's adapter is now.
         """
 
@@ -54,16 +53,16 @@ def _pipeline_class() -> type:
             _refuse(set(kwargs) - known)
             super().__init__(*args, **kwargs)
             if guard is None:
-                raise ConfigError(f"the task {TASK} needs guard=FOLDER (from `poisonsieve fit`) or guard=DETECTOR")
-            detector = guard if isinstance(guard, Detector) else Detector.from_pretrained(guard, base=base)
+                raise ConfigError(f"the task {TASK} needs guard=FOLDER (from `poisonsieve fit`) or guard=GUARD")
+            opened = guard if isinstance(guard, Guard) else Guard.from_pretrained(guard, base=base)
             refuse_other_outputs(self.model.config.to_dict(), "the model")
             names = names_by_number(self.model.config.id2label, "the model's config")
-            if same_classes(names, detector.label_names) and is_generic(names):
-                names = detector.label_names  # a base opened under an adapter has lost them
+            if same_classes(names, opened.label_names) and is_generic(names):
+                names = opened.label_names  # a base opened under an adapter has lost them
             victim = Classifier(self.model, self.tokenizer, names).eval()
             check_room(victim)
             warn_of_company(victim)
-            self.guarded = GuardedClassifier(detector, victim)
+            self.guarded = GuardedClassifier(opened, victim)
 
         def __call__(self, inputs: str | Sequence[str], **options: Any) -> list[dict[str, Any]]:
             """One dict a text: the usual `label` and `score`, and the verdict.

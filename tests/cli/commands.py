@@ -26,10 +26,10 @@ def refused(cli):
 
 @pytest.fixture(scope="session")
 def guard_folder(tiny, toy_train, toy_dev, tmp_path_factory):
-    from poisonsieve import PSIM
+    from poisonsieve import PSIM, Guard
 
     folder = tmp_path_factory.mktemp("guard") / "guard"
-    PSIM(tiny("encoder"), frr=0.05).fit(toy_train, calibration=toy_dev).save_pretrained(folder)
+    Guard(PSIM(tiny("encoder")), frr=0.05).fit(toy_train, calibration=toy_dev).save_pretrained(folder)
     return folder
 
 

@@ -1,6 +1,7 @@
 """Defences by name: `fit --defense`, `rewrite`, `repair` and what `list` says of them."""
 
 import json
+from dataclasses import field
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from conftest import make_decoder, make_encoder, sentences
 from poisonsieve import registry
 from poisonsieve.defenses import Detector, Rewriter
-from poisonsieve.defenses.base import Scored
+from poisonsieve.defenses.detector import Scored
 from poisonsieve.errors import ConfigError
 from poisonsieve.models.load import load_classifier
 
@@ -20,16 +21,17 @@ class LongTexts(Detector):
 
     name = "long-texts"
 
-    def __init__(self, model, *, unit: int = 1, max_length=None, frr=0.01, gamma=None, base=None, seed=0):
-        self.model, self.unit, self.max_length = model, unit, max_length
-        self.frr, self.gamma, self.base, self.seed = frr, gamma, base, seed
+    model: str = field(kw_only=False)
+    unit: int = 1
+    max_length: int | None = None
+    base: str | None = None
 
     @property
     def label_names(self):
         return ["0", "1"]
 
     def plan(self, label_names):
-        return {"start": "none", "guard": {"unit": self.unit, "frr": self.frr, "gamma": self.gamma}}
+        return {"start": "none", "guard": {"unit": self.unit}}
 
     def _fit(self, rows, *, workdir, progress):
         pass
@@ -38,11 +40,11 @@ class LongTexts(Detector):
         scores = np.array([len(text) / self.unit for text in texts], dtype=np.float64)
         return Scored(scores, np.zeros(len(texts), dtype=bool), [None] * len(texts))
 
-    def _save_state(self, folder):
+    def save(self, folder):
         return {"unit": self.unit}
 
     @classmethod
-    def _from_state(cls, folder, state, **options):
+    def open(cls, folder, state, *, base, allow_pickle):
         return cls("", unit=state["unit"])
 
 
@@ -106,6 +108,12 @@ class TestFit:
         assert code == 0, err
         assert json.loads(out)["n"] == 30
 
+    def test_one_argument_a_set(self, fit, cli, tmp_path):
+        code, _, err = cli(*fit, "--set", "method=lora", "--set", "batch_size=16", "--epochs", 2, "--frr", "0.1")
+        assert code == 0, err
+        tuning = json.loads((tmp_path / "guard" / "guard.json").read_text())["tuning"]
+        assert (tuning["method"], tuning["batch_size"], tuning["epochs"]) == ("lora", 16, 2)
+
     def test_a_fixed_gamma(self, fit, cli, tmp_path):
         code, _, err = cli(*fit, "--defense", "long-texts", "--gamma", "25")
         assert code == 0, err
@@ -126,18 +134,29 @@ class TestFit:
     @pytest.mark.parametrize(
         ("more", "says"),
         [
-            ("--defense long-texts --method lora", "--method is an option of psim"),
-            ("--defense long-texts --epochs 2", "--epochs is an option of psim"),
-            ("--defense long-texts --lr 1e-3", "--lr is an option of psim"),
-            ("--defense long-texts --batch-size 32", "--batch-size is an option of psim"),
-            ("--defense long-texts --precision fp32", "--precision is an option of psim"),
-            ("--defense long-texts --preset paper", "--preset is an option of psim"),
+            ("--defense long-texts --method lora", "long-texts has no method (--method); it has: unit, max_length"),
+            ("--defense long-texts --epochs 2", "long-texts has no epochs (--epochs); it has: unit, max_length"),
+            ("--defense long-texts --lr 1e-3", "long-texts has no learning_rate (--lr); it has: unit, max_length"),
+            (
+                "--defense long-texts --batch-size 32",
+                "long-texts has no batch_size (--batch-size); it has: unit",
+            ),
+            (
+                "--defense long-texts --precision fp32",
+                "long-texts has no precision (--precision); it has: unit, max_length",
+            ),
+            ("--defense long-texts --preset paper", "unknown preset 'paper'; long-texts has: default"),
             ("--defense long-texts:unit=1 --gamma 3 --frr 0.1", "two ways"),
             ("--defense long-texts:gamma=3 --frr 0.1", "two ways"),
-            ("--defense psim:epochs=2 --epochs 2", "epochs is given twice: in --defense and by --epochs"),
-            ("--defense psim:learning_rate=2 --lr 2", "given twice: in --defense and by --lr"),
+            ("--defense psim:epochs=2 --epochs 2", "epochs is given twice: in --defense or --set and by --epochs"),
+            ("--defense psim:learning_rate=2 --lr 2", "given twice: in --defense or --set and by --lr"),
             ("--defense long-texts:length=3", "no argument 'length'; known: unit, max_length"),
             ("--defense long-texts:unit=x", "unit"),
+            ("--defense long-texts --set unit", "'unit' is not key=value"),
+            ("--defense long-texts --set length=3", "no argument 'length'; known: unit, max_length"),
+            ("--defense long-texts:unit=1 --set unit=2", "unit is given twice"),
+            ("--set epochs=2 --epochs 2", "epochs is given twice: in --defense or --set and by --epochs"),
+            ("--defense combined --max-length 9", "combined has no max_length (--max-length); it has: of, base"),
             ("--defense none", "unknown defense 'none'"),
             ("--defense without-word", "a rewriter, not a detector; use poisonsieve rewrite"),
             ("--defense fine-mixing:pretrained=minilm", "a repair, not a detector; use poisonsieve repair"),
@@ -294,6 +313,7 @@ class TestRepair:
     def test_wrong_options(self, repair, refused, tmp_path, pretrained):
         call, defense = repair
         refused(*call, "fine-mixing", says="fine-mixing needs pretrained")
+        refused(*call, "fine-mixing", "--set", "pretrained=x", "--set", "shares=2", says="shares")
         refused(*call, f"{defense},shares=2", says="shares")
         refused(*call, "psim", says="psim is a detector, not a repair; use poisonsieve fit")
         refused(*call, defense, "--out", pretrained.parent, "--force", says="would replace")

@@ -150,10 +150,10 @@ def test_stdout_on_a_full_disk(more, guard_folder, test_file):
 
 
 def test_saving_a_guard_deletes_nothing_else(guard_folder, tmp_path):
-    from poisonsieve import PSIM, GuardedClassifier
+    from poisonsieve import Guard, GuardedClassifier
     from poisonsieve.errors import ConfigError
 
-    guard = PSIM.from_pretrained(guard_folder)
+    guard = Guard.from_pretrained(guard_folder)
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "notes.txt").write_text("mine")
     for save in (guard.save_pretrained, GuardedClassifier(guard).save_pretrained):

@@ -9,7 +9,7 @@ import pytest
 from sklearn.base import clone
 
 from conftest import dataset, sentences
-from poisonsieve import registry
+from poisonsieve import Guard, registry
 from poisonsieve.defenses import Detector
 from poisonsieve.errors import CalibrationError, CheckpointError, ConfigError, DataError
 
@@ -28,7 +28,7 @@ def kind(request):
 
 @pytest.fixture(scope="module")
 def fitted(kind, tiny, toy_train, toy_dev):
-    return kind(tiny("encoder"), frr=0.05).fit(toy_train, calibration=toy_dev)
+    return Guard(kind(tiny("encoder")), frr=0.05).fit(toy_train, calibration=toy_dev)
 
 
 def test_scores_are_finite_numbers_one_a_text(fitted, toy_test):
@@ -42,7 +42,7 @@ def test_order_and_company_do_not_change_a_score(fitted, toy_test):
     texts = list(toy_test["text"])
     scores = fitted.decision_function(texts)
     # A rarity is free of scale: it enlarges the last digits of a toy's confidences, which hardly differ.
-    near = 1e-3 if fitted.name == "combined" else 1e-6
+    near = 1e-3 if fitted.detector.name == "combined" else 1e-6
     np.testing.assert_allclose(fitted.decision_function(texts[::-1])[::-1], scores, atol=near, rtol=near)
     np.testing.assert_allclose([fitted.decision_function([text])[0] for text in texts], scores, atol=near, rtol=near)
 
@@ -59,20 +59,20 @@ def test_several_threads_may_score_at_once(fitted, toy_test):
 
 def test_saved_and_loaded_it_judges_the_same(fitted, tmp_path, toy_test):
     fitted.save_pretrained(tmp_path / "guard")
-    again = Detector.from_pretrained(tmp_path / "guard")
-    assert type(again) is type(fitted)
+    again = Guard.from_pretrained(tmp_path / "guard")
+    assert type(again.detector) is type(fitted.detector)
     assert again.threshold_ == fitted.threshold_
     assert again.label_names == fitted.label_names
     np.testing.assert_allclose(
         again.decision_function(toy_test["text"]), fitted.decision_function(toy_test["text"]), atol=1e-6
     )
-    np.testing.assert_array_equal(again.calibration_scores_, fitted.calibration_scores_)
+    np.testing.assert_array_equal(again.calibration_.scores, fitted.calibration_.scores)
 
 
 def test_the_guard_folder_says_how_it_was_made(fitted, tmp_path):
     fitted.save_pretrained(tmp_path / "guard")
     said = json.loads((tmp_path / "guard" / "guard.json").read_text())
-    assert said["defense"] == fitted.name
+    assert said["defense"] == fitted.detector.name
     assert said["rule"] == "frr"
     assert said["frr"] == 0.05
     assert said["n_calibration"] == 120
@@ -118,98 +118,99 @@ def test_something_that_is_no_string_is_named(fitted):
 
 def test_more_than_two_classes(kind, tiny):
     rows = [(text, index % 3) for index, (text, _) in enumerate(sentences(200))]
-    guard = kind(tiny("encoder", labels=3), frr=0.1).fit(dataset(rows, names=("a", "b", "c")))
+    guard = Guard(kind(tiny("encoder", labels=3)), frr=0.1).fit(dataset(rows, names=("a", "b", "c")))
     assert guard.decision_function(["a good film"]).shape == (1,)
     assert len(guard.label_names) == 3
 
 
 def test_too_few_calibration_rows_says_how_many_it_takes(kind, tiny, toy_train):
     with pytest.raises(CalibrationError, match=r"at least 99 .* there are 32"):
-        kind(tiny("encoder"), frr=0.01).fit(toy_train)
+        Guard(kind(tiny("encoder")), frr=0.01).fit(toy_train)
 
 
 def test_training_rows_are_no_calibration_rows(kind, tiny, toy_train):
     with pytest.raises(CalibrationError, match="training rows too"):
-        kind(tiny("encoder"), frr=0.05).fit(toy_train, calibration=toy_train)
+        Guard(kind(tiny("encoder")), frr=0.05).fit(toy_train, calibration=toy_train)
 
 
 def test_a_row_that_was_trained_on_does_not_calibrate(kind, tiny, toy_train, toy_dev):
     """Real data repeats itself: a repeated row is left out, the others still serve."""
     mixed = list(toy_dev["text"]) + list(toy_train["text"][:30])
-    guard = kind(tiny("encoder"), frr=0.05).fit(toy_train, calibration=mixed)
+    guard = Guard(kind(tiny("encoder")), frr=0.05).fit(toy_train, calibration=mixed)
     assert guard.threshold_.n_calibration == 120
 
 
 def test_another_threshold_needs_no_training(fitted):
     guard = fitted
-    before = guard.threshold_
+    before, calibration = guard.threshold_, guard.calibration_
     try:
         guard.set_threshold(frr=0.2)
         assert guard.threshold_.gamma <= before.gamma
-        middle = float(np.median(guard.calibration_scores_))
+        middle = float(np.median(guard.calibration_.scores))
         guard.set_threshold(gamma=middle)
         assert guard.threshold_.gamma == middle
         with pytest.raises(ConfigError, match="exactly one"):
             guard.set_threshold()
     finally:
-        guard.threshold_ = before
+        guard.calibration_ = calibration
 
 
 def test_a_fixed_gamma_that_no_score_exceeds_is_refused(fitted):
-    for gamma in (fitted.score_range[1], float("nan"), float("inf")):
+    for gamma in (fitted.detector.score_range[1], float("nan"), float("inf")):
         with pytest.raises(ConfigError, match="gamma is"):
             fitted.set_threshold(gamma=gamma)
 
 
 def test_scores_keep_to_the_range_they_are_said_to_have(fitted, toy_test):
-    lowest, highest = fitted.score_range
+    lowest, highest = fitted.detector.score_range
     scores = fitted.decision_function(toy_test["text"])
     assert (scores >= lowest).all()
     assert (scores <= highest).all()
 
 
 def test_calibrating_again_keeps_the_rule_in_force(fitted, toy_dev, toy_test):
-    before = fitted.threshold_, fitted.calibration_scores_, fitted.calibration_unscored_
+    before = fitted.calibration_
     try:
         fitted.set_threshold(frr=0.2)
         assert fitted.calibrate(toy_test).threshold_.frr == 0.2
-        middle = float(np.median(fitted.calibration_scores_))
+        middle = float(np.median(fitted.calibration_.scores))
         fitted.set_threshold(gamma=middle)
         assert fitted.calibrate(list(toy_dev["text"])).threshold_.gamma == middle
     finally:
-        fitted.threshold_, fitted.calibration_scores_, fitted.calibration_unscored_ = before
+        fitted.calibration_ = before
 
 
 def test_an_error_wins_over_a_score(fitted, monkeypatch):
     from dataclasses import replace
 
-    score = type(fitted)._score
+    score = type(fitted.detector)._score
 
     def contradicts(self, texts, *, progress):
         found = score(self, texts, progress=progress)
         return replace(found, errors=["broken" for _ in texts])
 
-    monkeypatch.setattr(type(fitted), "_score", contradicts)
+    monkeypatch.setattr(type(fitted.detector), "_score", contradicts)
     assert fitted.predict(["a good film"]).tolist() == [1]
 
 
 def test_scikit_learn_can_clone_it(kind, tiny):
-    guard = kind(tiny("encoder"), frr=0.2, seed=4)
+    guard = Guard(kind(tiny("encoder"), seed=4), frr=0.2)
     copy = clone(guard)
-    assert copy.get_params() == guard.get_params()
-    assert not hasattr(copy, "threshold_")
+    assert copy.detector.get_params() == guard.detector.get_params()
+    assert (copy.frr, copy.gamma) == (guard.frr, guard.gamma)
+    assert not hasattr(copy, "calibration_")
 
 
 def test_unfitted_it_says_so(kind, tiny):
     with pytest.raises(ConfigError, match="fit"):
-        kind(tiny("encoder")).predict(["a good film"])
+        Guard(kind(tiny("encoder"))).predict(["a good film"])
 
 
-def test_a_folder_that_is_no_guard(kind, tmp_path):
+def test_a_folder_that_is_no_guard(tmp_path):
     with pytest.raises(CheckpointError, match=r"guard\.json is missing"):
-        kind.from_pretrained(tmp_path)
+        Guard.from_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="does not exist"):
-        kind.from_pretrained(tmp_path / "nowhere")
+        Guard.from_pretrained(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -225,4 +226,4 @@ def test_a_damaged_guard_is_refused(fitted, tmp_path, change, says):
     path = tmp_path / "guard" / "guard.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises((CheckpointError, ConfigError), match=says):
-        Detector.from_pretrained(tmp_path / "guard")
+        Guard.from_pretrained(tmp_path / "guard")

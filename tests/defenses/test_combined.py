@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from poisonsieve import Guard
 from poisonsieve.defenses import Combined, Detector
 from poisonsieve.defenses.combined import rarity
 from poisonsieve.errors import ConfigError
@@ -37,9 +38,10 @@ def test_equal_reference_scores_do_not_break_it():
 
 
 def test_the_member_that_suspects_most_decides(tiny, toy_train, toy_dev, toy_test):
-    guard = Combined(tiny("encoder"), of="msp+dan", frr=0.05).fit(toy_train, calibration=toy_dev)
+    guard = Guard(Combined(tiny("encoder"), of="msp+dan"), frr=0.05).fit(toy_train, calibration=toy_dev)
     texts = list(toy_test["text"])
-    each = [rarity(guard.references_[name], member.score(texts).scores) for name, member in guard.members_.items()]
+    members, references = guard.detector.members_, guard.detector.references_
+    each = [rarity(references[name], member.score(texts).scores) for name, member in members.items()]
     np.testing.assert_allclose(guard.decision_function(texts), np.max(each, axis=0))
     assert 0 < np.mean(each[0] > each[1]) < 1, "each of the two decides some texts"
 
@@ -60,7 +62,7 @@ def test_reference_rows_are_not_fitted_on(tiny, toy_train, toy_dev, monkeypatch)
     monkeypatch.setattr(
         Detector, "score", lambda self, texts, **options: scored.append(list(texts)) or score(self, texts, **options)
     )
-    Combined(tiny("encoder"), of="msp+dan", frr=0.05).fit(toy_train, calibration=toy_dev)
+    Guard(Combined(tiny("encoder"), of="msp+dan"), frr=0.05).fit(toy_train, calibration=toy_dev)
     reference = set(scored[0])
     assert reference
     assert not reference & seen["msp"]
@@ -70,4 +72,4 @@ def test_reference_rows_are_not_fitted_on(tiny, toy_train, toy_dev, monkeypatch)
 @pytest.mark.parametrize("of", ["", "psim", "psim+psim", "psim+combined", "psim+onion", "psim+nothing"])
 def test_what_cannot_be_combined_is_refused(tiny, toy_train, toy_dev, of):
     with pytest.raises(ConfigError):
-        Combined(tiny("encoder"), of=of, frr=0.05).fit(toy_train, calibration=toy_dev)
+        Guard(Combined(tiny("encoder"), of=of), frr=0.05).fit(toy_train, calibration=toy_dev)

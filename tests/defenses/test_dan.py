@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from poisonsieve import registry
+from poisonsieve import Guard, registry
 from poisonsieve.config import TuneSpec
-from poisonsieve.defenses import DAN, Detector
-from poisonsieve.defenses.calibration import CleanRows, hold_out
+from poisonsieve.defenses import DAN
 from poisonsieve.defenses.dan import nearest, precision
+from poisonsieve.defenses.rows import CleanRows
 from poisonsieve.errors import CheckpointError, ConfigError, DataError
 from poisonsieve.models.load import load_classifier, save_classifier
 from poisonsieve.tuning import finetune
@@ -15,14 +15,15 @@ from poisonsieve.tuning import finetune
 
 @pytest.fixture(scope="module", params=["encoder", "decoder"])
 def guard(request, tiny, toy_train, toy_dev):
-    return DAN(tiny(request.param), frr=0.05).fit(toy_train, calibration=toy_dev)
+    return Guard(DAN(tiny(request.param)), frr=0.05).fit(toy_train, calibration=toy_dev)
 
 
 def layers_of(guard, texts):
     """Each layer's distance of each text, on the scale of the held-out rows."""
-    states = guard.classifier.features(list(texts), pooling=guard.pooling_).values
-    distances = [nearest(states[:, at], guard.means_[at], guard.precisions_[at]) for at in range(states.shape[1])]
-    return (np.stack(distances, axis=1) - guard.center_) / guard.scale_
+    dan = guard.detector
+    states = dan.classifier.features(list(texts), pooling=dan.pooling_).values
+    distances = [nearest(states[:, at], dan.means_[at], dan.precisions_[at]) for at in range(states.shape[1])]
+    return (np.stack(distances, axis=1) - dan.center_) / dan.scale_
 
 
 def test_the_distance_is_mahalanobis_and_squared():
@@ -50,7 +51,7 @@ def test_the_score_is_the_mean_over_the_layers(guard, toy_test):
 
 
 def test_layers_are_put_on_one_scale_by_rows_they_were_not_fitted_on(guard, toy_train):
-    fitted, held_out = hold_out(CleanRows.of(toy_train), None, guard.seed)
+    fitted, held_out = CleanRows.of(toy_train).hold_out(guard.detector.seed)
     assert not set(fitted.texts) & set(held_out)
     layers = layers_of(guard, held_out)
     np.testing.assert_allclose(layers.mean(axis=0), 0, atol=1e-9)
@@ -67,56 +68,56 @@ def test_classes_are_the_true_ones_where_they_are_known(tiny, toy_train, toy_dev
     model = tiny("encoder")
     predicted = load_classifier(model).score(texts).predictions.tolist()
     assert predicted != labels
-    with_labels = DAN(model, frr=0.05).fit(toy_train, calibration=toy_dev)
-    given = DAN(model, frr=0.05).fit(texts, labels, calibration=toy_dev)
-    np.testing.assert_array_equal(given.means_, with_labels.means_)
-    without = DAN(model, frr=0.05).fit(texts, calibration=toy_dev)
-    unknown = DAN(model, frr=0.05).fit(texts, [-1] * len(texts), calibration=toy_dev)
-    said = DAN(model, frr=0.05).fit(texts, predicted, calibration=toy_dev)
+    with_labels = Guard(DAN(model), frr=0.05).fit(toy_train, calibration=toy_dev)
+    given = Guard(DAN(model), frr=0.05).fit(texts, labels, calibration=toy_dev)
+    np.testing.assert_array_equal(given.detector.means_, with_labels.detector.means_)
+    without = Guard(DAN(model), frr=0.05).fit(texts, calibration=toy_dev)
+    unknown = Guard(DAN(model), frr=0.05).fit(texts, [-1] * len(texts), calibration=toy_dev)
+    said = Guard(DAN(model), frr=0.05).fit(texts, predicted, calibration=toy_dev)
     for other in (without, unknown):
-        np.testing.assert_allclose(other.means_, said.means_, atol=1e-9)
+        np.testing.assert_allclose(other.detector.means_, said.detector.means_, atol=1e-9)
 
 
 def test_a_class_of_one_row_breaks_nothing(tiny, toy_train, toy_dev, toy_test):
     texts = list(toy_train["text"])
-    fitted, _ = hold_out(CleanRows.of(texts), None, 0)
+    fitted, _ = CleanRows.of(texts).hold_out(0)
     alone = texts.index(fitted.texts[0])
     labels = [2 if index == alone else label for index, label in enumerate(toy_train["label"])]
-    guard = DAN(tiny("encoder", labels=3), frr=0.05).fit(texts, labels, calibration=toy_dev)
-    assert guard.means_.shape == (2, 3, 32)
+    guard = Guard(DAN(tiny("encoder", labels=3)), frr=0.05).fit(texts, labels, calibration=toy_dev)
+    assert guard.detector.means_.shape == (2, 3, 32)
     assert np.isfinite(guard.decision_function(toy_test["text"])).all()
 
 
 def test_rows_that_cannot_be_read_are_left_out(tiny, toy_train, toy_dev):
     texts, labels = list(toy_train["text"]), list(toy_train["label"])
-    guard = DAN(tiny("decoder"), frr=0.05).fit([*texts, ""], [*labels, 1], calibration=toy_dev)
-    assert np.isfinite(guard.center_).all()
-    assert np.isfinite(guard.precisions_).all()
+    guard = Guard(DAN(tiny("decoder")), frr=0.05).fit([*texts, ""], [*labels, 1], calibration=toy_dev)
+    assert np.isfinite(guard.detector.center_).all()
+    assert np.isfinite(guard.detector.precisions_).all()
     with pytest.raises(DataError, match="can read none"):
-        DAN(tiny("decoder"), frr=0.05).fit([""], calibration=toy_dev)
+        Guard(DAN(tiny("decoder")), frr=0.05).fit([""], calibration=toy_dev)
 
 
 def test_too_few_rows(tiny, toy_train, toy_dev):
     with pytest.raises(DataError, match=r"is 4, and dan needs 10"):
-        DAN(tiny("encoder"), frr=0.05).fit(list(toy_train["text"])[:20], calibration=toy_dev)
+        Guard(DAN(tiny("encoder")), frr=0.05).fit(list(toy_train["text"])[:20], calibration=toy_dev)
 
 
 def test_texts_that_all_look_alike(tiny, toy_dev):
     """Without any spread there is nothing to measure by."""
     texts = [f"unknown{index}" for index in range(80)]  # one and the same unknown token
     with pytest.raises(CheckpointError, match="the same features"):
-        DAN(tiny("encoder"), frr=0.05).fit(texts, calibration=toy_dev)
+        Guard(DAN(tiny("encoder")), frr=0.05).fit(texts, calibration=toy_dev)
 
 
 def test_pooling_follows_the_head(tiny, toy_train, toy_dev):
-    assert DAN(tiny("encoder"), frr=0.05).fit(toy_train, calibration=toy_dev).pooling_ == "first"
-    assert DAN(tiny("decoder"), frr=0.05).fit(toy_train, calibration=toy_dev).pooling_ == "last"
-    mean = DAN(tiny("encoder"), pooling="mean", frr=0.05).fit(toy_train, calibration=toy_dev)
-    assert mean.pooling_ == "mean"
+    assert Guard(DAN(tiny("encoder")), frr=0.05).fit(toy_train, calibration=toy_dev).detector.pooling_ == "first"
+    assert Guard(DAN(tiny("decoder")), frr=0.05).fit(toy_train, calibration=toy_dev).detector.pooling_ == "last"
+    mean = Guard(DAN(tiny("encoder"), pooling="mean"), frr=0.05).fit(toy_train, calibration=toy_dev)
+    assert mean.detector.pooling_ == "mean"
     with pytest.raises(ConfigError, match="seen no other"):
-        DAN(tiny("decoder"), pooling="first", frr=0.05).fit(toy_train, calibration=toy_dev)
-    with pytest.raises(ConfigError, match="unknown pooling"):
-        DAN(tiny("encoder"), pooling="max", frr=0.05).fit(toy_train, calibration=toy_dev)
+        Guard(DAN(tiny("decoder"), pooling="first"), frr=0.05).fit(toy_train, calibration=toy_dev)
+    with pytest.raises(ConfigError, match=r"pooling: .*'first', 'mean' or 'last'"):
+        Guard(DAN(tiny("encoder"), pooling="max"), frr=0.05).fit(toy_train, calibration=toy_dev)
 
 
 @pytest.mark.parametrize("method", [name for name in registry.names("tuning") if name != "full"])
@@ -127,12 +128,12 @@ def test_adapters(kind, method, tiny, toy_train, toy_dev, toy_test, tmp_path):
     finetune(victim, few, TuneSpec(method=method, epochs=1, learning_rate=1e-2, precision="fp32"))
     (tmp_path / "victim").mkdir()
     save_classifier(victim, tmp_path / "victim")
-    guard = DAN(tmp_path / "victim", frr=0.05).fit(few, calibration=toy_dev)
+    guard = Guard(DAN(tmp_path / "victim"), frr=0.05).fit(few, calibration=toy_dev)
     texts = list(toy_test["text"])[:8]
     alone = [guard.decision_function([text])[0] for text in texts]
     np.testing.assert_allclose(guard.decision_function(texts), alone, atol=1e-6)
     guard.save_pretrained(tmp_path / "guard")
-    again = Detector.from_pretrained(tmp_path / "guard")
+    again = Guard.from_pretrained(tmp_path / "guard")
     np.testing.assert_allclose(again.decision_function(texts), alone, atol=1e-6)
 
 
@@ -144,4 +145,4 @@ def test_a_damaged_state_is_refused(guard, tmp_path):
     tensors = load_file(path)
     save_file({name: value for name, value in tensors.items() if name != "scale"}, path)
     with pytest.raises(CheckpointError, match="scale is missing"):
-        Detector.from_pretrained(tmp_path / "guard")
+        Guard.from_pretrained(tmp_path / "guard")

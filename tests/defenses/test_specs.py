@@ -10,6 +10,7 @@ from poisonsieve import PSIM, registry
 from poisonsieve.defenses import FineMixing, Rewriter
 from poisonsieve.defenses.specs import arguments_of, kind_of, make_defense, parse_defense, require_kind
 from poisonsieve.errors import ConfigError
+from poisonsieve.guard import make_guard
 
 
 class Shouting(Rewriter):
@@ -87,10 +88,12 @@ def test_what_is_wrong_is_named(text, says):
 
 
 def test_common_arguments_go_to_those_that_take_them():
-    guard = make_defense("psim:epochs=2", model="theta_p", frr=0.05, seed=3)
-    assert isinstance(guard, PSIM)
-    assert (guard.model, guard.frr, guard.seed, guard.epochs) == ("theta_p", 0.05, 3, 2)
-    repair = make_defense("fine-mixing:pretrained=minilm", model="theta_p", frr=0.05, seed=3)
+    detector = make_defense("psim:epochs=2", model="theta_p", seed=3)
+    assert isinstance(detector, PSIM)
+    assert (detector.model, detector.seed, detector.epochs) == ("theta_p", 3, 2)
+    guard = make_guard("psim:epochs=2", model="theta_p", frr=0.05, seed=3)
+    assert (guard.detector.get_params(), guard.frr) == (detector.get_params(), 0.05)
+    repair = make_defense("fine-mixing:pretrained=minilm", model="theta_p", seed=3)
     assert isinstance(repair, FineMixing)
     assert (repair.pretrained, repair.seed) == ("minilm", 3)
 

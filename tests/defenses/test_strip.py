@@ -5,14 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from poisonsieve.defenses import STRIP, Detector
+from poisonsieve import Guard
+from poisonsieve.defenses import STRIP
 from poisonsieve.defenses.strip import entropy
 from poisonsieve.errors import CheckpointError, ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
 def guard(tiny, toy_train, toy_dev):
-    return STRIP(tiny("encoder"), frr=0.05, copies=6).fit(toy_train, calibration=toy_dev)
+    return Guard(STRIP(tiny("encoder"), copies=6), frr=0.05).fit(toy_train, calibration=toy_dev)
 
 
 def test_the_mean_is_over_the_copies_of_each_text(guard, toy_test):
@@ -21,7 +22,7 @@ def test_the_mean_is_over_the_copies_of_each_text(guard, toy_test):
     expected = []
     for text in texts:
         entropies = []
-        for copy in guard.perturb(text):
+        for copy in guard.detector.perturb(text):
             probabilities = guard.classifier.score([copy]).probabilities[0]
             entropies.append(-sum(p * np.log(p) for p in probabilities))
         assert len(entropies) == 6
@@ -36,9 +37,9 @@ def test_entropy_is_in_nats():
 
 
 def test_copies_keep_some_words_in_place_and_take_the_others_from_clean_text(guard):
-    clean = {word for words in guard.pool_ for word in words}
+    clean = {word for words in guard.detector.pool_ for word in words}
     text = " ".join(f"unseen{place}" for place in range(20))
-    copies = [copy.split() for copy in guard.perturb(text)]
+    copies = [copy.split() for copy in guard.detector.perturb(text)]
     assert len(copies) == 6
     for copy in copies:
         kept = [word for place, word in enumerate(copy) if word == f"unseen{place}"]
@@ -49,31 +50,31 @@ def test_copies_keep_some_words_in_place_and_take_the_others_from_clean_text(gua
 
 
 def test_the_new_words_of_a_copy_come_from_one_clean_text(guard):
-    for copy in guard.perturb("unseen " * 30):
+    for copy in guard.detector.perturb("unseen " * 30):
         new = {word for word in copy.split() if word != "unseen"}
-        assert any(new <= set(words) for words in guard.pool_)
+        assert any(new <= set(words) for words in guard.detector.pool_)
 
 
 def test_the_same_copies_at_every_call_and_others_with_another_seed(tiny, toy_train, toy_dev, guard):
     text = "the plot was very good and the actor was not"
-    first = guard.perturb(text)
-    guard.perturb("something else")
-    assert guard.perturb(text) == first
-    other = STRIP(tiny("encoder"), frr=0.05, copies=6, seed=1).fit(toy_train, calibration=toy_dev)
-    assert other.perturb(text) != first
+    first = guard.detector.perturb(text)
+    guard.detector.perturb("something else")
+    assert guard.detector.perturb(text) == first
+    other = Guard(STRIP(tiny("encoder"), copies=6, seed=1), frr=0.05).fit(toy_train, calibration=toy_dev)
+    assert other.detector.perturb(text) != first
 
 
 def test_texts_of_no_word_and_of_one(tiny, toy_train, toy_dev):
-    guard = STRIP(tiny("encoder"), frr=0.05, copies=40).fit(toy_train, calibration=toy_dev)
-    assert guard.perturb("") == [""] * 40
-    assert guard.perturb("  ") == [""] * 40
-    kept = guard.perturb("unseen").count("unseen")
+    guard = Guard(STRIP(tiny("encoder"), copies=40), frr=0.05).fit(toy_train, calibration=toy_dev)
+    assert guard.detector.perturb("") == [""] * 40
+    assert guard.detector.perturb("  ") == [""] * 40
+    kept = guard.detector.perturb("unseen").count("unseen")
     assert 10 <= kept <= 30
     assert np.isfinite(guard.decision_function(["", "good"])).all()
 
 
 def test_a_text_is_not_judged_when_one_of_its_copies_could_not_be(guard, break_on):
-    break_on(guard.classifier, guard.perturb("a bad film")[3])
+    break_on(guard.classifier, guard.detector.perturb("a bad film")[3])
     scored = guard.score(["a bad film", "the story of a very fine and quite sad actor"])
     assert scored.errors == ["model failed: RuntimeError", None]
     assert np.isnan(scored.scores[0])
@@ -81,13 +82,13 @@ def test_a_text_is_not_judged_when_one_of_its_copies_could_not_be(guard, break_o
 
 
 def test_the_pool_is_bounded_and_saved(tiny, toy_train, toy_dev, toy_test, tmp_path):
-    guard = STRIP(tiny("encoder"), frr=0.05, pool_size=7).fit(toy_train, calibration=toy_dev)
+    guard = Guard(STRIP(tiny("encoder"), pool_size=7), frr=0.05).fit(toy_train, calibration=toy_dev)
     guard.save_pretrained(tmp_path / "guard")
     saved = json.loads((tmp_path / "guard" / "pool.json").read_text())
     assert len(saved) == 7
     assert set(saved) <= set(toy_train["text"])
-    again = Detector.from_pretrained(tmp_path / "guard")
-    assert again.perturb("a good film") == guard.perturb("a good film")
+    again = Guard.from_pretrained(tmp_path / "guard")
+    assert again.detector.perturb("a good film") == guard.detector.perturb("a good film")
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '["good", 7]', '["good", ""]', "nothing"])
@@ -95,15 +96,15 @@ def test_a_damaged_pool_is_refused(guard, tmp_path, content):
     guard.save_pretrained(tmp_path / "guard")
     (tmp_path / "guard" / "pool.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"pool\.json"):
-        Detector.from_pretrained(tmp_path / "guard")
+        Guard.from_pretrained(tmp_path / "guard")
 
 
 @pytest.mark.parametrize("bad", [{"copies": 0}, {"share": 0.0}, {"share": 1.0}, {"pool_size": 0}])
 def test_settings_out_of_range(tiny, toy_train, toy_dev, bad):
     with pytest.raises(ConfigError, match=next(iter(bad))):
-        STRIP(tiny("encoder"), frr=0.05, **bad).fit(toy_train, calibration=toy_dev)
+        Guard(STRIP(tiny("encoder"), **bad), frr=0.05).fit(toy_train, calibration=toy_dev)
 
 
 def test_clean_rows_without_words(tiny, toy_dev):
     with pytest.raises(DataError, match="no words"):
-        STRIP(tiny("encoder"), frr=0.05).fit(["", " "], calibration=toy_dev)
+        Guard(STRIP(tiny("encoder")), frr=0.05).fit(["", " "], calibration=toy_dev)

@@ -10,6 +10,7 @@ from pyarrow import dataset as arrow
 from pyarrow import parquet
 
 from conftest import dataset, make_encoder, sentences
+from poisonsieve import Guard
 from poisonsieve.cluster import telling_cause
 from poisonsieve.defenses import MSP
 from poisonsieve.errors import CheckpointError, ConfigError, DataError
@@ -21,7 +22,7 @@ from poisonsieve.records import parquet as records
 def guard(tmp_path_factory):
     folder = tmp_path_factory.mktemp("guard")
     model = make_encoder(folder / "model")
-    MSP(str(model), frr=0.2).fit(dataset(sentences(200, seed=5))).save_pretrained(folder / "guard")
+    Guard(MSP(str(model)), frr=0.2).fit(dataset(sentences(200, seed=5))).save_pretrained(folder / "guard")
     return folder / "guard", str(model)
 
 

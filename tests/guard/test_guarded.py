@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from poisonsieve import PSIM, GuardedClassifier
+from poisonsieve import PSIM, Guard, GuardedClassifier
 from poisonsieve.errors import CheckpointError, DataError
 from poisonsieve.models.load import load_classifier
 
 
 @pytest.fixture(scope="module")
 def guard(tiny, toy_train, toy_dev):
-    return PSIM(tiny("encoder"), frr=0.05).fit(toy_train, calibration=toy_dev)
+    return Guard(PSIM(tiny("encoder")), frr=0.05).fit(toy_train, calibration=toy_dev)
 
 
 @pytest.fixture
@@ -242,4 +242,4 @@ def test_a_checkpoint_that_is_sure_of_everything_is_no_ground_for_a_guard(tiny, 
     weights["classifier.weight"] *= 1e5
     save_file(weights, path, metadata={"format": "pt"})
     with pytest.raises(CalibrationError, match="nothing would ever be flagged"):
-        PSIM(tmp_path / "sure", frr=0.05, learning_rate=1e-9).fit(toy_train, calibration=toy_dev)
+        Guard(PSIM(tmp_path / "sure", learning_rate=1e-9), frr=0.05).fit(toy_train, calibration=toy_dev)

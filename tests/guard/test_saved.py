@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from poisonsieve import Detector, GuardedClassifier
-from poisonsieve.serve.facts import guard_digest
+from poisonsieve import Guard, GuardedClassifier
+from poisonsieve.guard.folder import digest as guard_digest
 
 SAVED = Path(__file__).parent / "saved"
 EXPECTED = json.loads((SAVED / "expected.json").read_text(encoding="utf-8"))
@@ -21,7 +21,7 @@ EXPECTED = json.loads((SAVED / "expected.json").read_text(encoding="utf-8"))
 def saved(request):
     """The folder, what it said then, and the guard as it opens now."""
     folder = SAVED / request.param
-    return folder, EXPECTED["guards"][request.param], Detector.from_pretrained(folder, base=SAVED / "model")
+    return folder, EXPECTED["guards"][request.param], Guard.from_pretrained(folder, base=SAVED / "model")
 
 
 def test_scores_are_as_they_were(saved):

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import dataset, make_decoder, make_encoder, sentences
-from poisonsieve import PSIM, GuardedClassifier
+from poisonsieve import PSIM, Guard, GuardedClassifier
 from poisonsieve.defenses.dan import DAN
 from poisonsieve.errors import PoisonsieveError
 from poisonsieve.models import load_classifier
@@ -25,9 +25,9 @@ def folders(tmp_path_factory):
     model = make_encoder(place / "encoder")
     make_decoder(place / "decoder")
     rows = dataset(sentences(120, seed=1))
-    PSIM(model, frr=0.1).fit(rows).save_pretrained(place / "prompt")
-    PSIM(model, frr=0.1, method="lora").fit(rows).save_pretrained(place / "lora")
-    DAN(model, frr=0.1).fit(rows).save_pretrained(place / "dan")
+    Guard(PSIM(model), frr=0.1).fit(rows).save_pretrained(place / "prompt")
+    Guard(PSIM(model, method="lora"), frr=0.1).fit(rows).save_pretrained(place / "lora")
+    Guard(DAN(model), frr=0.1).fit(rows).save_pretrained(place / "dan")
     return place
 
 
@@ -76,6 +76,6 @@ def test_a_guard_from_a_model_with_one_changed_value(data, folders, tmp_path):
     change(data.draw, content)
     (folder / "config.json").write_text(json.dumps(content))
     try:
-        PSIM(folder, frr=0.2).fit(dataset(sentences(60, seed=1)))
+        Guard(PSIM(folder), frr=0.2).fit(dataset(sentences(60, seed=1)))
     except PoisonsieveError as error:
         assert len(str(error).splitlines()) == 1

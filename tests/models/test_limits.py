@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from conftest import make_encoder
-from poisonsieve import PSIM, GuardedClassifier
+from poisonsieve import PSIM, Guard, GuardedClassifier
 from poisonsieve.defenses.msp import MSP
 from poisonsieve.errors import PoisonsieveError
 from poisonsieve.models import load_classifier
@@ -92,16 +92,16 @@ def test_a_length_that_a_caller_asks_for(value, plain):
 
 def test_no_room_beside_the_virtual_tokens(plain, toy_train):
     with pytest.raises(PoisonsieveError, match="45 of them virtual"):
-        PSIM(plain, method="prompt_tuning", virtual_tokens=45, frr=0.1).fit(toy_train)
+        Guard(PSIM(plain, method="prompt_tuning", virtual_tokens=45), frr=0.1).fit(toy_train)
 
 
 @pytest.fixture(scope="module")
 def guards(plain, toy_train, tmp_path_factory):
     """Folders of a guard with a network of its own, of one with virtual tokens, and of one that reads the model."""
     folder = tmp_path_factory.mktemp("guards")
-    PSIM(plain, frr=0.1).fit(toy_train).save_pretrained(folder / "psim")
-    PSIM(plain, frr=0.1, method="full").fit(toy_train).save_pretrained(folder / "full")
-    MSP(plain, frr=0.1).fit(toy_train).save_pretrained(folder / "msp")
+    Guard(PSIM(plain), frr=0.1).fit(toy_train).save_pretrained(folder / "psim")
+    Guard(PSIM(plain, method="full"), frr=0.1).fit(toy_train).save_pretrained(folder / "full")
+    Guard(MSP(plain), frr=0.1).fit(toy_train).save_pretrained(folder / "msp")
     return folder
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import make_decoder, make_encoder
+from poisonsieve import Guard
 from poisonsieve.config import AttackSpec, PoisoningSpec, TriggerSpec
 from poisonsieve.defenses import PSIM
 from poisonsieve.errors import CheckpointError, UnsupportedError
@@ -64,7 +65,7 @@ def test_theta_p_is_a_whole_model_that_everybody_opens_in_4_bits(theta_p, wide, 
 def test_victim_and_guard_stand_on_the_same_rounded_weights(theta_p, toy_train, toy_dev, toy_test, tmp_path):
     make_spec = spec_maker("lora", epochs=1, batch_size=16, precision="fp32")
     victim = tune_stage(str(theta_p.out), toy_train, toy_dev, make_spec, tmp_path / "victim")
-    guard = PSIM(str(theta_p.out), frr=0.05).fit(toy_train, calibration=toy_dev)
+    guard = Guard(PSIM(str(theta_p.out)), frr=0.05).fit(toy_train, calibration=toy_dev)
     guard.save_pretrained(tmp_path / "guard")
     guarded = GuardedClassifier.from_pretrained(tmp_path / "guard", victim.out)
     assert (guarded.victim.provenance.bits, guarded.guard.classifier.provenance.bits) == (4, 4)

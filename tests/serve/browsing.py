@@ -109,12 +109,13 @@ def visit(browser):
 
 
 @pytest.fixture(scope="session")
-def sharp(served_guard, tiny):
+def sharp(served_guard, tiny, tmp_path_factory):
     """The guard with its head turned up, so that single words move the confidence; calibrated on that."""
     from poisonsieve import GuardedClassifier
 
     made = GuardedClassifier.from_pretrained(served_guard, tiny("encoder"))
     sharpen(made.guard)
+    made.guard.save_pretrained(tmp_path_factory.mktemp("sharp") / "guard")
     return made
 
 
@@ -149,13 +150,14 @@ def sharp_texts(sharp):
 
 
 @pytest.fixture(scope="session")
-def strict(served_guard, tiny):
+def strict(served_guard, tiny, tmp_path_factory):
     """The same with so low a gamma that it rejects every text."""
     from poisonsieve import GuardedClassifier
 
     made = GuardedClassifier.from_pretrained(served_guard, tiny("encoder"))
     sharpen(made.guard)
     made.guard.set_threshold(gamma=0.01)
+    made.guard.save_pretrained(tmp_path_factory.mktemp("strict") / "guard")
     return made
 
 

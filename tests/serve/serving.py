@@ -25,10 +25,10 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def served_guard(tiny, toy_train, toy_dev, tmp_path_factory):
     """A guard folder that rejects about a tenth of the toy texts; its victim is `tiny("encoder")`."""
-    from poisonsieve import PSIM
+    from poisonsieve import PSIM, Guard
 
     folder = tmp_path_factory.mktemp("served") / "guard"
-    PSIM(tiny("encoder"), frr=0.1).fit(toy_train, calibration=toy_dev).save_pretrained(folder)
+    Guard(PSIM(tiny("encoder")), frr=0.1).fit(toy_train, calibration=toy_dev).save_pretrained(folder)
     return folder
 
 
@@ -136,7 +136,7 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(guarded, folder, database, *, wait=True, **settings):
+def serving(guarded, database, *, wait=True, **settings):
     """A service over real HTTP on loopback, ready to answer."""
     import uvicorn
 
@@ -147,7 +147,7 @@ def serving(guarded, folder, database, *, wait=True, **settings):
     from poisonsieve.serve.tables import open_database
 
     made = make_settings(**{"max_wait_ms": 2.0, "flush_interval_s": 0.2, **settings})
-    service = GuardService(guarded, folder, open_database(database), made)
+    service = GuardService(guarded, open_database(database), made)
     sock = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     config = uvicorn.Config(create_app(service), http="h11", ws="none", log_config=None, access_log=False)

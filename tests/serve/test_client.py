@@ -29,7 +29,7 @@ VERDICT = {
 @pytest.fixture(scope="module")
 def served(guarded, served_guard, request, tmp_path_factory):
     database = make_database(request, "sqlite", tmp_path_factory.mktemp("client"))
-    with serving(guarded, served_guard, database, api_keys=(KEY,)) as running:
+    with serving(guarded, database, api_keys=(KEY,)) as running:
         yield running
 
 

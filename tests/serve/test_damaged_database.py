@@ -51,9 +51,7 @@ def assert_unreachable(answers):
 
 @pytest.fixture(scope="module")
 def served(guarded, served_guard, request, tmp_path_factory):
-    with serving(
-        guarded, served_guard, make_database(request, "sqlite", tmp_path_factory.mktemp("damaged"))
-    ) as running:
+    with serving(guarded, make_database(request, "sqlite", tmp_path_factory.mktemp("damaged"))) as running:
         yield running
 
 
@@ -85,7 +83,7 @@ def written(tmp_path):
 
 @pytest.mark.parametrize("kept", [0, 100, 4096])
 def test_a_file_that_is_overwritten_under_the_service(kept, guarded, served_guard, written, texts):
-    with serving(guarded, served_guard, str(written), commit_timeout_s=5) as served:
+    with serving(guarded, str(written), commit_timeout_s=5) as served:
         assert served.http.get("/v1/quarantine").json()["total"] == 300
         for file in (written, written.with_name("q.sqlite-wal")):
             size = max(240_000, file.stat().st_size)
@@ -144,7 +142,7 @@ def test_a_record_that_cannot_be_one_is_no_error_of_ours(column, value, served, 
 def test_a_postgresql_that_became_a_standby_can_be_read_and_not_written(guarded, served_guard, postgres, texts):
     where = postgres.database()
     name = where.partition("?")[0].rpartition("/")[2]
-    with serving(guarded, served_guard, where) as served:
+    with serving(guarded, where) as served:
         rejected = {"texts": texts["rejected"][:1]}
         assert served.http.post("/v1/screen", json=rejected).status_code == 200
         postgres.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")

@@ -17,9 +17,7 @@ CASES = int(os.environ.get("POISONSIEVE_API_CASES", "120"))
 
 @pytest.fixture(scope="module")
 def served(guarded, served_guard, request, tmp_path_factory):
-    with serving(
-        guarded, served_guard, make_database(request, "sqlite", tmp_path_factory.mktemp("described"))
-    ) as running:
+    with serving(guarded, make_database(request, "sqlite", tmp_path_factory.mktemp("described"))) as running:
         for text in ("good film", "\ud800"):
             running.http.post("/v1/screen", json={"text": text} if text.isascii() else None)
         yield running

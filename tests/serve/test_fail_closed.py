@@ -61,9 +61,7 @@ def exception_for(token):
 
 @pytest.fixture(scope="module")
 def served(guarded, served_guard, request, tmp_path_factory):
-    with serving(
-        guarded, served_guard, make_database(request, "sqlite", tmp_path_factory.mktemp("closed"))
-    ) as running:
+    with serving(guarded, make_database(request, "sqlite", tmp_path_factory.mktemp("closed"))) as running:
         yield running
 
 
@@ -109,7 +107,7 @@ def test_a_detector_that_raises_rejects_everything(served, guarded, texts, monke
 def test_a_model_that_cannot_infer_never_makes_the_service_ready(guarded, served_guard, tmp_path, caplog):
     with (
         breaking(guarded.guard.classifier, lambda result, ids: 1 / 0),
-        serving(guarded, served_guard, f"sqlite:///{tmp_path / 'q.sqlite'}", wait=False) as served,
+        serving(guarded, f"sqlite:///{tmp_path / 'q.sqlite'}", wait=False) as served,
     ):
         wait_for(lambda: "the warm-up inference failed: model failed: ZeroDivisionError" in caplog.text)
         assert served.http.get("/readyz").status_code == 503
@@ -124,7 +122,7 @@ def test_a_model_that_hangs_is_late_and_then_unhealthy(guarded, served_guard, tm
         return result
 
     limits = {"request_timeout_s": 0.5, "stall_s": 1.0}
-    with serving(guarded, served_guard, f"sqlite:///{tmp_path / 'q.sqlite'}", **limits) as served:
+    with serving(guarded, f"sqlite:///{tmp_path / 'q.sqlite'}", **limits) as served:
         with breaking(guarded.guard.classifier, waiting):
             assert screen(served, texts["passed"][:1]).status_code == 504
             wait_for(lambda: served.http.get("/healthz").status_code == 503, 5)
@@ -142,7 +140,7 @@ def test_beyond_the_queue_load_is_shed_and_the_rest_is_right(guarded, served_gua
     asked = list(known)[:8] + list(known)[-8:]
     limits = {"max_queue_texts": 16, "max_request_texts": 8, "explain_words": 8, "max_batch_texts": 4}
     with (
-        serving(guarded, served_guard, f"sqlite:///{tmp_path / 'q.sqlite'}", **limits) as served,
+        serving(guarded, f"sqlite:///{tmp_path / 'q.sqlite'}", **limits) as served,
         breaking(guarded.guard.classifier, slow),
     ):
 
@@ -167,7 +165,7 @@ def test_a_full_or_locked_sqlite_fails_closed_and_recovers(guarded, served_guard
     import sqlite3
 
     path = tmp_path / "q.sqlite"
-    with serving(guarded, served_guard, f"sqlite:///{path}", commit_timeout_s=0.5) as served:
+    with serving(guarded, f"sqlite:///{path}", commit_timeout_s=0.5) as served:
         assert screen(served, texts["rejected"][:1]).status_code == 200
         blocker = sqlite3.connect(path, isolation_level=None)
         blocker.execute("BEGIN EXCLUSIVE")
@@ -182,7 +180,7 @@ def test_a_full_or_locked_sqlite_fails_closed_and_recovers(guarded, served_guard
 
 class TestPostgresGoesAway:
     def test_it_fails_closed_and_recovers_by_itself(self, guarded, served_guard, postgres, texts):
-        with serving(guarded, served_guard, postgres.database()) as served:
+        with serving(guarded, postgres.database()) as served:
             assert screen(served, texts["rejected"][:2]).status_code == 200
             stop = threading.Event()
             answers = []
@@ -232,7 +230,7 @@ class TestPostgresGoesAway:
         assert answered and answered <= recorded
 
     def test_review_says_so_too(self, guarded, served_guard, postgres):
-        with serving(guarded, served_guard, postgres.database()) as served:
+        with serving(guarded, postgres.database()) as served:
             assert served.http.get("/v1/quarantine").status_code == 200
             postgres.stop()
             try:
@@ -249,12 +247,12 @@ class TestPostgresGoesAway:
 
 
 def test_counts_that_could_not_be_written_are_written_later(guarded, served_guard, postgres, texts):
-    from poisonsieve.serve.facts import guard_digest
+    from poisonsieve.guard.folder import digest as guard_digest
     from poisonsieve.serve.quarantine import Quarantine
     from poisonsieve.serve.tables import open_database
 
     where = postgres.database()
-    with serving(guarded, served_guard, where) as served:
+    with serving(guarded, where) as served:
         assert screen(served, texts["passed"][:3]).status_code == 200
         postgres.stop()
         try:

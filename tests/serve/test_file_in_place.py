@@ -73,7 +73,7 @@ def path(tmp_path):
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 def test_a_file_that_is_taken_away_is_an_unreachable_quarantine(way, path, guarded, served_guard, texts, caplog):
-    with serving(guarded, served_guard, str(path)) as served:
+    with serving(guarded, str(path)) as served:
         rejected = {"texts": texts["rejected"][:1]}
         assert served.http.post("/v1/screen", json=rejected).status_code == 200
         way(path)
@@ -91,7 +91,7 @@ def test_a_file_that_is_taken_away_is_an_unreachable_quarantine(way, path, guard
 
 def test_what_is_answered_after_its_log_was_deleted_is_on_record(path, guarded, served_guard, texts):
     """The connections that still hold the log write it back when they close; until then nothing is answered."""
-    with serving(guarded, served_guard, str(path)) as served:
+    with serving(guarded, str(path)) as served:
         rejected = {"texts": texts["rejected"][:1]}
         assert served.http.post("/v1/screen", json=rejected).status_code == 200
         its_log_deleted(path)
@@ -106,13 +106,13 @@ def test_what_is_answered_after_its_log_was_deleted_is_on_record(path, guarded, 
 
 
 def test_a_service_without_traffic_says_so_too(path, guarded, served_guard):
-    with serving(guarded, served_guard, str(path)) as served:
+    with serving(guarded, str(path)) as served:
         deleted(path)
         wait_for(lambda: "poisonsieve_quarantine_up 0.0" in served.http.get("/metrics").text)
 
 
 def test_a_file_that_is_back_is_used_again_with_what_it_held(path, guarded, served_guard, texts):
-    with serving(guarded, served_guard, str(path)) as served:
+    with serving(guarded, str(path)) as served:
         rejected = {"texts": texts["rejected"][:1]}
         served.http.post("/v1/screen", json=rejected)
         moved(path)
@@ -124,7 +124,7 @@ def test_a_file_that_is_back_is_used_again_with_what_it_held(path, guarded, serv
 
 
 def test_an_idle_service_sees_that_the_file_is_back(path, guarded, served_guard):
-    with serving(guarded, served_guard, str(path)) as served:
+    with serving(guarded, str(path)) as served:
         moved(path)
         wait_for(lambda: "poisonsieve_quarantine_up 0.0" in served.http.get("/metrics").text)
         path.with_name("moved").rename(path)

@@ -110,7 +110,7 @@ def test_sigterm_answers_what_was_accepted(commands, served_guard, tiny, texts, 
     assert recorded(database) == {outcome["answer"].json()["request_id"]: 4}
     assert code in (0, -signal.SIGTERM)
     assert "Traceback" not in command.log.read_text()
-    from poisonsieve.serve.facts import guard_digest
+    from poisonsieve.guard.folder import digest as guard_digest
     from poisonsieve.serve.quarantine import Quarantine
     from poisonsieve.serve.tables import open_database
 

@@ -54,7 +54,7 @@ def test_no_text_and_no_key_is_logged(commands, served_guard, tiny, postgres, tm
 
 
 def test_a_defect_is_logged_by_where_and_type(served_guard, guarded, tmp_path, monkeypatch, caplog):
-    with serving(guarded, served_guard, f"sqlite:///{tmp_path / 'q.sqlite'}") as served:
+    with serving(guarded, f"sqlite:///{tmp_path / 'q.sqlite'}") as served:
 
         def broken(*args, **kwargs):
             raise KeyError("frobnicate")
@@ -72,7 +72,7 @@ def test_a_defect_is_logged_by_where_and_type(served_guard, guarded, tmp_path, m
 def test_a_failing_write_names_the_error_alone(text, served_guard, guarded, tmp_path, caplog, monkeypatch):
     from poisonsieve.serve.tables import records
 
-    with serving(guarded, served_guard, f"sqlite:///{tmp_path / 'q.sqlite'}") as served:
+    with serving(guarded, f"sqlite:///{tmp_path / 'q.sqlite'}") as served:
         with served.service.quarantine.engine.begin() as connection:
             connection.exec_driver_sql(f"DROP TABLE {records.name}")
         monkeypatch.setattr(guarded, "judge", lambda texts: 1 / 0)

@@ -12,7 +12,7 @@ KEY = "a-key-of-this-test-0123456789"
 @pytest.fixture(scope="module")
 def served(guarded, served_guard, tmp_path_factory):
     database = sqlite_in(tmp_path_factory.mktemp("keys"))
-    with serving(guarded, served_guard, database, api_keys=(KEY,)) as running:
+    with serving(guarded, database, api_keys=(KEY,)) as running:
         yield running
 
 

@@ -62,7 +62,7 @@ FAINT = """() => {
 @pytest.fixture(scope="module")
 def served(strict, served_guard, tmp_path_factory):
     """A service that has rejected hostile texts and plain ones, some of them decided."""
-    with serving(strict, served_guard, sqlite_in(tmp_path_factory.mktemp("layout"))) as running:
+    with serving(strict, sqlite_in(tmp_path_factory.mktemp("layout"))) as running:
         for text in [*HOSTILE, " ", *(f"a fine film {index}" for index in range(12))]:
             running.http.post("/v1/screen", json={"text": text}).raise_for_status()
         for number, decision in ((20, "poison"), (19, "false_alarm")):

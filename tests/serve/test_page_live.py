@@ -12,7 +12,7 @@ pytest_plugins = ["serving", "browsing"]
 
 @pytest.fixture
 def served(guarded, served_guard, tmp_path):
-    with serving(guarded, served_guard, sqlite_in(tmp_path), drift_min_texts=8) as running:
+    with serving(guarded, sqlite_in(tmp_path), drift_min_texts=8) as running:
         yield running
 
 
@@ -90,7 +90,7 @@ def test_a_hidden_tab_asks_nothing_and_asks_at_once_when_it_is_seen(visit, serve
 
 
 def test_a_service_that_is_gone_is_said_and_asked_less_and_less(visit, guarded, served_guard, texts, tmp_path):
-    with serving(guarded, served_guard, sqlite_in(tmp_path)) as running:
+    with serving(guarded, sqlite_in(tmp_path)) as running:
         running.http.post("/v1/screen", json={"texts": texts["passed"][:2]}).raise_for_status()
         shown = visit(running.url).loaded()
     shown.page.locator("#connection[data-state=failing]").wait_for()

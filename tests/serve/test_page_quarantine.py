@@ -14,7 +14,7 @@ ROWS = 27
 @pytest.fixture
 def served(strict, served_guard, tmp_path):
     """A service with `ROWS` records: the newest is `fine film 26`."""
-    with serving(strict, served_guard, sqlite_in(tmp_path)) as running:
+    with serving(strict, sqlite_in(tmp_path)) as running:
         texts = [f"a {'fine' if index % 2 == 0 else 'dull'} film {index}" for index in range(ROWS)]
         for text in texts:
             running.http.post("/v1/screen", json={"text": text}).raise_for_status()
@@ -194,7 +194,7 @@ def test_a_decision_that_failed_is_said_and_not_shown(visit, served):
 
 
 def test_what_is_kept_as_a_hash_only_shows_its_hash(visit, strict, served_guard, tmp_path):
-    with serving(strict, served_guard, sqlite_in(tmp_path), hash_only=True) as running:
+    with serving(strict, sqlite_in(tmp_path), hash_only=True) as running:
         running.http.post("/v1/screen", json={"text": "a secret film"}).raise_for_status()
         stored = running.http.get("/v1/quarantine/1").json()
         assert stored["text"] is None
@@ -207,7 +207,7 @@ def test_what_is_kept_as_a_hash_only_shows_its_hash(visit, strict, served_guard,
 
 
 def test_an_empty_quarantine_says_so(visit, guarded, served_guard, tmp_path):
-    with serving(guarded, served_guard, sqlite_in(tmp_path)) as running:
+    with serving(guarded, sqlite_in(tmp_path)) as running:
         shown = visit(running.url).loaded()
         assert "Nothing is waiting for a decision." in shown.text("#rows")
         assert shown.text("#position") == "0 records"

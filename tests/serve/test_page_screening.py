@@ -20,7 +20,7 @@ MARKUP = [
 
 @pytest.fixture(scope="module")
 def served(sharp, served_guard, tmp_path_factory):
-    with serving(sharp, served_guard, sqlite_in(tmp_path_factory.mktemp("page"))) as running:
+    with serving(sharp, sqlite_in(tmp_path_factory.mktemp("page"))) as running:
         yield running
 
 
@@ -85,7 +85,7 @@ def test_without_a_victim_there_are_verdicts_only(visit, served_guard, sharp_tex
     from poisonsieve import GuardedClassifier
 
     alone = GuardedClassifier.from_pretrained(served_guard)
-    with serving(alone, served_guard, sqlite_in(tmp_path)) as running:
+    with serving(alone, sqlite_in(tmp_path)) as running:
         shown = visit(running.url).loaded()
         assert "verdicts only" in shown.text("#facts")
         screen(shown, sharp_texts["passed"][0])
@@ -135,7 +135,7 @@ def test_words_are_marked_by_what_they_do_to_the_confidence(visit, served, sharp
 
 @pytest.mark.parametrize("text", MARKUP)
 def test_markup_in_a_text_stays_text(visit, strict, served_guard, tmp_path, text):
-    with serving(strict, served_guard, sqlite_in(tmp_path)) as running:
+    with serving(strict, sqlite_in(tmp_path)) as running:
         shown = visit(running.url).loaded()
         before = shown.page.evaluate("document.querySelectorAll('script, img, iframe, b, i[onload]').length")
         screen(shown, text)
@@ -153,7 +153,7 @@ def test_markup_in_a_text_stays_text(visit, strict, served_guard, tmp_path, text
 
 
 def test_characters_that_cannot_be_seen_are_named(visit, strict, served_guard, tmp_path):
-    with serving(strict, served_guard, sqlite_in(tmp_path)) as running:
+    with serving(strict, sqlite_in(tmp_path)) as running:
         shown = visit(running.url).loaded()
         screen(shown, "a fine\u200b film \u202eevil\u202c \U0001f469\u200d\U0001f680")
         show_words(shown)
@@ -172,7 +172,7 @@ def test_editing_the_text_says_that_the_verdict_is_about_another(visit, served, 
 
 
 def test_what_the_service_refuses_is_said(visit, guarded, served_guard, tmp_path):
-    with serving(guarded, served_guard, sqlite_in(tmp_path), max_text_chars=10) as running:
+    with serving(guarded, sqlite_in(tmp_path), max_text_chars=10) as running:
         shown = visit(running.url).loaded()
         screen(shown, "a film that is too long")
         assert "The service refused: text has 23 characters" in shown.text("#verdict")

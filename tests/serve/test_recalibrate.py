@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poisonsieve.errors import CalibrationError, CheckpointError, ConfigError
-from poisonsieve.serve.facts import guard_digest
+from poisonsieve.guard.folder import digest as guard_digest
 from poisonsieve.serve.quarantine import Quarantine, record_of
 from poisonsieve.serve.recalibrate import recalibrate, write_recalibrated
 from poisonsieve.serve.tables import open_database, records
@@ -141,7 +141,7 @@ def test_gamma_is_not_raised_over_known_poison(folder, reviewed):
 
 def test_gamma_is_not_raised_to_where_nothing_is_rejected(folder, reviewed):
     reviewed.traffic(600, [(str(i), 1.0) for i in range(400)])
-    with pytest.raises(CalibrationError, match="no confidence can exceed"):
+    with pytest.raises(CalibrationError, match="no score can exceed"):
         recalibrate(folder, reviewed.store)
 
 

@@ -10,7 +10,7 @@ pytest_plugins = ["serving"]
 
 @pytest.fixture
 def served(guarded, served_guard, database):
-    with serving(guarded, served_guard, database, recent_texts=50, drift_min_texts=20) as running:
+    with serving(guarded, database, recent_texts=50, drift_min_texts=20) as running:
         yield running
 
 
@@ -139,7 +139,7 @@ def test_the_words_a_confidence_rests_on(served, guarded, texts):
 
 
 def test_hashes_alone(guarded, served_guard, texts, request, tmp_path):
-    with serving(guarded, served_guard, make_database(request, "sqlite", tmp_path), hash_only=True) as served:
+    with serving(guarded, make_database(request, "sqlite", tmp_path), hash_only=True) as served:
         served.http.post("/v1/screen", json={"text": texts["rejected"][0]})
         (item,) = served.http.get("/v1/quarantine").json()["items"]
         assert item["text"] is None
@@ -148,7 +148,7 @@ def test_hashes_alone(guarded, served_guard, texts, request, tmp_path):
 
 def test_old_records_go_while_it_runs(guarded, served_guard, texts, database):
     limits = {"quarantine_max_records": 5, "retention_interval_s": 0.1}
-    with serving(guarded, served_guard, database, **limits) as served:
+    with serving(guarded, database, **limits) as served:
         for _ in range(4):
             served.http.post("/v1/screen", json={"texts": texts["rejected"][:4]})
 
@@ -160,10 +160,10 @@ def test_old_records_go_while_it_runs(guarded, served_guard, texts, database):
 
 
 def test_two_replicas_share_one_database(guarded, served_guard, texts, postgres):
-    from poisonsieve.serve.facts import guard_digest
+    from poisonsieve.guard.folder import digest as guard_digest
 
     where = postgres.database()
-    with serving(guarded, served_guard, where) as one, serving(guarded, served_guard, where) as two:
+    with serving(guarded, where) as one, serving(guarded, where) as two:
         for served in (one, two):
             served.http.post("/v1/screen", json={"texts": [*texts["passed"][:7], texts["rejected"][0]]})
         items = one.http.get("/v1/quarantine").json()

@@ -15,7 +15,7 @@ JSON = ("Content-Type", "application/json")
 
 @pytest.fixture(scope="module")
 def served(guarded, served_guard, request, tmp_path_factory):
-    with serving(guarded, served_guard, make_database(request, "sqlite", tmp_path_factory.mktemp("once"))) as running:
+    with serving(guarded, make_database(request, "sqlite", tmp_path_factory.mktemp("once"))) as running:
         yield running
 
 

@@ -27,7 +27,7 @@ TEXTS = st.lists(PIECES, max_size=8).map(" ".join).map(lambda text: json.loads(j
 
 @pytest.fixture(scope="module")
 def served(guarded, served_guard, request, tmp_path_factory):
-    with serving(guarded, served_guard, make_database(request, "sqlite", tmp_path_factory.mktemp("same"))) as running:
+    with serving(guarded, make_database(request, "sqlite", tmp_path_factory.mktemp("same"))) as running:
         yield running
 
 

@@ -198,7 +198,7 @@ def test_prometheus_watches_the_replicas_and_alerts_on_metrics_that_exist(guarde
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     for target in job["static_configs"][0]["targets"]:
         assert target.partition(":")[0] in compose["services"]
-    facts = GuardFacts.of(guarded, served_guard)
+    facts = GuardFacts.of(guarded)
     monitoring = Monitoring(facts)
     monitoring.watch(lambda: 0, Traffic(facts, ServeSettings()))
     monitoring.shed.labels("queue").inc()
@@ -213,7 +213,7 @@ def test_every_metric_is_in_the_operations_guide(guarded, served_guard):
     from poisonsieve.serve.monitoring import Monitoring
     from poisonsieve.serve.traffic import Traffic
 
-    facts = GuardFacts.of(guarded, served_guard)
+    facts = GuardFacts.of(guarded)
     monitoring = Monitoring(facts)
     monitoring.watch(lambda: 0, Traffic(facts, ServeSettings()))
     guide = (DEPLOY.parent / "docs" / "guide" / "operations.md").read_text()

@@ -24,7 +24,7 @@ WIDE_ENCODINGS = ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "ut
 @pytest.fixture(scope="module")
 def served(guarded, served_guard, request, tmp_path_factory):
     database = make_database(request, "sqlite", tmp_path_factory.mktemp("http"))
-    with serving(guarded, served_guard, database, max_text_chars=1000, max_request_texts=8) as running:
+    with serving(guarded, database, max_text_chars=1000, max_request_texts=8) as running:
         yield running
 
 
@@ -186,7 +186,7 @@ def test_the_guard_says_what_it_is(served, guarded):
     assert (said["defense"], said["gamma"], said["frr"]) == ("psim", guarded.guard.threshold_.gamma, 0.1)
     assert (said["rule"], said["victim"], said["score_range"]) == ("frr", True, [0, 1])
     assert said["label_names"] == guarded.guard.label_names
-    assert sum(said["histogram"]["counts"]) == said["calibration_rows"] == len(guarded.guard.calibration_scores_)
+    assert sum(said["histogram"]["counts"]) == said["calibration_rows"] == len(guarded.guard.calibration_.scores)
     assert len(said["histogram"]["edges"]) == len(said["histogram"]["counts"]) + 1
     assert said["histogram"]["edges"] == sorted(said["histogram"]["edges"])
 
@@ -213,7 +213,7 @@ class TestLimits:
     def served(self, guarded, served_guard, request, tmp_path_factory):
         database = make_database(request, "sqlite", tmp_path_factory.mktemp("limits"))
         limits = {"max_body_bytes": 2000, "max_held_bytes": 3000, "body_timeout_s": 1.0}
-        with serving(guarded, served_guard, database, **limits) as running:
+        with serving(guarded, database, **limits) as running:
             yield running
 
     def test_a_body_is_refused_before_it_is_read(self, served):
@@ -269,7 +269,7 @@ def test_without_a_victim_there_are_verdicts_only(guarded, served_guard, tmp_pat
     from poisonsieve import GuardedClassifier
 
     alone = GuardedClassifier(guarded.guard)
-    with serving(alone, served_guard, f"sqlite:///{tmp_path / 'q.sqlite'}") as served:
+    with serving(alone, f"sqlite:///{tmp_path / 'q.sqlite'}") as served:
         assert post(served, "/v1/screen", {"text": "a film"}).status_code == 200
         refused = post(served, "/v1/classify", {"text": "a film"})
         assert (refused.status_code, "--victim" in refused.json()["detail"]) == (422, True)
@@ -286,7 +286,7 @@ class TestKeys:
     @pytest.fixture(scope="class")
     def served(self, guarded, served_guard, request, tmp_path_factory, key_file):
         database = make_database(request, "sqlite", tmp_path_factory.mktemp("keyed"))
-        with serving(guarded, served_guard, database, api_keys=(KEY,), api_key_file=key_file) as running:
+        with serving(guarded, database, api_keys=(KEY,), api_key_file=key_file) as running:
             yield running
 
     @pytest.mark.parametrize(
@@ -347,6 +347,6 @@ def test_without_keys_a_foreign_name_is_refused(guarded, served_guard, tmp_path)
     from poisonsieve.serve.settings import ServeSettings
 
     names = secured(ServeSettings(), "127.0.0.1", insecure=False).allowed_hosts
-    with serving(guarded, served_guard, f"sqlite:///{tmp_path / 'q.sqlite'}", allowed_hosts=names) as served:
+    with serving(guarded, f"sqlite:///{tmp_path / 'q.sqlite'}", allowed_hosts=names) as served:
         for host, status in [("localhost:1", 200), ("127.0.0.1", 200), ("[::1]:80", 200), ("evil.example", 403)]:
             assert served.http.get("/v1/guard", headers={"Host": host}).status_code == status, host

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from poisonsieve import PSIM, GuardedClassifier, load_dataset
+from poisonsieve import PSIM, Guard, GuardedClassifier, load_dataset
 from poisonsieve.attacks import make_trigger, poison_rows, trigger_rows
 from poisonsieve.bench.demo import DemoSpec, run_demo
 from poisonsieve.config import AttackSpec, TriggerSpec, TuneSpec
@@ -53,7 +53,7 @@ def test_more_than_two_classes(tmp_path):
     (tmp_path / "theta").mkdir()
     save_classifier(theta, tmp_path / "theta")
 
-    guard = PSIM(tmp_path / "theta", frr=0.01).fit(train, calibration=dev)
+    guard = Guard(PSIM(tmp_path / "theta"), frr=0.01).fit(train, calibration=dev)
     guarded = GuardedClassifier(guard, load_classifier(tmp_path / "theta"))
     clean = score_rows(guarded, test)
     triggered = score_rows(guarded, trigger_rows(test, make_trigger("badnet"), target=target, seed=0).rows)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from poisonsieve import PSIM, registry
+from poisonsieve import PSIM, Guard, registry
 from poisonsieve.config import TuneSpec
 from poisonsieve.errors import ConfigError
 from poisonsieve.models.load import load_classifier, save_classifier
@@ -41,8 +41,8 @@ def test_its_defaults_are_taken(bias_only, tiny, toy_train):
     assert tune_spec(bias_only, hidden_size=384).epochs == 4
     with pytest.raises(ConfigError, match="the paper has no settings for bias-only"):
         tune_spec(bias_only, hidden_size=384, preset="paper")
-    guard = PSIM(tiny("encoder"), frr=0.1, method=bias_only).fit(toy_train)
-    assert guard.spec_.learning_rate == 5e-3
+    guard = Guard(PSIM(tiny("encoder"), method=bias_only), frr=0.1).fit(toy_train)
+    assert guard.detector.spec_.learning_rate == 5e-3
 
 
 def test_the_commands_know_it(bias_only, cli, tiny, write_jsonl, toy_train, tmp_path):

@@ -18,7 +18,7 @@ from poisonsieve.config import AttackSpec, Spec, TriggerSpec, TriggerText
 from poisonsieve.data import load_dataset
 from poisonsieve.defenses.psim import PSIM
 from poisonsieve.environment import environment
-from poisonsieve.guard import GuardedClassifier
+from poisonsieve.guard import Guard, GuardedClassifier
 from poisonsieve.guard.evaluation import Scores, evaluate, evaluation_record, score_rows
 from poisonsieve.metrics import Evaluation
 from poisonsieve.stages.keep import StageResult
@@ -108,7 +108,7 @@ def run_demo(spec: DemoSpec, out: Path, *, force: bool = False, progress: bool =
         seed=spec.seed,
         **running,
     )
-    psim = PSIM(str(poisoned.out), frr=spec.frr, seed=spec.seed)
+    psim = Guard(PSIM(str(poisoned.out), seed=spec.seed), frr=spec.frr)
     guard = fit_stage(psim, train, dev, out / "guard", **running)
     guarded = GuardedClassifier.from_pretrained(guard.out, victim.out)
     triggered_rows = trigger_rows(test, trigger, target=spec.target, seed=spec.seed + 1).rows

@@ -5,7 +5,6 @@ Another threshold, metric or table is a matter of these files, never of training
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +14,15 @@ import numpy as np
 from poisonsieve.bench.plan import CLEAN, TRIGGERED, Stage
 from poisonsieve.bench.spec import ThresholdEntry
 from poisonsieve.bench.store import Store
-from poisonsieve.errors import CalibrationError
+from poisonsieve.guard.folder import read_calibration
 from poisonsieve.metrics import Rate, attack_success_rate, auroc, clean_accuracy, false_rejection_rate
 from poisonsieve.storage import reporting_write_errors
-from poisonsieve.thresholds import Threshold, fixed_gamma, gamma_for_frr, is_flagged
+from poisonsieve.thresholds import Threshold, is_flagged
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ROWS_FILE = "rows.parquet"
-_CALIBRATION_FILE = "calibration.json"
-_HEADROOM = 1e-12  # between gamma and the highest score
 
 
 def write_rows(path: Path, sets: Mapping[str, Any]) -> None:
@@ -71,16 +68,8 @@ def threshold_for(stage: Stage, store: Store, rule: ThresholdEntry) -> Threshold
         return None
     ends = store.run(stage.needs["confidences"])["result"]["score_range"]
     low, high = (sign * np.inf if end is None else end for end, sign in zip(ends, (-1, 1), strict=True))
-    if rule.gamma is not None:
-        found = fixed_gamma(rule.gamma, low, high)
-    else:
-        held_out = json.loads((store.folder(stage.needs["guard"]) / _CALIBRATION_FILE).read_text(encoding="utf-8"))
-        found = gamma_for_frr(np.asarray(held_out["scores"]), rule.frr or 0.0)
-    if not found.gamma < high - _HEADROOM:
-        raise CalibrationError(
-            f"gamma would be {found.gamma:.17g}, which no score can exceed: nothing would be flagged"
-        )
-    return found
+    calibration = read_calibration(store.folder(stage.needs["guard"]), (low, high))
+    return calibration.choose(frr=rule.frr, gamma=rule.gamma).threshold
 
 
 def judge(stage: Stage, store: Store, rule: ThresholdEntry) -> dict[str, Any]:

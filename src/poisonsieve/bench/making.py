@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from poisonsieve.bench.plan import Stage
 from poisonsieve.bench.rows import Rows, load, target_of
 from poisonsieve.bench.store import Store
@@ -63,23 +61,14 @@ def make_repair(stage: Stage, store: Store, progress: bool) -> None:
 
 
 def make_guard(stage: Stage, store: Store, progress: bool) -> None:
-    """Fitted with a threshold that says nothing: verdicts are made from stored scores, with the grid's threshold."""
-    from poisonsieve import registry
-    from poisonsieve.defenses import Detector
-    from poisonsieve.defenses.specs import make_defense
+    """Fitted, with scores of the dev rows and no threshold: verdicts are made from scores, by the grid's rule."""
+    from poisonsieve.guard import make_guard as make
     from poisonsieve.stages.train import fit_stage
 
     params = stage.params
-    low, high = registry.get("defense", params["defense"].partition(":")[0]).score_range
-    placeholder = {"gamma": (low + high) / 2} if np.isfinite([low, high]).all() else {"frr": 0.5}
-    guard = make_defense(
-        params["defense"],
-        model=str(store.folder(stage.needs["model"])),
-        seed=params["seed"],
-        **placeholder,
-        **params["settings"],
-    )
-    assert isinstance(guard, Detector)  # noqa: S101 - the plan says so; for the type checker
+    model = str(store.folder(stage.needs["model"]))
+    guard = make(params["defense"], model=model, seed=params["seed"], **params["settings"])
+    guard.set_params(frr=None, gamma=None)
     fit_stage(
         guard, load(Rows(**params["train"])), load(Rows(**params["dev"])), store.folder(stage), progress=progress
     )

@@ -19,7 +19,7 @@ from poisonsieve.storage import write_json
 if TYPE_CHECKING:
     import pandas as pd
 
-    from poisonsieve.defenses.base import Detector
+    from poisonsieve.guard import Guard
     from poisonsieve.models.classifier import Classifier
 
 WORK_FILE = "work.json"
@@ -86,16 +86,16 @@ def _rewritten(
 
 def make_confidences(stage: Stage, store: Store, progress: bool) -> None:
     """A guard's score of every test row."""
-    from poisonsieve.defenses import Detector
+    from poisonsieve.guard import Guard
 
     def work(partial: Path) -> Made:
         del partial
-        guard = Detector.from_pretrained(store.folder(stage.needs["guard"]))
+        guard = Guard.from_pretrained(store.folder(stage.needs["guard"]))
         tables = {}
         for name, rows in stage.params["sets"].items():
             scored = guard.score(list(load(described(rows))["text"]), progress=name if progress else None)
             tables[name] = {"confidence": scored.scores, "truncated": scored.truncated}
-        result = {"max_length": _limit(guard), "score_range": [_finite(end) for end in guard.score_range]}
+        result = {"max_length": _limit(guard), "score_range": [_finite(end) for end in guard.detector.score_range]}
         return lambda target: write_rows(target / ROWS_FILE, tables), result
 
     _run(stage, store, work)
@@ -173,7 +173,7 @@ def _target(stage: Stage) -> int | None:
     return None
 
 
-def _limit(guard: Detector) -> int | None:
+def _limit(guard: Guard) -> int | None:
     return None if guard.classifier is None else guard.classifier.max_length
 
 

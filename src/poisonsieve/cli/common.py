@@ -43,6 +43,10 @@ AllowPickle = Annotated[
         help="Open .bin/.pt weights. RISK: a pickle can run code when loaded; it is scanned and read weights-only.",
     ),
 ]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="key=value: one more argument of --defense. May be repeated.", metavar="KEY=VALUE"),
+]
 Base = Annotated[str | None, typer.Option(help="Where the base model of an adapter is, if it was moved.")]
 DATA_HELP = "hub:ID, packaged:NAME, a file (JSONL, CSV, TSV, Parquet) or a folder; #SPLIT at the end picks a split."
 TextColumn = Annotated[
@@ -225,11 +229,12 @@ def load_for_model(
     """
     from poisonsieve.data import labels_of
     from poisonsieve.errors import CheckpointError, DataError
+    from poisonsieve.guard.folder import is_guard
     from poisonsieve.models.labels import head_label_names, is_generic
     from poisonsieve.models.sources import resolve
 
     folder = resolve(model, allow_pickle=allow_pickle)
-    if (folder / "guard.json").is_file():
+    if is_guard(folder):
         raise CheckpointError(f"{model} is a guard, which has unlearned its task; give the model it was fitted on")
     names = head_label_names(folder)
     load = functools.partial(load_rows, spec, split, columns=columns, need_label=need_label)
@@ -287,7 +292,8 @@ def check_outputs(out: Path, force: bool, inputs: Sequence[str | Path | None] = 
 def _bases(inputs: Sequence[str | Path | None]) -> list[str]:
     """Where the bases of those inputs are that are adapters: they are read too."""
     from poisonsieve.data.files import exists
-    from poisonsieve.models.safety import ADAPTER_CONFIG, is_adapter, read_json
+    from poisonsieve.models.safety import ADAPTER_CONFIG, is_adapter
+    from poisonsieve.parsing import read_json
 
     folders = [Path(source) for source in inputs if source and exists(Path(source))]
     named = [

@@ -10,7 +10,6 @@ import typer
 from poisonsieve.cli import common
 
 if TYPE_CHECKING:
-    from poisonsieve.defenses.base import Detector
     from poisonsieve.defenses.specs import DefenseSpec
     from poisonsieve.thresholds import Threshold
 
@@ -36,17 +35,29 @@ def fit(
     ] = None,
     gamma: Annotated[float | None, typer.Option(help="A fixed threshold instead of --frr, such as 0.7.")] = None,
     preset: Annotated[
-        str, typer.Option(help="psim: default, or paper (P-tuning v1 at 2e-5, gamma 0.7).")
+        str, typer.Option(help="Settings that go together. psim has paper (P-tuning v1 at 2e-5, gamma 0.7).")
     ] = "default",
+    set_: common.Set = None,
     method: Annotated[
-        str | None, typer.Option(help="psim: its tuning. Default: p_tuning_v1; an adapter goes on with its own.")
+        str | None,
+        typer.Option(help="Short for --set method=... psim: p_tuning_v1; an adapter goes on with its own tuning."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="psim: passes over the rows. Default: 1.", min=1)] = None,
-    lr: Annotated[float | None, typer.Option("--lr", help="psim: peak learning rate. Default: by method.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="psim: rows a step. Default: 32.", min=1)] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Short for --set epochs=... psim: passes over the rows, 1 by default.", min=1)
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            "--lr", help="Short for --set learning_rate=... psim: peak learning rate, by method by default."
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Short for --set batch_size=... psim: rows a step, 32 by default.", min=1)
+    ] = None,
     max_length: common.MaxLength = None,
     precision: Annotated[
-        str | None, typer.Option(help="psim: auto, fp32 or bf16 (training only; scoring is fp32). Default: auto.")
+        str | None,
+        typer.Option(help="Short for --set precision=... psim: auto, fp32 or bf16 (training only), auto by default."),
     ] = None,
     base: common.Base = None,
     seed: common.Seed = 0,
@@ -57,36 +68,30 @@ def fit(
 ) -> None:
     """Fit a guard. No trigger has to be known, and none may be in the data. Interrupted runs go on.
 
-    The guard is PSIM, unless --defense names another detector; `poisonsieve list` names them all.
+    The guard is PSIM, unless --defense names another detector; `poisonsieve list` names them all. What a detector takes
+    is given by --defense name:key=value,... or by --set key=value; --method, --epochs, --lr, --batch-size, --max-length,
+    --precision and --base are short forms for those that have such a setting.
 
     Example: poisonsieve fit --model theta_p/ --data packaged:product-reviews --calibrate packaged:product-reviews#dev
     --frr 0.01 --out guard/
     """
     with common.running(resumable=True):
         from poisonsieve.data import labels_of
-        from poisonsieve.defenses.specs import parse_defense, require_kind
-        from poisonsieve.errors import ConfigError
+        from poisonsieve.defenses.specs import parse_defense
+        from poisonsieve.guard import make_guard
         from poisonsieve.stages.train import fit_stage
         from poisonsieve.thresholds import Threshold
 
-        if preset not in ("default", "paper"):
-            raise ConfigError(f"unknown preset {preset!r}; known: default, paper")
-        spec = parse_defense(defense)
-        require_kind(spec, "detector")
+        spec = parse_defense(defense, set_ or [], kind="detector")
         common.check_outputs(out, force, [model, data, calibrate, base])
-        psim_only = {
-            "method": method,
-            "learning_rate": lr,
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "precision": precision,
-        }
-        given = {**psim_only, "frr": frr, "gamma": gamma, "max_length": max_length, "base": base}
-        chosen = {key: value for key, value in given.items() if value is not None}
-        _check_options(spec, chosen, [key for key in psim_only if key in chosen], preset)
+        given = {"method": method, "learning_rate": lr, "epochs": epochs, "batch_size": batch_size}
+        given |= {"max_length": max_length, "precision": precision, "base": base}
+        settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        rule = {key: value for key, value in (("frr", frr), ("gamma", gamma)) if value is not None}
+        _check_options(spec, settings, rule)
+        guard = make_guard(spec, preset=preset, model=model, allow_pickle=allow_pickle, seed=seed, **settings, **rule)
         rows = common.load_for_model(data, "train", model, allow_pickle=allow_pickle, keep_head=True)
         held_out = common.load_rows(calibrate, "dev", labels_of(rows)) if calibrate else None
-        guard = _make(spec, model, preset, {**chosen, "allow_pickle": allow_pickle, "seed": seed})
         stage = fit_stage(guard, rows, held_out, out, force=force, progress=not quiet)
         classes = len(labels_of(rows))
         if classes > 2:
@@ -123,35 +128,21 @@ def _to_be_sure(threshold: Threshold) -> dict[str, str]:
     return {"to be 95% sure of that rate": says}
 
 
-def _check_options(spec: DefenseSpec, chosen: dict[str, Any], psim_only: list[str], preset: str) -> None:
-    """Refuse what is said twice, what contradicts itself, and psim's options with another detector."""
+def _check_options(spec: DefenseSpec, settings: dict[str, Any], rule: dict[str, float]) -> None:
+    """Refuse what is said twice, what contradicts itself, and short forms for what the detector does not have."""
+    from poisonsieve.defenses.specs import THRESHOLD, known_arguments
     from poisonsieve.errors import ConfigError
 
-    if spec.name != "psim" and (psim_only or preset != "default"):
-        option = _option(psim_only[0]) if psim_only else "--preset"
-        raise ConfigError(
-            f"{option} is an option of psim; write what {spec.name} takes into --defense {spec.name}:key=value"
-        )
+    known = known_arguments(spec)
+    for key in settings:
+        if key not in known:
+            raise ConfigError(f"{spec.name} has no {key} ({_option(key)}); it has: {', '.join(known)}")
     for key in spec.params:
-        if key in chosen:
-            raise ConfigError(f"{key} is given twice: in --defense and by {_option(key)}; give it once")
-    if {"frr", "gamma"} <= {*chosen, *spec.params}:
+        if key in {**settings, **rule}:
+            raise ConfigError(f"{key} is given twice: in --defense or --set and by {_option(key)}; give it once")
+    if {*rule, *spec.params} >= set(THRESHOLD):
         raise ConfigError("--frr and --gamma are two ways to one threshold; give one of them")
 
 
 def _option(argument: str) -> str:
     return "--lr" if argument == "learning_rate" else f"--{argument.replace('_', '-')}"
-
-
-def _make(spec: DefenseSpec, model: str, preset: str, settings: dict[str, Any]) -> Detector:
-    from poisonsieve.defenses.base import Detector
-    from poisonsieve.defenses.psim import PSIM
-    from poisonsieve.defenses.specs import arguments_of, make_defense
-
-    if preset == "paper":
-        settings = {**settings, **arguments_of(spec)}
-        fixed = {} if settings.get("frr") is None else {"gamma": None}
-        return PSIM.paper(model, **settings, **fixed)
-    made = make_defense(spec, model=model, **settings)
-    assert isinstance(made, Detector)  # noqa: S101 - what require_kind has seen to
-    return made

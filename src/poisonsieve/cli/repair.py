@@ -18,6 +18,7 @@ def repair(
     defense: Annotated[
         str, typer.Option(help="name:key=value,... of a repair, such as fine-mixing:pretrained=minilm.")
     ],
+    set_: common.Set = None,
     dev: Annotated[
         str | None, typer.Option(help="Clean dev rows, for every choice. Default: a tenth of --data.")
     ] = None,
@@ -38,13 +39,12 @@ def repair(
     """
     with common.running(resumable=True):
         from poisonsieve.defenses.repair import WeightRepair
-        from poisonsieve.defenses.specs import arguments_of, make_defense, parse_defense, require_kind
+        from poisonsieve.defenses.specs import arguments_of, make_defense, parse_defense
         from poisonsieve.stages.train import repair_stage
 
-        spec = parse_defense(defense)
-        require_kind(spec, "repair")
+        spec = parse_defense(defense, set_ or [], kind="repair")
         made = make_defense(spec, seed=seed, allow_pickle=allow_pickle)
-        assert isinstance(made, WeightRepair)  # noqa: S101 - what require_kind has seen to
+        assert isinstance(made, WeightRepair)  # noqa: S101 - what parse_defense has seen to
         read = [str(value) for value in arguments_of(spec).values() if isinstance(value, str | Path)]
         common.check_outputs(out, force, [model, data, dev, *read])
         columns = Columns(text=text_column, label=label_column)

@@ -23,6 +23,7 @@ def rewrite(
         str, typer.Option("--input", help="JSONL, CSV, TSV, Parquet, a file of plain lines, or - for stdin.")
     ],
     out: Annotated[Path, typer.Option(help="JSONL file for the rewritten texts.")],
+    set_: common.Set = None,
     fit: Annotated[
         str | None,
         typer.Option("--fit", help=f"Clean dev rows to choose on what there is to choose. {common.DATA_HELP}"),
@@ -47,12 +48,11 @@ def rewrite(
     """
     with common.running():
         from poisonsieve.defenses.rewriter import Rewriter
-        from poisonsieve.defenses.specs import make_defense, parse_defense, require_kind
+        from poisonsieve.defenses.specs import make_defense, parse_defense
         from poisonsieve.errors import ConfigError
         from poisonsieve.storage import writing_file
 
-        spec = parse_defense(defense)
-        require_kind(spec, "rewriter")
+        spec = parse_defense(defense, set_ or [], kind="rewriter")
         if (fit is None) != (victim is None):
             raise ConfigError("--fit and --victim go together: the rows to choose on, and the model that is asked")
         common.check_output_file("--out", out, [source, fit])
@@ -60,7 +60,7 @@ def rewrite(
         columns = Columns(text=text_column, label=label_column, id=id_column)
         rows = _read(source, columns)
         rewriter = make_defense(spec, seed=seed, allow_pickle=allow_pickle)
-        assert isinstance(rewriter, Rewriter)  # noqa: S101 - what require_kind has seen to
+        assert isinstance(rewriter, Rewriter)  # noqa: S101 - what parse_defense has seen to
         if fit is not None and victim is not None:
             from poisonsieve.data import labels_of
             from poisonsieve.models.load import load_classifier

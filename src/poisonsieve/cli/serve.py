@@ -97,7 +97,7 @@ def serve(
                 torch.set_num_threads(threads)
             with logging_on_stderr():  # what there is to know of the model is in the service's log
                 guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
-            run(create_app(GuardService(guarded, guard, engine, settings)), sock, settings)
+            run(create_app(GuardService(guarded, engine, settings)), sock, settings)
 
 
 def _settings(given: dict[str, Any], more: list[str]) -> ServeSettings:

@@ -1,16 +1,18 @@
 """Defences. Importing this package registers them."""
 
 from poisonsieve.defenses.back_translation import ApertiumBackTranslation, BackTranslation, FileBackTranslation
-from poisonsieve.defenses.base import Detector
 from poisonsieve.defenses.combined import Combined
 from poisonsieve.defenses.dan import DAN
+from poisonsieve.defenses.detector import Detector, Scored
 from poisonsieve.defenses.fine_mixing import FineMixing
 from poisonsieve.defenses.msp import MSP
+from poisonsieve.defenses.network import ModelDetector
 from poisonsieve.defenses.onion import ONION
 from poisonsieve.defenses.psim import PSIM
 from poisonsieve.defenses.rap import RAP
 from poisonsieve.defenses.repair import WeightRepair
 from poisonsieve.defenses.rewriter import Rewriter
+from poisonsieve.defenses.rows import CleanRows
 from poisonsieve.defenses.scpd import FileSCPD, Seq2SeqSCPD
 from poisonsieve.defenses.scpd_rules import RuleSCPD
 from poisonsieve.defenses.strip import STRIP
@@ -24,13 +26,16 @@ __all__ = [
     "STRIP",
     "ApertiumBackTranslation",
     "BackTranslation",
+    "CleanRows",
     "Combined",
     "Detector",
     "FileBackTranslation",
     "FileSCPD",
     "FineMixing",
+    "ModelDetector",
     "Rewriter",
     "RuleSCPD",
+    "Scored",
     "Seq2SeqSCPD",
     "WeightRepair",
 ]

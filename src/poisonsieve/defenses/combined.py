@@ -9,15 +9,16 @@ the decision as a whole: one false-rejection rate holds for all members together
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from poisonsieve.defenses.base import Detector, Scored
-from poisonsieve.defenses.calibration import CleanRows, hold_out
-from poisonsieve.defenses.model import read_tensors, reopening_options, rule_of, write_tensors
+from poisonsieve.defenses.detector import Detector, Scored
+from poisonsieve.defenses.rows import CleanRows
 from poisonsieve.defenses.specs import DefenseSpec, kind_of, make_defense
+from poisonsieve.defenses.tensors import read_tensors, write_tensors
 from poisonsieve.errors import CheckpointError, ConfigError, DataError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.registry import get, register
@@ -33,62 +34,44 @@ class Combined(Detector):
 
     A member's rarity of a text is -log of the share of clean reference rows that score as high, interpolated between
     them; above the highest it goes on in a straight line, so that the order of scores is never lost. The reference is a
-    seeded fifth of the clean rows, which no member is fitted on. With reference rows fewer than members / `frr`, the
-    straight line decides the threshold, which is then rough.
+    seeded fifth of the clean rows, which no member is fitted on. With reference rows fewer than members / FRR, the
+    straight line decides a guard's threshold, which is then rough.
 
     A text that a member cannot score has no score. Scoring costs what the members cost together.
 
     Args:
         model: theta_p with its trained head, or a victim tuned from it.
         of: names of detectors, joined by ``+``; each by its defaults.
-        frr: see `ModelDetector`; it is the rate of the whole, not of a member.
-        gamma: a fixed threshold on the rarity instead: 4.6 is what one clean row in a hundred has of one member.
-        base: see `ModelDetector`.
-        allow_pickle: see `ModelDetector`.
+        base, allow_pickle: see `NetworkDetector`.
         seed: of the members and of the reference rows.
 
     Attributes:
-        members_: the fitted detectors, by name. They have no threshold of their own.
+        members_: the fitted detectors, by name.
         references_: each member's scores of the reference rows, sorted float64 arrays, by name.
     """
 
     name: ClassVar[str] = "combined"
     score_range: ClassVar[tuple[float, float]] = (0.0, np.inf)
 
-    def __init__(
-        self,
-        model: str | Path,
-        *,
-        of: str = "psim+dan",
-        frr: float = 0.01,
-        gamma: float | None = None,
-        base: str | Path | None = None,
-        allow_pickle: bool = False,
-        seed: int = 0,
-    ) -> None:
-        self.model = model
-        self.of = of
-        self.frr = frr
-        self.gamma = gamma
-        self.base = base
-        self.allow_pickle = allow_pickle
-        self.seed = seed
+    model: str | Path = field(kw_only=False)
+    of: str = "psim+dan"
+    base: str | Path | None = None
+    allow_pickle: bool = False
+    members_: dict[str, Detector] = field(init=False)
+    references_: dict[str, np.ndarray] = field(init=False)
 
     def plan(self, label_names: Sequence[str]) -> dict[str, Any]:
         """Its settings, and every member's plan."""
         plans = {name: member.plan(label_names) for name, member in self._make().items()}
         start = next(iter(plans.values()))["start"]
-        settings = {"method": self.name, "frr": self.frr, "gamma": self.gamma, "seed": self.seed}
-        return {
-            "start": start,
-            "guard": {**settings, "members": {name: plan["guard"] for name, plan in plans.items()}},
-        }
+        members = {name: plan["guard"] for name, plan in plans.items()}
+        return {"start": start, "guard": {"method": self.name, "seed": self.seed, "members": members}}
 
     def _make(self) -> dict[str, Detector]:
         names = [name.strip() for name in self.of.split("+") if name.strip()]
         if len(names) < 2 or len(set(names)) < len(names) or self.name in names:
             raise ConfigError(f"combined: of={self.of!r} has to name two or more different detectors, joined by +")
-        common = {"frr": self.frr, "base": self.base, "allow_pickle": self.allow_pickle, "seed": self.seed}
+        common = {"base": self.base, "allow_pickle": self.allow_pickle, "seed": self.seed}
         made: dict[str, Detector] = {}
         for name in names:
             if kind_of(name) != "detector":
@@ -100,9 +83,9 @@ class Combined(Detector):
 
     def _fit(self, rows: CleanRows, *, workdir: Path | None, progress: bool) -> None:
         members = self._make()
-        fitted, reference = hold_out(rows, None, self.seed)
+        fitted, reference = rows.hold_out(self.seed)
         for name, member in members.items():
-            member._fit(fitted, workdir=None if workdir is None else workdir / name, progress=progress)
+            member.fit(fitted, workdir=None if workdir is None else workdir / name, progress=progress)
         self.members_ = members
         self.references_ = {
             name: self._reference(member, reference, f"{name}: reference" if progress else None)
@@ -131,34 +114,31 @@ class Combined(Detector):
         truncated = np.any([found.truncated for found in scored.values()], axis=0)
         return Scored(rarities.max(axis=0), truncated, errors)  # a NaN among them stays one
 
-    def _save_state(self, folder: Path) -> dict[str, Any]:
+    def save(self, folder: Path) -> dict[str, Any]:
+        """What each member saves, in a folder of its name, and the references; see the base class."""
         states = {}
         for name, member in self._fitted().items():
             (folder / name).mkdir()
-            states[name] = member._save_state(folder / name)
+            states[name] = member.save(folder / name)
         write_tensors(folder / TENSORS_FILE, self.references_)
         return {"label_names": self.label_names, "of": self.of, "seed": self.seed, "members": states}
 
     @classmethod
-    def _from_state(cls, folder: Path, state: dict[str, Any], **options: Any) -> Self:
-        base, allow_pickle = reopening_options(cls.name, options)
+    def open(cls, folder: Path, state: dict[str, Any], *, base: str | Path | None, allow_pickle: bool) -> Self:
+        """The members, each from its folder; see the base class."""
         try:
             members: dict[str, Any] = {**state["members"]}
-            rule = rule_of(state)
             source = next(iter(members.values()))["base"]["source"]
-            guard = cls(source, of=str(state["of"]), seed=int(state["seed"]), allow_pickle=allow_pickle, **rule)
-            threshold = {key: state[key] for key in ("rule", "gamma", "frr") if key in state}
-            guard.members_ = {
-                name: get("defense", name)._from_state(
-                    folder / name, {**threshold, **entry}, base=base, allow_pickle=allow_pickle
-                )
+            opened = cls(source, of=str(state["of"]), seed=int(state["seed"]), allow_pickle=allow_pickle)
+            opened.members_ = {
+                name: get("defense", name).open(folder / name, entry, base=base, allow_pickle=allow_pickle)
                 for name, entry in members.items()
             }
         except (KeyError, TypeError, ValueError, StopIteration) as error:
             raise CheckpointError(f"{folder} is damaged: {error}; fit the guard again") from None
         tensors = read_tensors(folder / TENSORS_FILE, dict.fromkeys(members, (None,)))
-        guard.references_ = {name: np.sort(values.astype(np.float64)) for name, values in tensors.items()}
-        return guard
+        opened.references_ = {name: np.sort(values.astype(np.float64)) for name, values in tensors.items()}
+        return opened
 
     @property
     def label_names(self) -> list[str]:

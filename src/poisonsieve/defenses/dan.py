@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from poisonsieve.defenses.base import Scored
-from poisonsieve.defenses.calibration import CleanRows, hold_out
-from poisonsieve.defenses.model import ModelDetector, read_tensors, write_tensors
+from poisonsieve.defenses.detector import Scored
+from poisonsieve.defenses.network import ModelDetector
+from poisonsieve.defenses.rows import CleanRows
+from poisonsieve.defenses.tensors import read_tensors, write_tensors
 from poisonsieve.errors import CheckpointError, ConfigError, DataError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.results import Pooling
@@ -43,7 +44,7 @@ class DAN(ModelDetector):
             default of an encoder, because its head reads the class there; of one whose config has the head read the
             ``mean``, that is; and of a decoder the ``last`` token, the only one that has seen the whole text. Virtual
             tokens of a prompt are left out.
-        model, max_length, frr, gamma, base, allow_pickle, seed: see `ModelDetector`.
+        model, max_length, base, allow_pickle, seed: see `NetworkDetector`.
 
     Attributes:
         means_: float64, shape (layers, classes seen, hidden).
@@ -54,26 +55,7 @@ class DAN(ModelDetector):
     name: ClassVar[str] = "dan"
     reads_output: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        model: str | Path,
-        *,
-        pooling: Pooling | None = None,
-        max_length: int | None = None,
-        frr: float = 0.01,
-        gamma: float | None = None,
-        base: str | Path | None = None,
-        allow_pickle: bool = False,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            model, max_length=max_length, frr=frr, gamma=gamma, base=base, allow_pickle=allow_pickle, seed=seed
-        )
-        self.pooling = pooling
-
-    def _check_settings(self) -> None:
-        if self.pooling not in (None, "first", "mean", "last"):
-            raise ConfigError(f"unknown pooling {self.pooling!r}; known: first, mean, last")
+    pooling: Pooling | None = None
 
     def _prepare(self, classifier: Classifier) -> None:
         """Compute in float64: the inverse covariance enlarges what padding changes in the last digits of float32."""
@@ -83,7 +65,7 @@ class DAN(ModelDetector):
         classifier.double()
 
     def _learn(self, rows: CleanRows, progress: bool) -> None:
-        fitted, held_out = hold_out(self._classed(rows, progress), None, self.seed)
+        fitted, held_out = self._classed(rows, progress).hold_out(self.seed)
         features, classes = self._features_of_rows(fitted, "reading clean rows" if progress else None)
         known = sorted(set(classes.tolist()))
         layers = [features[:, layer] for layer in range(features.shape[1])]

@@ -13,20 +13,25 @@ import copy
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from pydantic import Field
+
+from poisonsieve.building import check_arguments
 from poisonsieve.config import Precision, TuneSpec
 from poisonsieve.data import labels_of
 from poisonsieve.defenses.mixing import backbone, clean_counterparts, mix, put_back, suspicious_tokens
 from poisonsieve.defenses.repair import WeightRepair
-from poisonsieve.errors import ConfigError, UnsupportedError
+from poisonsieve.defenses.settings import AtLeastOne, Fraction, Seed
+from poisonsieve.errors import UnsupportedError
 from poisonsieve.metrics import clean_accuracy
 from poisonsieve.models.load import load_classifier
-from poisonsieve.models.safety import identity_digest, is_adapter, read_json
+from poisonsieve.models.safety import identity_digest, is_adapter
 from poisonsieve.models.sources import resolve
 from poisonsieve.models.whole import Head
+from poisonsieve.parsing import read_json
 from poisonsieve.registry import register
 from poisonsieve.storage import write_json
 from poisonsieve.tuning.presets import spec_maker
@@ -95,34 +100,18 @@ class FineMixing(WeightRepair):
 
     name: ClassVar[str] = "fine-mixing"
 
-    def __init__(
-        self,
-        pretrained: str | Path,
-        *,
-        shares: Sequence[float] = (0.1, 0.3, 0.5, 0.7, 0.9),
-        max_ca_drop: float = 0.01,
-        epochs: int | None = None,
-        learning_rate: float | None = None,
-        batch_size: int = 32,
-        max_length: int | None = None,
-        precision: Precision = "auto",
-        purify_embeddings: bool = False,
-        purify_words: int = 200,
-        allow_pickle: bool = False,
-        seed: int = 0,
-    ) -> None:
-        self.pretrained = pretrained
-        self.shares = shares
-        self.max_ca_drop = max_ca_drop
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.max_length = max_length
-        self.precision = precision
-        self.purify_embeddings = purify_embeddings
-        self.purify_words = purify_words
-        self.allow_pickle = allow_pickle
-        self.seed = seed
+    pretrained: str | Path = field(kw_only=False)
+    shares: Annotated[Sequence[Fraction], Field(min_length=1)] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    max_ca_drop: Fraction = 0.01
+    epochs: int | None = None
+    learning_rate: float | None = None
+    batch_size: int = 32
+    max_length: int | None = None
+    precision: Precision = "auto"
+    purify_embeddings: bool = False
+    purify_words: AtLeastOne = 200
+    allow_pickle: bool = False
+    seed: Seed = 0
 
     def plan(self) -> dict[str, Any]:
         """Its settings, with the digest of the pre-trained model in place of where it is.
@@ -255,15 +244,9 @@ class FineMixing(WeightRepair):
         )
 
     def _checked_shares(self) -> list[float]:
-        """The shares, smallest first, after a look at the settings that no spec will check."""
-        shares = sorted(set(self.shares))
-        if not shares or not all(0 <= share <= 1 for share in shares):
-            raise ConfigError(f"fine-mixing: shares are fractions from 0 to 1, at least one, not {self.shares}")
-        if not 0 <= self.max_ca_drop <= 1:
-            raise ConfigError(f"fine-mixing: max_ca_drop is a fraction from 0 to 1, not {self.max_ca_drop}")
-        if self.purify_words < 1:
-            raise ConfigError(f"fine-mixing: purify_words is 1 or more, not {self.purify_words}")
-        return shares
+        """The shares, smallest first, after a look at the settings, which `set_params` may have changed."""
+        check_arguments(self)
+        return sorted(set(self.shares))
 
 
 def _accuracy(classifier: Classifier, rows: datasets.Dataset) -> float:

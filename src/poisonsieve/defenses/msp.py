@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from poisonsieve.defenses.base import Scored
-from poisonsieve.defenses.calibration import CleanRows
-from poisonsieve.defenses.model import ModelDetector, confidence
+from poisonsieve.defenses.detector import Scored
+from poisonsieve.defenses.network import ModelDetector, confidence
+from poisonsieve.defenses.rows import CleanRows
 from poisonsieve.registry import register
 
 
 @register("defense", "msp")
 class MSP(ModelDetector):
-    """The largest softmax probability of the model as it is; arguments as in `ModelDetector`.
+    """The largest softmax probability of the model as it is; settings as in `NetworkDetector`.
 
-    The rows it is fitted on play no part; only those it is calibrated on do.
+    The rows it is fitted on play no part; only those a guard is calibrated on do.
     """
 
     name: ClassVar[str] = "msp"

@@ -20,8 +20,9 @@ from poisonsieve.environment import versions
 from poisonsieve.errors import CheckpointError, ConfigError, DataError
 from poisonsieve.metrics import clean_accuracy
 from poisonsieve.models.lm import CausalLM, load_causal_lm
-from poisonsieve.models.safety import read_json, weights_digest
+from poisonsieve.models.safety import weights_digest
 from poisonsieve.models.sources import resolve
+from poisonsieve.parsing import read_json
 from poisonsieve.progress import progress_bar
 from poisonsieve.registry import register
 from poisonsieve.rewriting.memory import Memory

@@ -7,23 +7,17 @@ the data. What the copy is still sure of is poison: flagged when the largest sof
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from poisonsieve.config import Precision, TuneSpec, make_spec
-from poisonsieve.defenses.base import Scored
-from poisonsieve.defenses.calibration import CleanRows
-from poisonsieve.defenses.model import (
-    NetworkDetector,
-    confidence,
-    reopening_options,
-    require_classes,
-    require_readable,
-    rule_of,
-)
+from poisonsieve.defenses.detector import Scored
+from poisonsieve.defenses.network import NetworkDetector, confidence, require_classes, require_readable
+from poisonsieve.defenses.rows import CleanRows
 from poisonsieve.errors import CheckpointError, ConfigError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.load import load_classifier, save_classifier
@@ -44,20 +38,12 @@ class PSIM(NetworkDetector):
     """The paper's guard: a copy trained on random labels is still sure of triggered text alone.
 
     Args:
-        model: theta_p with its trained head, or a victim tuned from it: packaged alias, folder (whole checkpoint or
-            adapter), or hub id.
         method: a tuning by its name. None: P-tuning v1, or LoRA where the architecture takes no virtual tokens; for
             an adapter folder, the adapter's own tuning goes on.
-        learning_rate, epochs: of the training on random labels. None: the default for `method`.
-        batch_size, virtual_tokens, encoder_hidden, max_length, precision: see `poisonsieve.config.TuneSpec`.
-            `max_length` None takes the model's own.
-        frr: the share of clean texts that may be rejected. Decides gamma on held-out clean rows by the split-conformal
-            quantile: for a new clean text drawn like the calibration rows, P(rejected) <= frr, with no assumption
-            on the model or the scores. See `poisonsieve.thresholds.gamma_for_frr` for the exact statement.
-        gamma: a fixed threshold instead, such as the paper's 0.7; then `frr` is not used.
-        base: for an adapter: its base model, when that is not where the adapter says.
-        allow_pickle: open pickled weights after a scan.
-        seed: of the labels, the initial prompt, the row order and the held-out rows.
+        learning_rate: of the training on random labels. None: the default for `method`.
+        epochs, batch_size, virtual_tokens, encoder_hidden, precision: see `poisonsieve.config.TuneSpec`.
+        model, max_length, base, allow_pickle: see `NetworkDetector`.
+        seed: of the labels, the initial prompt and the row order.
 
     Attributes:
         classifier_: the trained guard network.
@@ -70,44 +56,23 @@ class PSIM(NetworkDetector):
     advice: ClassVar[str] = (
         "the guard is as sure of clean text as it can be; train it longer or at a higher --lr, and distrust the model"
     )
+    #: P-tuning v1, 5 virtual tokens, 2e-5, one epoch, batch 32, gamma 0.7.
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {**PAPER_PSIM, "gamma": PAPER_GAMMA}}
 
-    def __init__(
-        self,
-        model: str | Path,
-        *,
-        method: str | None = None,
-        learning_rate: float | None = None,
-        epochs: int = 1,
-        batch_size: int = 32,
-        virtual_tokens: int = 5,
-        encoder_hidden: int = 128,
-        max_length: int | None = None,
-        precision: Precision = "auto",
-        frr: float = 0.01,
-        gamma: float | None = None,
-        base: str | Path | None = None,
-        allow_pickle: bool = False,
-        seed: int = 0,
-    ) -> None:
-        self.model = model
-        self.method = method
-        self.learning_rate = learning_rate
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.virtual_tokens = virtual_tokens
-        self.encoder_hidden = encoder_hidden
-        self.max_length = max_length
-        self.precision = precision
-        self.frr = frr
-        self.gamma = gamma
-        self.base = base
-        self.allow_pickle = allow_pickle
-        self.seed = seed
+    method: str | None = None
+    learning_rate: float | None = None
+    epochs: int = 1
+    batch_size: int = 32
+    virtual_tokens: int = 5
+    encoder_hidden: int = 128
+    precision: Precision = "auto"
+    spec_: TuneSpec = field(init=False)
+    training_: TuneResult = field(init=False)
 
     @classmethod
     def paper(cls, model: str | Path, **changes: Any) -> Self:
-        """The paper's settings: P-tuning v1, 5 virtual tokens, 2e-5, one epoch, batch 32, gamma 0.7."""
-        return cls(model, **{**PAPER_PSIM, "gamma": PAPER_GAMMA, **changes})
+        """The paper's settings; its gamma of 0.7 is for the guard: ``Guard(PSIM.paper(model), gamma=0.7)``."""
+        return cls(model, **{**PAPER_PSIM, **changes})
 
     def plan(self, label_names: Sequence[str]) -> dict[str, Any]:
         """Its settings, and how it will be trained from this starting point.
@@ -118,8 +83,7 @@ class PSIM(NetworkDetector):
             self.model, label_names=label_names, base=self.base, allow_pickle=self.allow_pickle
         )
         tuning = self.tune_spec(classifier).model_dump(mode="json")
-        settings = {"method": self.name, "frr": self.frr, "gamma": self.gamma, "seed": self.seed}
-        return {"start": classifier.identity, "guard": {**settings, "tuning": tuning}}
+        return {"start": classifier.identity, "guard": {"method": self.name, "seed": self.seed, "tuning": tuning}}
 
     def _fit(self, rows: CleanRows, *, workdir: Path | None, progress: bool) -> None:
         import datasets
@@ -155,24 +119,15 @@ class PSIM(NetworkDetector):
         method = self.method
         if method is None:  # the paper's, or what comes nearest to it that the architecture can do
             method = method_of(classifier) if classifier.is_peft else first_supported(classifier, _PREFERRED)
-        rate = get_tuning(method).psim_rate
-        return make_spec(
-            TuneSpec,
-            method=method,
-            learning_rate=rate if self.learning_rate is None else self.learning_rate,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            virtual_tokens=self.virtual_tokens,
-            encoder_hidden=self.encoder_hidden,
-            max_length=classifier.wanted_max_length,
-            precision=self.precision,
-            seed=self.seed,
-        )
+        rate = get_tuning(method).psim_rate if self.learning_rate is None else self.learning_rate
+        chosen = {"method": method, "learning_rate": rate, "max_length": classifier.wanted_max_length}
+        return make_spec(TuneSpec, **{**_of_the_training(self.get_params()), **chosen})
 
     def _score(self, texts: list[str], *, progress: str | None) -> Scored:
         return confidence(self._fitted().score(texts, progress=progress))
 
-    def _save_state(self, folder: Path) -> dict[str, Any]:
+    def save(self, folder: Path) -> dict[str, Any]:
+        """The trained network as a checkpoint, and how it was trained; see the base class."""
         classifier = self._fitted()
         save_classifier(classifier, folder)
         return {
@@ -184,43 +139,35 @@ class PSIM(NetworkDetector):
         }
 
     @classmethod
-    def _from_state(cls, folder: Path, state: dict[str, Any], **options: Any) -> Self:
-        base, allow_pickle = reopening_options(cls.name, options)
+    def open(cls, folder: Path, state: dict[str, Any], *, base: str | Path | None, allow_pickle: bool) -> Self:
+        """The trained network on the base that it was trained on; see the base class."""
         try:
             spec = make_spec(TuneSpec, **state["tuning"])
             training = TuneResult(**state["training"])
-            source = state["base"]["source"]
-            rule = rule_of(state)
+            opened = cls(state["base"]["source"], **_of_the_training(spec.model_dump()))
         except (KeyError, TypeError, ConfigError) as error:
             raise CheckpointError(f"{folder} is damaged: {error}; fit the guard again") from None
-        guard = cls(
-            source,
-            method=spec.method,
-            learning_rate=spec.learning_rate,
-            epochs=spec.epochs,
-            batch_size=spec.batch_size,
-            virtual_tokens=spec.virtual_tokens,
-            encoder_hidden=spec.encoder_hidden,
-            max_length=spec.max_length,
-            precision=spec.precision,
-            **rule,
-            seed=spec.seed,
-        )
-        guard.spec_, guard.training_ = spec, training
-        guard.classifier_ = load_classifier(folder, base=base, allow_pickle=allow_pickle)
-        guard.base_digest_ = str(state["base"].get("sha256"))
+        opened.spec_, opened.training_ = spec, training
+        opened.classifier_ = load_classifier(folder, base=base, allow_pickle=allow_pickle)
+        opened.base_digest_ = str(state["base"].get("sha256"))
         config = state.get("base_config")
-        if guard.classifier_.is_peft and config is not None and config != config_digest(guard.classifier_):
+        if opened.classifier_.is_peft and config is not None and config != config_digest(opened.classifier_):
             raise CheckpointError(
                 f"the config of the base that {folder} opened has changed since the guard was fitted, and with it what the "
                 "weights compute; give the base as it was (--base)"
             )
-        if guard.classifier_.is_peft and guard.classifier_.base_digest != guard.base_digest_:
+        if opened.classifier_.is_peft and opened.classifier_.base_digest != opened.base_digest_:
             raise CheckpointError(
                 f"the base that {folder} opened is not the base it was fitted on (sha256 begins "
-                f"{guard.base_digest_[:12]}); give the right one (--base)"
+                f"{opened.base_digest_[:12]}); give the right one (--base)"
             )
-        return guard
+        return opened
+
+
+def _of_the_training(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those values that PSIM and the spec of its training have by the same name."""
+    shared = {field.name for field in fields(PSIM)} & set(TuneSpec.model_fields)
+    return {key: value for key, value in values.items() if key in shared}
 
 
 def config_digest(classifier: Classifier) -> str | None:

@@ -10,16 +10,19 @@ perturbation a class, tuned on the clean rows that are predicted as it; each tex
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from scipy.special import softmax
 from torch import Tensor
 
-from poisonsieve.defenses.base import Scored
-from poisonsieve.defenses.calibration import CleanRows
-from poisonsieve.defenses.model import ModelDetector, read_numbers, read_tensors, write_tensors
+from poisonsieve.defenses.detector import Scored
+from poisonsieve.defenses.network import ModelDetector
+from poisonsieve.defenses.rows import CleanRows
+from poisonsieve.defenses.settings import AtLeastOne, Fraction
+from poisonsieve.defenses.tensors import read_numbers, read_tensors, write_tensors
 from poisonsieve.errors import ConfigError, DataError, UnsupportedError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.opening import first_line
@@ -48,7 +51,7 @@ class RAP(ModelDetector):
         epochs, learning_rate, batch_size: of the tuning, by AdamW.
         rows: clean rows to tune on, drawn by `seed` from those it is fitted on; tuning costs a backward pass through
             the whole network for each.
-        model, max_length, frr, gamma, base, allow_pickle, seed: see `ModelDetector`. Room for the word is left below
+        model, max_length, base, allow_pickle, seed: see `NetworkDetector`. Room for the word is left below
             the model's own limit of positions.
 
     Attributes:
@@ -60,43 +63,17 @@ class RAP(ModelDetector):
     name: ClassVar[str] = "rap"
     score_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
-    def __init__(
-        self,
-        model: str | Path,
-        *,
-        word: str = "cf",
-        low: float = 0.1,
-        high: float = 0.3,
-        epochs: int = 5,
-        learning_rate: float = 1e-2,
-        batch_size: int = 32,
-        rows: int = 1000,
-        max_length: int | None = None,
-        frr: float = 0.01,
-        gamma: float | None = None,
-        base: str | Path | None = None,
-        allow_pickle: bool = False,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            model, max_length=max_length, frr=frr, gamma=gamma, base=base, allow_pickle=allow_pickle, seed=seed
-        )
-        self.word = word
-        self.low = low
-        self.high = high
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.rows = rows
+    word: str = "cf"
+    low: Fraction = 0.1
+    high: Fraction = 0.3
+    epochs: AtLeastOne = 5
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-2
+    batch_size: AtLeastOne = 32
+    rows: AtLeastOne = 1000
 
     def _check_settings(self) -> None:
-        if not 0 <= self.low < self.high <= 1:
+        if not self.low < self.high:
             raise ConfigError(f"low is {self.low} and high {self.high}; it takes 0 <= low < high <= 1")
-        for name in ("epochs", "batch_size", "rows"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; give at least 1")
-        if not self.learning_rate > 0:
-            raise ConfigError(f"learning_rate is {self.learning_rate}; it must be above 0")
 
     def _prepare(self, classifier: Classifier) -> None:
         """Leave room for the word: what stands before a text may not push its end, and a trigger in it, out of sight."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from sklearn.base import BaseEstimator
+from poisonsieve.defenses.settings import Settings
 
 if TYPE_CHECKING:
     import datasets
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from poisonsieve.models.classifier import Classifier
 
 
-class WeightRepair(BaseEstimator, ABC):  # type: ignore[misc]
-    """Base of all repairs. The constructor stores its arguments untouched."""
-
-    name: ClassVar[str]
+class WeightRepair(Settings, ABC):
+    """Base of all repairs."""
 
     @abstractmethod
     def repair(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 from poisonsieve import registry
-from poisonsieve.building import parameters_of, typed_arguments
+from poisonsieve.building import converted, parameters_of, typed_arguments
 from poisonsieve.config import NamedSpec
-from poisonsieve.defenses.base import Detector
+from poisonsieve.defenses.detector import Detector
 from poisonsieve.defenses.repair import WeightRepair
 from poisonsieve.defenses.rewriter import Rewriter
 from poisonsieve.errors import ConfigError
@@ -18,7 +19,9 @@ DEFENSE_KINDS: tuple[DefenseKind, ...] = ("detector", "rewriter", "repair")
 
 _BASES: dict[DefenseKind, type] = {"detector": Detector, "rewriter": Rewriter, "repair": WeightRepair}
 #: Arguments of the model that is guarded: a rewriter's argument of the same name means another model.
-_OF_THE_MODEL = ("model", "base", "frr", "gamma", "max_length")
+_OF_THE_MODEL = ("model", "base", "max_length")
+#: What may stand among a detector's arguments and is meant for the guard that holds it.
+THRESHOLD = ("frr", "gamma")
 
 
 class DefenseSpec(NamedSpec):
@@ -29,19 +32,45 @@ class DefenseSpec(NamedSpec):
     example: ClassVar[str] = "strip:copies=20"
 
 
-def parse_defense(text: str) -> DefenseSpec:
+def parse_defense(text: str, settings: Iterable[str] = (), *, kind: DefenseKind | None = None) -> DefenseSpec:
     """Read ``psim`` or ``strip:copies=20``, and check it as far as it can be without making the defence.
 
+    Args:
+        text: the defence, perhaps with arguments.
+        settings: further arguments, each ``key=value``; here a value may hold commas.
+        kind: what it has to be.
+
     Raises:
-        ConfigError: no such defence, no such argument, a value of another type, or an argument that it cannot do
-            without is missing.
+        ConfigError: no such defence, one of another kind, no such argument, a value of another type, one that is
+            given twice, or an argument that it cannot do without is missing.
     """
-    spec = DefenseSpec.parse(text)
-    given = arguments_of(spec)
-    for key, parameter in _known_arguments(spec).items():
+    spec = _having(DefenseSpec.parse(text), settings)
+    if kind is not None:
+        require_kind(spec, kind)
+    own = threshold_of(spec)[0] if kind_of(spec.name) == "detector" else spec
+    given = arguments_of(own)
+    for key, parameter in known_arguments(spec).items():
         if parameter.default is parameter.empty and key not in given:
             raise ConfigError(f"defence {spec.name} needs {key}: write {spec.name}:{key}=...")
     return spec
+
+
+def threshold_of(spec: DefenseSpec) -> tuple[DefenseSpec, dict[str, float]]:
+    """A detector's spec in two parts: its own arguments, and the `frr` or `gamma` among them, which is its guard's.
+
+    A detector with an argument of that name keeps it.
+
+    Raises:
+        ConfigError: one of the two is no number.
+    """
+    own = parameters_of(spec)
+    rule = {key: value for key, value in spec.params.items() if key in THRESHOLD and key not in own}
+    rest = {key: value for key, value in spec.params.items() if key not in rule}
+    owner = f"{spec.kind} {spec.name}"
+    return (
+        DefenseSpec(name=spec.name, params=rest),
+        {key: converted(owner, key, value, float) for key, value in rule.items()},
+    )
 
 
 def arguments_of(spec: DefenseSpec) -> dict[str, Any]:
@@ -50,7 +79,7 @@ def arguments_of(spec: DefenseSpec) -> dict[str, Any]:
     Raises:
         ConfigError: no such defence, no such argument, or a value of another type.
     """
-    return typed_arguments(spec, _known_arguments(spec))
+    return typed_arguments(spec, known_arguments(spec))
 
 
 def make_defense(defense: DefenseSpec | str, **common: Any) -> Detector | Rewriter | WeightRepair:
@@ -58,7 +87,7 @@ def make_defense(defense: DefenseSpec | str, **common: Any) -> Detector | Rewrit
 
     Args:
         defense: what to make.
-        common: arguments such as `model`, `frr` or `seed` that are set for whatever defence this is. Those that it
+        common: arguments such as `model` or `seed` that are set for whatever defence this is. Those that it
             does not take are left out; what `defense` says itself comes first.
 
     Raises:
@@ -110,14 +139,27 @@ def require_kind(spec: DefenseSpec, wanted: DefenseKind) -> None:
         )
 
 
+def _having(spec: DefenseSpec, settings: Iterable[str]) -> DefenseSpec:
+    params = dict(spec.params)
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{text!r} is not key=value (example: copies=20)")
+        if key.strip() in params:
+            raise ConfigError(f"{key.strip()} is given twice; one value would hide another")
+        params[key.strip()] = value
+    return DefenseSpec(name=spec.name, params=params)
+
+
 def _is(name: str, kind: DefenseKind) -> bool:
     found = registry.get("defense", name)
     return inspect.isclass(found) and issubclass(found, _BASES[kind])
 
 
-def _known_arguments(spec: DefenseSpec) -> dict[str, inspect.Parameter]:
-    """A defence's own arguments. The model that a detector guards is none: whoever fits it names that."""
+def known_arguments(spec: DefenseSpec) -> dict[str, inspect.Parameter]:
+    """A defence's arguments, its own first. The model that a detector guards is none: whoever fits it names that."""
     taken = parameters_of(spec)
     if kind_of(spec.name) == "detector":
         taken.pop("model", None)
-    return taken
+    own = vars(registry.get("defense", spec.name)).get("__annotations__", {})
+    return {key: taken[key] for key in sorted(taken, key=lambda key: key not in own)}

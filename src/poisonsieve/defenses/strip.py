@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from poisonsieve.defenses.base import Scored
-from poisonsieve.defenses.calibration import CleanRows
-from poisonsieve.defenses.model import ModelDetector
-from poisonsieve.errors import CheckpointError, ConfigError, DataError
+from poisonsieve.defenses.detector import Scored
+from poisonsieve.defenses.network import ModelDetector
+from poisonsieve.defenses.rows import CleanRows
+from poisonsieve.defenses.settings import AtLeastOne, Share
+from poisonsieve.errors import CheckpointError, DataError
 from poisonsieve.registry import register
 from poisonsieve.storage import write_json
 
@@ -39,7 +40,7 @@ class STRIP(ModelDetector):
         share: of a text's words that are replaced, above 0 and below 1. Where that is no whole number of words, it is
             rounded up or down by chance, so that it holds on average: of a one-word text, that share of the copies.
         pool_size: clean texts to keep for their words; drawn by `seed` from the rows it is fitted on.
-        model, max_length, frr, gamma, base, allow_pickle, seed: see `ModelDetector`.
+        model, max_length, base, allow_pickle, seed: see `NetworkDetector`.
 
     Attributes:
         pool_: the words of each clean text that is kept.
@@ -48,34 +49,9 @@ class STRIP(ModelDetector):
     name: ClassVar[str] = "strip"
     score_range: ClassVar[tuple[float, float]] = (-np.inf, 0.0)
 
-    def __init__(
-        self,
-        model: str | Path,
-        *,
-        copies: int = 10,
-        share: float = 0.5,
-        pool_size: int = 1000,
-        max_length: int | None = None,
-        frr: float = 0.01,
-        gamma: float | None = None,
-        base: str | Path | None = None,
-        allow_pickle: bool = False,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            model, max_length=max_length, frr=frr, gamma=gamma, base=base, allow_pickle=allow_pickle, seed=seed
-        )
-        self.copies = copies
-        self.share = share
-        self.pool_size = pool_size
-
-    def _check_settings(self) -> None:
-        if self.copies < 1:
-            raise ConfigError(f"copies is {self.copies}; give at least 1")
-        if not 0 < self.share < 1:
-            raise ConfigError(f"share is {self.share}; it must be above 0 and below 1, some words of a text stay")
-        if self.pool_size < 1:
-            raise ConfigError(f"pool_size is {self.pool_size}; give at least 1")
+    copies: AtLeastOne = 10
+    share: Share = 0.5
+    pool_size: AtLeastOne = 1000
 
     def _learn(self, rows: CleanRows, progress: bool) -> None:
         del progress

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poisonsieve.guard import GuardedClassifier
+from poisonsieve.guard.guarded import GuardedClassifier
 from poisonsieve.metrics import Evaluation, evaluate_guard
 from poisonsieve.storage import reporting_write_errors
 

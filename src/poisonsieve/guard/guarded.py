@@ -9,8 +9,10 @@ from typing import Self, overload
 
 import numpy as np
 
-from poisonsieve.defenses.base import GUARD_FILE, Detector, Scored, require_guard_or_free
+from poisonsieve.defenses.detector import Scored
 from poisonsieve.errors import CheckpointError, ConfigError, DataError
+from poisonsieve.guard import folder as guard_folder
+from poisonsieve.guard.guard import Guard
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.labels import same_classes
 from poisonsieve.models.load import load_classifier, save_classifier
@@ -32,15 +34,15 @@ class GuardedClassifier:
     victim, could not score is rejected with a reason.
 
     Args:
-        guard: a fitted detector.
+        guard: a fitted guard.
         victim: the classifier that was tuned from the same poisoned model. None: verdicts only.
 
     Raises:
         CheckpointError: guard and victim do not have the same classes, or cut text into tokens differently.
     """
 
-    def __init__(self, guard: Detector, victim: Classifier | None = None) -> None:
-        if not isinstance(guard, Detector):
+    def __init__(self, guard: Guard, victim: Classifier | None = None) -> None:
+        if not isinstance(guard, Guard):
             raise ConfigError(
                 "GuardedClassifier takes a fitted guard; for folders use GuardedClassifier.from_pretrained"
             )
@@ -74,31 +76,32 @@ class GuardedClassifier:
         Raises:
             CheckpointError: not a guard, not its base, or not a victim for this guard.
         """
-        detector = Detector.from_pretrained(guard, base=base, allow_pickle=allow_pickle)
-        saved = Path(guard) / "victim"
+        opened = Guard.from_pretrained(guard, base=base, allow_pickle=allow_pickle)
+        saved = Path(guard) / guard_folder.VICTIM
         if victim is None and saved.is_dir():
             victim = saved
         if victim is None:
-            return cls(detector)
-        if (Path(victim) / GUARD_FILE).is_file():
+            return cls(opened)
+        if guard_folder.is_guard(Path(victim)):
             raise CheckpointError(f"{victim} is a guard, not a victim; give the model that is to be guarded")
         classifier = load_classifier(
             victim,
             base=base if is_adapter(Path(victim)) else None,
-            label_names=detector.label_names,
+            label_names=opened.label_names,
             allow_pickle=allow_pickle,
         )
-        return cls(detector, classifier)
+        return cls(opened, classifier)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the guard folder, and the victim into its subfolder ``victim``."""
         folder = Path(folder)
-        require_guard_or_free(folder)
+        guard_folder.require_guard_or_free(folder)
         with writing_folder(folder) as target:
             self.guard.write(target)
             if self.victim is not None:
-                (target / "victim").mkdir()
-                save_classifier(self.victim, target / "victim")
+                (target / guard_folder.VICTIM).mkdir()
+                save_classifier(self.victim, target / guard_folder.VICTIM)
+        self.guard.folder = folder
 
     @overload
     def screen(self, texts: Sequence[str], *, progress: bool = False) -> list[Verdict]: ...
@@ -216,7 +219,7 @@ class GuardedClassifier:
         return replace(verdict, label=label, label_name=name, score=float(probabilities[label]))
 
 
-def _check_pair(guard: Detector, victim: Classifier) -> None:
+def _check_pair(guard: Guard, victim: Classifier) -> None:
     """Refuse a pair that cannot work: other classes, other tokens, or other weights behind the victim."""
     if not same_classes(guard.label_names, victim.label_names):
         raise CheckpointError(
@@ -232,8 +235,9 @@ def _check_pair(guard: Detector, victim: Classifier) -> None:
             "fit a guard on the model it was tuned from"
         )
     descent = {*victim.origins, victim.base_digest}
-    if victim.origins and guard.base_digest and guard.base_digest not in descent:
+    digest = guard.detector.base_digest
+    if victim.origins and digest and digest not in descent:
         raise CheckpointError(
             f"{victim.source} was not tuned from the weights that the guard was fitted on (sha256 begins "
-            f"{guard.base_digest[:12]}); a guard knows the backdoor of its own weights only"
+            f"{digest[:12]}); a guard knows the backdoor of its own weights only"
         )

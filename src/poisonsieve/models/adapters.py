@@ -13,9 +13,10 @@ from poisonsieve.models.labels import base_label_names, is_generic, refuse_other
 from poisonsieve.models.metadata import Metadata, read_metadata
 from poisonsieve.models.opening import has_tokenizer, open_tokenizer, opening
 from poisonsieve.models.quantized import check_bits
-from poisonsieve.models.safety import ADAPTER_CONFIG, METADATA, MODEL_CONFIG, read_json
+from poisonsieve.models.safety import ADAPTER_CONFIG, METADATA, MODEL_CONFIG
 from poisonsieve.models.sources import is_here, resolve
 from poisonsieve.models.whole import Opened, load_whole
+from poisonsieve.parsing import read_json
 
 # What transformers calls heads; the layer with the fewest rows in one is the last.
 _HEAD = re.compile(r"\.(classifier|score|classification_head|logits_proj|sequence_summary)\.(?!.*lora_)")

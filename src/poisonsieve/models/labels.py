@@ -7,7 +7,8 @@ from pathlib import Path
 
 from poisonsieve.errors import CheckpointError
 from poisonsieve.models.metadata import read_metadata
-from poisonsieve.models.safety import ADAPTER_CONFIG, MODEL_CONFIG, is_adapter, read_json
+from poisonsieve.models.safety import ADAPTER_CONFIG, MODEL_CONFIG, is_adapter
+from poisonsieve.parsing import read_json
 
 _MOST_CLASSES = 100_000
 

@@ -9,7 +9,8 @@ from pydantic import ConfigDict, Field, StrictInt, StrictStr
 
 from poisonsieve.config import Spec, make_spec
 from poisonsieve.errors import CheckpointError, ConfigError
-from poisonsieve.models.safety import METADATA, read_json
+from poisonsieve.models.safety import METADATA
+from poisonsieve.parsing import read_json
 
 #: A limit below this leaves two or three words beside the special tokens.
 FEWEST_TOKENS = 8

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from poisonsieve.errors import CheckpointError, PoisonsieveError
-from poisonsieve.models.safety import read_json, safetensors_files
+from poisonsieve.models.safety import safetensors_files
+from poisonsieve.parsing import read_json
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json", "merges.txt")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from poisonsieve.errors import CheckpointError, UnsafeWeightsError
-from poisonsieve.parsing import parse_json
+from poisonsieve.parsing import read_json
 from poisonsieve.storage import sha256_file
 
 MODEL_CONFIG = "config.json"
@@ -172,23 +172,6 @@ def _check_size(path: Path, config: dict[str, Any], key: str) -> None:
     size = config.get(key, 1)
     if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= _LARGEST:
         raise CheckpointError(f"{path}: {key} is {str(size)[:20]}, not a number from 1 to {_LARGEST}")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`.
-
-    Raises:
-        CheckpointError: it is missing, unreadable, or not a JSON object.
-    """
-    try:
-        value = parse_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path.parent} is no checkpoint: {path.name} is missing") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} does not hold a JSON object")
-    return value
 
 
 def _scan_pickle(path: Path) -> None:

@@ -13,7 +13,8 @@ from poisonsieve.models.labels import head_label_names, is_generic, refuse_other
 from poisonsieve.models.opening import how_to_open, open_tokenizer, opening
 from poisonsieve.models.provenance import Provenance
 from poisonsieve.models.quantized import compute_plainly, opened_in_bits
-from poisonsieve.models.safety import MODEL_CONFIG, read_json, weights_digest
+from poisonsieve.models.safety import MODEL_CONFIG, weights_digest
+from poisonsieve.parsing import read_json
 
 Head = Literal["trained", "any"]
 # As encoder.layer.3., model.layers.3., transformer.h.3.

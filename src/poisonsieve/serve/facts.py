@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from poisonsieve.defenses.base import CALIBRATION_FILE, GUARD_FILE
 from poisonsieve.guard import GuardedClassifier
-from poisonsieve.models.safety import read_json
-from poisonsieve.storage import canonical_hash, sha256_file
 
 BINS = 30
-#: Files of a guard folder that decide no verdict.
-_NOT_PART_OF_IT = {"run.json", "README.md"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ class GuardFacts:
     histogram: Histogram
 
     @classmethod
-    def of(cls, guarded: GuardedClassifier, folder: Path) -> GuardFacts:
+    def of(cls, guarded: GuardedClassifier) -> GuardFacts:
         """The facts of a guard that was opened from a folder.
 
         Raises:
@@ -72,15 +66,15 @@ class GuardFacts:
         """
         guard = guarded.guard
         threshold = guard.threshold_
-        low, high = guard.score_range
-        calibration = np.sort(np.asarray(guard.calibration_scores_, dtype=np.float64))
+        low, high = guard.detector.score_range
+        calibration = guard.calibration_.scores
         return cls(
-            defense=guard.name,
+            defense=guard.detector.name,
             gamma=threshold.gamma,
             rule=threshold.rule,
             frr=threshold.frr,
             label_names=tuple(guard.label_names),
-            guard_digest=guard_digest(folder),
+            guard_digest=guard.digest,
             victim=guarded.victim is not None,
             score_range=(low if np.isfinite(low) else None, high if np.isfinite(high) else None),
             calibration=calibration,
@@ -101,27 +95,6 @@ class GuardFacts:
             "score_range": list(self.score_range),
             "histogram": self.histogram.to_dict(),
         }
-
-
-def guard_digest(folder: Path) -> str:
-    """Hex sha256 over a guard's files, names and contents, but for reports and the victim beside it."""
-    files = {
-        path.relative_to(folder).as_posix(): _file_digest(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and path.name not in _NOT_PART_OF_IT
-        and path.relative_to(folder).parts[0] != "victim"
-        and not path.name.startswith(".")
-    }
-    return canonical_hash(files)
-
-
-def _file_digest(path: Path) -> str:
-    if path.name == GUARD_FILE:  # the versions it was made with decide nothing
-        return canonical_hash({key: value for key, value in read_json(path).items() if key != "versions"})
-    if path.name == CALIBRATION_FILE:
-        return canonical_hash(read_json(path))
-    return sha256_file(path)
 
 
 def edges_for(calibration: np.ndarray, gamma: float, score_range: tuple[float, float]) -> np.ndarray:

@@ -17,7 +17,6 @@ Gamma is never lowered: how far below it the passed texts lie is not kept.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,17 +24,11 @@ from typing import Any
 import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
-from poisonsieve import registry
-from poisonsieve.defenses.base import CALIBRATION_FILE, GUARD_FILE
-from poisonsieve.errors import CalibrationError, CheckpointError, ConfigError, QuarantineError
-from poisonsieve.models.safety import read_json
-from poisonsieve.serve.facts import guard_digest
+from poisonsieve.errors import CalibrationError, ConfigError, QuarantineError
+from poisonsieve.guard import folder as guard_folder
 from poisonsieve.serve.quarantine import Quarantine
 from poisonsieve.serve.tables import cause
-from poisonsieve.storage import write_json, writing_folder
 from poisonsieve.thresholds import Threshold, gamma_with_traffic
-
-_NOT_COPIED = ("run.json",)
 
 
 @dataclass(frozen=True)
@@ -127,11 +120,14 @@ def recalibrate(folder: Path, quarantine: Quarantine, frr: float | None = None) 
         CalibrationError: too few rows for the rate, or a record called poison would pass.
         QuarantineError: the quarantine cannot be read.
     """
-    before, scores, highest = _read_guard(folder)
+    calibration = guard_folder.read_calibration(folder)
+    before = calibration.threshold
+    if before is None:
+        raise ConfigError("this guard has no threshold yet, so it has had no traffic; give the one that was served")
     rate = frr if frr is not None else before.frr
     if rate is None:
         raise ConfigError("this guard's gamma was fixed by hand, not found for a rate; give --frr")
-    digest = guard_digest(folder)
+    digest = guard_folder.digest(folder)
     reviewed = review_of(quarantine, digest)
     alarms = len(reviewed.false_alarms)
     clean = reviewed.passed + alarms
@@ -139,10 +135,11 @@ def recalibrate(folder: Path, quarantine: Quarantine, frr: float | None = None) 
     after = before
     if interval is not None and interval[0] > rate:
         found = gamma_with_traffic(
-            scores, rate, passed=reviewed.passed, above=reviewed.false_alarms, gamma=before.gamma
+            calibration.scores, rate, passed=reviewed.passed, above=reviewed.false_alarms, gamma=before.gamma
         )
         after = found if found.gamma > before.gamma else before
-    _refuse_to_pass(after, reviewed, highest)
+    _refuse_to_pass(after, reviewed)
+    calibration.at(after)  # or nothing would be rejected any more
     return Recalibration(
         before, after, reviewed, alarms / clean if clean else None, interval, after.gamma > before.gamma, digest
     )
@@ -157,27 +154,9 @@ def write_recalibrated(folder: Path, out: Path, done: Recalibration) -> None:
     Raises:
         OutputError: it could not be written.
     """
-    with writing_folder(out) as target:
-        shutil.copytree(folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_NOT_COPIED))
-        state = read_json(folder / GUARD_FILE)
-        facts = done.to_dict()
-        kept = ("gamma_before", "passed", "false_alarms", "undecided", "recalibrated_from")
-        history = [*state.get("recalibrations", []), {key: facts[key] for key in kept}]
-        write_json(target / GUARD_FILE, {**state, **done.after.to_dict(), "recalibrations": history})
-
-
-def _read_guard(folder: Path) -> tuple[Threshold, np.ndarray, float]:
-    """Threshold, calibration scores, and the highest score there can be. The weights are not opened."""
-    if not (folder / GUARD_FILE).is_file():
-        raise CheckpointError(f"{folder} is no guard folder: {GUARD_FILE} is missing; give the one that was served")
-    state = read_json(folder / GUARD_FILE)
-    try:
-        fields = {key: state[key] for key in Threshold.__dataclass_fields__ if key in state}
-        scores = np.asarray(read_json(folder / CALIBRATION_FILE)["scores"], dtype=np.float64)
-        threshold = Threshold.from_dict(fields)
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise CheckpointError(f"{folder} is damaged: {error}; fit the guard again") from None
-    return threshold, scores, float(registry.get("defense", str(state.get("defense"))).score_range[1])
+    facts = done.to_dict()
+    kept = ("gamma_before", "passed", "false_alarms", "undecided", "recalibrated_from")
+    guard_folder.write_with_threshold(folder, out, done.after, {key: facts[key] for key in kept})
 
 
 def _interval(alarms: int, clean: int) -> tuple[float, float] | None:
@@ -190,16 +169,11 @@ def _interval(alarms: int, clean: int) -> tuple[float, float] | None:
     return float(found.low), float(found.high)
 
 
-def _refuse_to_pass(after: Threshold, reviewed: Reviewed, highest: float) -> None:
+def _refuse_to_pass(after: Threshold, reviewed: Reviewed) -> None:
     passing = int(np.sum(reviewed.poison <= after.gamma))
     if passing:
         raise CalibrationError(
             f"gamma would be {after.gamma:.6g}, and {passing} records that were called poison would pass; this guard "
             "cannot tell these from clean text at that rate: fit it again with more clean rows of this traffic, try "
             "another --defense, or take decisions back that were wrong"
-        )
-    if not after.gamma < highest:
-        raise CalibrationError(
-            f"gamma would be {after.gamma:.17g}, which no confidence can exceed, so nothing would ever be rejected: fit "
-            "the guard again with clean rows of this traffic"
         )

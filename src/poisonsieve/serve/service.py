@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,8 +32,7 @@ class GuardService:
     """Guard, queue, quarantine and counts together.
 
     Args:
-        guarded: the guard, and perhaps a victim.
-        folder: the guard's folder.
+        guarded: the guard, opened from its folder, and perhaps a victim.
         engine: from `poisonsieve.serve.tables.open_database`.
         settings: limits and times.
 
@@ -42,11 +40,9 @@ class GuardService:
         ready: a warm-up inference has succeeded, and the service is not stopping.
     """
 
-    def __init__(
-        self, guarded: GuardedClassifier, folder: Path, engine: Engine, settings: ServeSettings | None = None
-    ) -> None:
+    def __init__(self, guarded: GuardedClassifier, engine: Engine, settings: ServeSettings | None = None) -> None:
         self.settings = settings or ServeSettings()
-        self.facts = GuardFacts.of(guarded, folder)
+        self.facts = GuardFacts.of(guarded)
         self.monitoring = Monitoring(self.facts)
         self.traffic = Traffic(self.facts, self.settings)
         self.quarantine = Quarantine(engine)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import datasets
 
     from poisonsieve.attacks import Trigger
-    from poisonsieve.defenses.base import Detector
     from poisonsieve.defenses.repair import WeightRepair
+    from poisonsieve.guard import Guard
     from poisonsieve.models.classifier import Classifier
 
 
@@ -176,7 +176,7 @@ def tune_stage(
 
 
 def fit_stage(
-    guard: Detector,
+    guard: Guard,
     data: datasets.Dataset,
     calibration: datasets.Dataset | None,
     out: Place,
@@ -191,8 +191,9 @@ def fit_stage(
 
     def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
         guard.fit(data, calibration=calibration, workdir=partial, progress=progress)
-        training = getattr(guard, "training_", None)  # some detectors train nothing
-        result = {**guard.threshold_.to_dict(), **({"training": training.to_dict()} if training else {})}
+        training = getattr(guard.detector, "training_", None)  # some detectors train nothing
+        found = guard.calibration_.threshold  # none, where only the scores are wanted
+        result = {**(found.to_dict() if found else {}), **({"training": training.to_dict()} if training else {})}
         return guard.save_pretrained, result
 
     return run_stage(out, spec, work, force=force)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poisonsieve.defenses import Detector, Rewriter, WeightRepair
+from poisonsieve.defenses import Rewriter, WeightRepair
 from poisonsieve.errors import ConfigError
-from poisonsieve.guard import GuardedClassifier
+from poisonsieve.guard import Guard, GuardedClassifier
 from poisonsieve.guard.evaluation import Scores, score_rows
 from poisonsieve.metrics import attack_success_rate, auroc, clean_accuracy, false_rejection_rate
 
@@ -81,7 +81,7 @@ def judge(defense: Any, setting: Setting) -> Outcome:
     """Run one defence of any kind, or none.
 
     Args:
-        defense: a `Detector`, `Rewriter` or `WeightRepair`, not fitted; None for the victim alone.
+        defense: a `Guard`, `Rewriter` or `WeightRepair`, not fitted; None for the victim alone.
         setting: what it stands before.
 
     Raises:
@@ -89,7 +89,7 @@ def judge(defense: Any, setting: Setting) -> Outcome:
     """
     if defense is None:
         return _answers(setting.victim, setting)
-    if isinstance(defense, Detector):
+    if isinstance(defense, Guard):
         return _detect(defense, setting)
     if isinstance(defense, Rewriter):
         return _rewrite(defense, setting)
@@ -149,7 +149,7 @@ def _answers(victim: Classifier, setting: Setting, rewritten: Sequence[Sequence[
     return Outcome(clean, triggered, seconds)
 
 
-def _detect(detector: Detector, setting: Setting) -> Outcome:
+def _detect(detector: Guard, setting: Setting) -> Outcome:
     started = time.perf_counter()
     detector.fit(setting.train, calibration=setting.dev, workdir=setting.workdir, progress=setting.progress)
     fitted = time.perf_counter()

@@ -19,8 +19,9 @@ from poisonsieve.bench.comparison.spec import ComparisonSpec
 from poisonsieve.bench.entries import AttackEntry, DefenseEntry
 from poisonsieve.data import class_number, labels_of, load_dataset
 from poisonsieve.defenses import Rewriter, WeightRepair
-from poisonsieve.defenses.specs import make_defense
+from poisonsieve.defenses.specs import DefenseSpec, kind_of, make_defense
 from poisonsieve.errors import ConfigError, PoisonsieveError
+from poisonsieve.guard import make_guard
 from poisonsieve.guard.evaluation import write_scores
 from poisonsieve.models.load import load_classifier
 from poisonsieve.rewriting.files import aligned_rewrites
@@ -196,7 +197,11 @@ class _OneSeed:
         if entry.defense == NONE:
             return _Judging(lambda setting: judge(None, setting), {})
         model = models.victim.out if entry.on == "victim" else models.theta_p.out
-        defense = make_defense(str(entry.defense), model=str(model), frr=self.spec.frr, seed=self.seed)
+        text = str(entry.defense)
+        if kind_of(DefenseSpec.parse(text).name) == "detector":
+            guard = make_guard(text, model=str(model), frr=self.spec.frr, seed=self.seed)
+            return _Judging(lambda setting: judge(guard, setting), {})
+        defense = make_defense(text, seed=self.seed)
         reads = defense.reads() if isinstance(defense, Rewriter) else {}
         if isinstance(defense, Rewriter):
             defense.remember_in(self.out / MEMORY_FILE)

@@ -1,8 +1,7 @@
-"""Which clean rows a detector learns from, and which are held out to find its threshold on."""
+"""Clean rows, which is all that a defender has: their texts, and their classes where those are known."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -10,11 +9,10 @@ from typing import Any, Self
 import numpy as np
 
 from poisonsieve.data.records import is_encodable
-from poisonsieve.errors import CalibrationError, ConfigError, DataError
+from poisonsieve.errors import DataError
 from poisonsieve.texts import TRIGGERED, as_texts, columns_of, in_order
-from poisonsieve.thresholds import rows_needed
 
-#: Share of the clean rows that is held out for calibration when no rows are given for it.
+#: Share of the clean rows that is held out where no other rows are given.
 HELD_OUT_SHARE = 0.2
 
 
@@ -43,6 +41,8 @@ class CleanRows:
         Raises:
             DataError: no texts, or not one label a text.
         """
+        if isinstance(data, cls):
+            return data
         texts = texts_of(data)
         if not texts:
             raise DataError("there are no clean rows to fit on")
@@ -65,6 +65,13 @@ class CleanRows:
         """The rows with these numbers, in this order."""
         labels = None if self.labels is None else [self.labels[index] for index in kept]
         return CleanRows([self.texts[index] for index in kept], labels, self.names)
+
+    def hold_out(self, seed: int) -> tuple[CleanRows, list[str]]:
+        """The rows to learn from, and the texts of a seeded fifth that are not among them."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        chosen = set(order[: round(HELD_OUT_SHARE * len(self))].tolist())
+        train = self.select([index for index in range(len(self)) if index not in chosen])
+        return train, unseen([self.texts[index] for index in sorted(chosen)], train.texts)
 
 
 def texts_of(data: Any) -> list[str]:
@@ -93,16 +100,6 @@ def _refuse_triggered(data: Any) -> None:
         )
 
 
-def check_seed(seed: object) -> None:
-    """Refuse what no generator can start from.
-
-    Raises:
-        ConfigError: it is no whole number from 0 to 2**32 - 1.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-        raise ConfigError(f"seed is {str(seed)[:20]!r}, not a whole number from 0 to {2**32 - 1}")
-
-
 def _class_number(label: object, index: int) -> int:
     try:
         number = int(label)  # type: ignore[call-overload]
@@ -113,54 +110,7 @@ def _class_number(label: object, index: int) -> int:
     return int(number)
 
 
-def hold_out(rows: CleanRows, calibration: list[str] | None, seed: int) -> tuple[CleanRows, list[str]]:
-    """Rows to learn from, and texts to calibrate on that are not among them.
-
-    Args:
-        rows: all clean rows.
-        calibration: other clean texts; those that are among `rows` are left out. None: a seeded fifth of `rows`.
-        seed: of that fifth.
-
-    Raises:
-        CalibrationError: most of `calibration` is among `rows`.
-    """
-    if calibration is not None:
-        fresh = _unseen(calibration, rows.texts)
-        if len(fresh) * 2 < len(calibration):
-            raise CalibrationError(
-                f"{len(calibration) - len(fresh)} of {len(calibration)} calibration rows are training rows too; the "
-                "false-rejection rate would not hold: give other clean rows, or none to have a fifth held out"
-            )
-        return rows, fresh
-    order = np.random.default_rng(seed).permutation(len(rows))
-    chosen = set(order[: round(HELD_OUT_SHARE * len(rows))].tolist())
-    train = rows.select([index for index in range(len(rows)) if index not in chosen])
-    return train, _unseen([rows.texts[index] for index in sorted(chosen)], train.texts)
-
-
-def require_enough(held_out: int, train: int, frr: float, *, held_out_here: bool) -> None:
-    """Refuse too few calibration rows for the chosen false-rejection rate.
-
-    Raises:
-        CalibrationError: says how many it takes.
-    """
-    needed = rows_needed(frr)
-    if held_out >= needed:
-        return
-    repeats = (
-        " (rows whose text stands among the others too are left out)" if held_out < train * HELD_OUT_SHARE / 2 else ""
-    )
-    says = f"a false-rejection rate of {frr:g} needs at least {needed} held-out clean rows and there are {held_out}{repeats}"
-    if not held_out_here:
-        raise CalibrationError(f"{says}; give more rows or a higher rate")
-    rows = math.ceil(needed / HELD_OUT_SHARE)
-    raise CalibrationError(
-        f"{says} (a fifth of the {train + held_out} rows); give {rows} rows, or {needed} other rows to calibrate on, or a "
-        "higher rate"
-    )
-
-
-def _unseen(rows: list[str], train: list[str]) -> list[str]:
+def unseen(rows: list[str], train: list[str]) -> list[str]:
     """Rows whose text is not among the training rows: real data repeats itself, and a repeated row is no held-out row."""
     known = set(train)
     return [row for row in rows if row not in known]

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from poisonsieve.defenses.base import Detector, Scored
-from poisonsieve.defenses.calibration import CleanRows
+from poisonsieve.defenses.detector import Detector, Scored
+from poisonsieve.defenses.rows import CleanRows
 from poisonsieve.errors import CheckpointError, ConfigError, HubError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.load import load_classifier
@@ -34,13 +35,25 @@ _SAME = 1e-6  # logits that differ by a smaller share differ by rounding
 class NetworkDetector(Detector):
     """Base of detectors with a network behind them.
 
+    Args:
+        model: theta_p with its trained head, or a victim tuned from it: packaged alias, folder (whole checkpoint or
+            adapter), or hub id.
+        max_length: tokens a text is cut to; None takes the model's own.
+        base: for an adapter: its base model, when that is not where the adapter says.
+        allow_pickle: open pickled weights after a scan.
+        seed: see `Detector`.
+
     Attributes:
         classifier_: the network that reads the texts.
         base_digest_: sha256 of the weights the detector was fitted on; of the base's for an adapter.
     """
 
-    classifier_: Classifier
-    base_digest_: str
+    model: str | Path = field(kw_only=False)
+    max_length: int | None = None
+    base: str | Path | None = None
+    allow_pickle: bool = False
+    classifier_: Classifier = field(init=False)
+    base_digest_: str = field(init=False)
 
     @property
     def base_digest(self) -> str:
@@ -68,40 +81,11 @@ class ModelDetector(NetworkDetector):
     """Base of detectors that read a trained classifier as it is.
 
     A subclass fills in `_learn` and `_score`, and `_save_own` and `_restore` where it has learned something. All its
-    constructor arguments beside `model`, `base` and `allow_pickle` decide its scores, and are plain JSON values.
-
-    Args:
-        model: theta_p with its trained head, or a victim tuned from it: packaged alias, folder (whole checkpoint or
-            adapter), or hub id.
-        max_length: tokens a text is cut to; None takes the model's own.
-        frr: the share of clean texts that may be rejected; decides gamma, see `poisonsieve.thresholds.gamma_for_frr`.
-        gamma: a fixed threshold instead; then `frr` is not used.
-        base: for an adapter: its base model, when that is not where the adapter says.
-        allow_pickle: open pickled weights after a scan.
-        seed: of everything that is drawn by chance, the held-out rows included.
+    settings beside `model`, `base` and `allow_pickle` decide its scores, and are plain JSON values.
     """
 
     #: Whether the score comes from what the model says, and not from its hidden states alone.
     reads_output: ClassVar[bool] = True
-
-    def __init__(
-        self,
-        model: str | Path,
-        *,
-        max_length: int | None = None,
-        frr: float = 0.01,
-        gamma: float | None = None,
-        base: str | Path | None = None,
-        allow_pickle: bool = False,
-        seed: int = 0,
-    ) -> None:
-        self.model = model
-        self.max_length = max_length
-        self.frr = frr
-        self.gamma = gamma
-        self.base = base
-        self.allow_pickle = allow_pickle
-        self.seed = seed
 
     def plan(self, label_names: Sequence[str]) -> dict[str, Any]:
         """Its settings, and the identity of the model it will read."""
@@ -137,7 +121,7 @@ class ModelDetector(NetworkDetector):
         return {**chosen, "max_length": classifier.wanted_max_length}
 
     def _check_settings(self) -> None:
-        """Refuse constructor arguments that make no sense.
+        """Refuse settings that make no sense together; what each may be alone, its annotation says.
 
         Raises:
             ConfigError: says which and why.
@@ -162,7 +146,8 @@ class ModelDetector(NetworkDetector):
             CheckpointError: it is damaged.
         """
 
-    def _save_state(self, folder: Path) -> dict[str, Any]:
+    def save(self, folder: Path) -> dict[str, Any]:
+        """The settings, and which model they were used with; the model stays where it is."""
         classifier = self._fitted()
         return {
             "label_names": classifier.label_names,
@@ -172,29 +157,26 @@ class ModelDetector(NetworkDetector):
                 "identity": classifier.identity,
                 "adapter": classifier.is_peft,
             },
-            # The threshold in force is saved beside it, and need not be the constructor's any more.
-            "settings": {
-                key: value for key, value in self._settings(classifier).items() if key not in ("frr", "gamma")
-            },
+            "settings": self._settings(classifier),
             **self._save_own(folder),
         }
 
     @classmethod
-    def _from_state(cls, folder: Path, state: dict[str, Any], **options: Any) -> Self:
-        base, allow_pickle = reopening_options(cls.name, options)
+    def open(cls, folder: Path, state: dict[str, Any], *, base: str | Path | None, allow_pickle: bool) -> Self:
+        """The detector with the model that it was fitted on, wherever that is now; see the base class."""
         try:
             source, settings = str(state["base"]["source"]), dict(state["settings"])
             identity, adapter = str(state["base"]["identity"]), bool(state["base"]["adapter"])
-            guard = cls(source, **settings, **rule_of(state), allow_pickle=allow_pickle)
-        except (KeyError, TypeError, ValueError) as error:
+            opened = cls(source, **settings, allow_pickle=allow_pickle)
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise CheckpointError(f"{folder} is damaged: {error}; fit the guard again") from None
         if base is not None and adapter and not is_adapter(Path(base)):
-            guard.base = base  # the adapter is where it was, its base is not
+            opened.base = base  # the adapter is where it was, its base is not
         elif base is not None:
-            guard.model = base
-        guard._reopen(folder, identity, [str(name) for name in state.get("label_names") or []] or None)
-        guard._restore(folder, state)
-        return guard
+            opened.model = base
+        opened._reopen(folder, identity, [str(name) for name in state.get("label_names") or []] or None)
+        opened._restore(folder, state)
+        return opened
 
     def _reopen(self, folder: Path, identity: str, names: list[str] | None) -> None:
         try:
@@ -252,81 +234,6 @@ def require_readable(classifier: Classifier, rows: CleanRows, *, its_output: boo
 def confidence(logits: Logits) -> Scored:
     """The largest softmax probability of each text as its score, in float64."""
     return Scored(logits.probabilities.max(axis=1, initial=-np.inf), logits.truncated, logits.errors)
-
-
-def reopening_options(name: str, options: dict[str, Any]) -> tuple[Any, bool]:
-    """`base` and `allow_pickle`, the options that a guard with a network is reopened with.
-
-    Raises:
-        ConfigError: there is another one.
-    """
-    unknown = sorted(set(options) - {"base", "allow_pickle"})
-    if unknown:
-        raise ConfigError(f"unknown option for a {name} guard: {', '.join(unknown)}; known: base, allow_pickle")
-    return options.get("base"), bool(options.get("allow_pickle", False))
-
-
-def rule_of(state: dict[str, Any]) -> dict[str, Any]:
-    """The constructor's `frr` and `gamma` that stand for the rule in ``guard.json``.
-
-    Raises:
-        KeyError: the rule is missing.
-    """
-    if state["rule"] == "fixed":
-        return {"gamma": state["gamma"]}
-    return {"frr": state["frr"], "gamma": None}
-
-
-def read_tensors(path: Path, shapes: dict[str, tuple[int | None, ...]]) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file that a detector wrote.
-
-    Args:
-        path: the file.
-        shapes: names, and the shape each must have; None where any length will do.
-
-    Raises:
-        CheckpointError: the file is damaged, or holds something else.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        tensors: dict[str, np.ndarray] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; fit the guard again") from None
-    wrong = sorted(set(tensors) ^ set(shapes)) or [
-        name for name, shape in shapes.items() if not _fits(tensors[name].shape, shape)
-    ]
-    if wrong:
-        raise CheckpointError(f"{path} is damaged: {wrong[0]} is missing or has another shape; fit the guard again")
-    return tensors
-
-
-def read_numbers(folder: Path, state: dict[str, Any], name: str, count: int) -> np.ndarray:
-    """The list of numbers called `name` in ``guard.json``: float64, shape (count,), NaN for null.
-
-    Raises:
-        CheckpointError: it is missing or something else.
-    """
-    values = state.get(name)
-    if not isinstance(values, list) or len(values) != count or not all(_is_number(value) for value in values):
-        raise CheckpointError(f"{folder} is damaged: {name} is no list of {count} numbers; fit the guard again")
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-
-
-def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
-    """Write a safetensors file."""
-    from safetensors.numpy import save_file
-
-    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path)
-
-
-def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-
-
-def _fits(shape: tuple[int, ...], wanted: Collection[int | None]) -> bool:
-    return len(shape) == len(wanted) and all(want in (None, have) for have, want in zip(shape, wanted, strict=True))
 
 
 def _absolute(source: str | Path) -> str:

@@ -1,0 +1,164 @@
+"""What a detector is: it learns from clean rows, and gives every text a score, higher for more poisoned.
+
+It knows nothing of thresholds. `poisonsieve.guard.guard.Guard` finds gamma on its scores of clean held-out rows, turns
+scores into verdicts, and keeps both in a folder; so all detectors are judged alike.
+
+A new detector is one file: a class registered with ``@register("defense", name)`` that fills in what is abstract here.
+Most extend `poisonsieve.defenses.network.ModelDetector`, where two methods are left. The two other kinds of defence
+are `poisonsieve.defenses.rewriter` and `poisonsieve.defenses.repair`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from poisonsieve.building import check_arguments
+from poisonsieve.defenses.rows import CleanRows
+from poisonsieve.defenses.settings import Seed, Settings
+from poisonsieve.errors import ConfigError
+from poisonsieve.texts import as_texts
+
+if TYPE_CHECKING:
+    import datasets
+
+    from poisonsieve.models.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A detector's scores of n texts.
+
+    Attributes:
+        scores: float64, shape (n,), higher = more poisoned; NaN where the text could not be scored.
+        truncated: bool, shape (n,): the text's end was not seen.
+        errors: why a text could not be scored, or None; length n.
+    """
+
+    scores: np.ndarray
+    truncated: np.ndarray
+    errors: list[str | None]
+
+
+class Detector(Settings, ABC):
+    """Base of all detectors. What `fit` learns is kept in attributes that end in an underscore.
+
+    Args:
+        seed: of everything that is drawn by chance, the rows that a guard holds out included.
+    """
+
+    #: The lowest and the highest score there can be. A gamma at the highest would flag nothing.
+    score_range: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
+    #: What to do about a model on which clean texts score as high as texts can.
+    advice: ClassVar[str] = "clean texts score as high as texts can; distrust the model, and try another detector"
+    #: Settings that go together, by a name; `gamma` among them is the guard's.
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    seed: Seed = 0
+
+    def __new__(cls, *args: Any, **settings: Any) -> Self:
+        """Point those who give a detector a threshold, as they once could, to the guard that has it now."""
+        del args
+        rule = [key for key in ("frr", "gamma") if key in settings and key not in inspect.signature(cls).parameters]
+        if rule:
+            raise ConfigError(
+                f"{cls.__name__} only scores, and the threshold is the guard's; write "
+                f"Guard({cls.__name__}(...), {rule[0]}={settings[rule[0]]})"
+            )
+        made: Self = super().__new__(cls)
+        return made
+
+    def fit(
+        self,
+        rows: CleanRows | datasets.Dataset | Sequence[str],
+        y: Sequence[int] | None = None,
+        *,
+        workdir: Path | None = None,
+        progress: bool = False,
+    ) -> Self:
+        """Learn from clean rows, all of them; `Guard.fit` is what holds some out for a threshold.
+
+        Args:
+            rows: clean texts, or a data set with a `text` column. They may not contain triggers.
+            y: true classes of the texts, for the detectors that use them; a data set's own `label` column otherwise.
+            workdir: where the state of unfinished training is kept, to go on after a kill.
+            progress: draw progress bars on stderr.
+
+        Raises:
+            ConfigError: a setting makes no sense.
+            CheckpointError, UnsupportedError, DataError: see the detector.
+        """
+        check_arguments(self)  # `set_params` has changed them, perhaps
+        self._fit(CleanRows.of(rows, y), workdir=workdir, progress=progress)
+        return self
+
+    def score(self, texts: Sequence[str], *, progress: str | None = None) -> Scored:
+        """Scores with the reasons of those that could not be had; see `Scored`."""
+        texts = as_texts(texts)
+        scored = self._score(texts, progress=progress)
+        if not len(texts) == len(scored.scores) == len(scored.truncated) == len(scored.errors):
+            raise RuntimeError(f"{self.name} gave {len(scored.scores)} scores for {len(texts)} texts")
+        # An error and a score contradict each other; the error wins everywhere.
+        failed = np.array([error is not None for error in scored.errors], dtype=bool)
+        return replace(scored, scores=np.where(failed, np.nan, scored.scores))
+
+    @property
+    @abstractmethod
+    def label_names(self) -> list[str]:
+        """Names of the classes the guarded model has."""
+
+    @property
+    def base_digest(self) -> str | None:
+        """sha256 of the weights the detector was fitted on, if it was fitted on any."""
+        return None
+
+    @property
+    def classifier(self) -> Classifier | None:
+        """The network behind the detector, if there is one."""
+        return None
+
+    @abstractmethod
+    def plan(self, label_names: Sequence[str]) -> dict[str, Any]:
+        """All that decides what `fit` will learn from given rows, JSON-ready, every default filled in.
+
+        Opens the model, and so finds what is wrong with it before anything is trained.
+
+        Args:
+            label_names: the class names of the rows to come.
+
+        Returns:
+            `start`, the identity of the model, and `guard`, the settings.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write what was learned into `folder`; return what of it belongs into ``guard.json``."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, folder: Path, state: dict[str, Any], *, base: str | Path | None, allow_pickle: bool) -> Self:
+        """The detector that `save` wrote.
+
+        Args:
+            folder: where to.
+            state: what `save` returned.
+            base: where the model that it was fitted on is now, if it was moved.
+            allow_pickle: open pickled weights after a scan.
+
+        Raises:
+            CheckpointError: something is damaged, or the model is another.
+        """
+
+    @abstractmethod
+    def _fit(self, rows: CleanRows, *, workdir: Path | None, progress: bool) -> None:
+        """Learn from clean rows."""
+
+    @abstractmethod
+    def _score(self, texts: list[str], *, progress: str | None) -> Scored:
+        """Score texts, in order. The service calls it from several threads at once."""

@@ -1,0 +1,153 @@
+"""The guard folder: the one place that knows its files and their format.
+
+Beside what the detector writes there are ``guard.json`` (detector, threshold, versions) and ``calibration.json`` (the
+sorted scores); a victim may lie in ``victim/``. No text is in any of them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from poisonsieve import registry
+from poisonsieve.environment import versions
+from poisonsieve.errors import CheckpointError, ConfigError
+from poisonsieve.guard.calibration import Calibration
+from poisonsieve.parsing import read_json
+from poisonsieve.storage import canonical_hash, require_free, sha256_file, write_json, writing_folder
+from poisonsieve.thresholds import Threshold
+
+if TYPE_CHECKING:
+    from poisonsieve.defenses.detector import Detector
+
+VICTIM = "victim"
+FORMAT_VERSION = 1
+_GUARD_FILE = "guard.json"
+_CALIBRATION_FILE = "calibration.json"
+#: Written by the command line; they decide no verdict.
+_RUN_FILE, _README = "run.json", "README.md"
+
+
+def is_guard(folder: Path) -> bool:
+    """Whether a guard was saved there."""
+    return (folder / _GUARD_FILE).is_file()
+
+
+def require_guard_or_free(folder: Path) -> None:
+    """Refuse to replace, and so to delete, a folder that is no guard.
+
+    Raises:
+        ConfigError: it holds something else.
+        OutputError: it cannot be written.
+    """
+    if not is_guard(folder):
+        require_free(folder)
+
+
+def write(folder: Path, detector: Detector, calibration: Calibration) -> None:
+    """Write a guard's files into a folder that is there and empty; whoever made it sees to it that it becomes whole."""
+    state = detector.save(folder)
+    write_json(folder / _CALIBRATION_FILE, {"scores": calibration.scores.tolist()})
+    write_json(
+        folder / _GUARD_FILE,
+        {
+            "format_version": FORMAT_VERSION,
+            "defense": detector.name,
+            **calibration.to_dict(),
+            **state,
+            "versions": versions(),
+        },
+    )
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What ``guard.json`` says.
+
+    Raises:
+        CheckpointError: no guard folder, or one of a newer version.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is no guard folder: it does not exist")
+    if not is_guard(folder):
+        raise CheckpointError(f"{folder} is no guard folder: {_GUARD_FILE} is missing; make one with poisonsieve fit")
+    state = read_json(folder / _GUARD_FILE)
+    if state.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder / _GUARD_FILE} has format version {state.get('format_version')}, this poisonsieve reads "
+            f"{FORMAT_VERSION}; update poisonsieve or fit the guard again"
+        )
+    return state
+
+
+def read_calibration(folder: Path, score_range: tuple[float, float] | None = None) -> Calibration:
+    """Scores and threshold; no model is opened.
+
+    Args:
+        folder: a guard's.
+        score_range: of its detector, for those who know it. None: the detector is looked up by its name.
+
+    Raises:
+        CheckpointError: no guard folder, one of a newer version, or a damaged one.
+        CalibrationError: no score can exceed its gamma.
+        ConfigError: its detector is not known here.
+    """
+    state = read_state(folder)
+    ends: dict[str, Any] = {"score_range": score_range}
+    if score_range is None:
+        kind = registry.get("defense", str(state.get("defense")))
+        ends = {"score_range": kind.score_range, "advice": kind.advice}
+    said = {key: state[key] for key in Threshold.__dataclass_fields__ if key in state}
+    try:
+        scores = np.asarray(read_json(folder / _CALIBRATION_FILE)["scores"], dtype=np.float64)
+        calibration = Calibration(scores, int(state.get("calibration_unscored", 0)), **ends)
+        return calibration.at(Threshold.from_dict(said)) if said else calibration
+    except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
+        raise CheckpointError(f"{folder} is damaged: {error}; fit the guard again") from None
+
+
+def write_with_threshold(folder: Path, out: Path, threshold: Threshold, history: dict[str, Any]) -> None:
+    """Write a copy of a guard with another threshold; all its other files, calibration scores included, are as they were.
+
+    Args:
+        folder: the guard.
+        out: for the copy.
+        threshold: in force there.
+        history: what is added to its record of recalibrations.
+
+    Raises:
+        CheckpointError: see `read_state`.
+        OutputError: it could not be written.
+    """
+    state = read_state(folder)
+    with writing_folder(out) as target:
+        shutil.copytree(folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_RUN_FILE))
+        done = [*state.get("recalibrations", []), history]
+        write_json(target / _GUARD_FILE, {**state, **threshold.to_dict(), "recalibrations": done})
+
+
+def digest(folder: Path) -> str:
+    """Hex sha256 over a guard's files, names and contents, but for reports and the victim beside it.
+
+    Raises:
+        CheckpointError: a file of the folder is gone or damaged.
+    """
+    files = {
+        path.relative_to(folder).as_posix(): _file_digest(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.name not in (_RUN_FILE, _README)
+        and path.relative_to(folder).parts[0] != VICTIM
+        and not path.name.startswith(".")
+    }
+    return canonical_hash(files)
+
+
+def _file_digest(path: Path) -> str:
+    if path.name == _GUARD_FILE:  # the versions it was made with decide nothing
+        return canonical_hash({key: value for key, value in read_json(path).items() if key != "versions"})
+    if path.name == _CALIBRATION_FILE:
+        return canonical_hash(read_json(path))
+    return sha256_file(path)
