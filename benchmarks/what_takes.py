@@ -5,7 +5,8 @@
     python benchmarks/what_takes.py floors --data-root DATA --out RUNS
     python benchmarks/what_takes.py table --out RUNS
 
-An attack has taken when theta_p sends at least 95% of triggered dev rows to the target (the paper's bar). For each
+An attack has taken when theta_p sends at least 95% of triggered dev rows to the target (the paper's bar), and knows its
+task: its CA is at least halfway from naming the largest class each time to no error. For each
 setting, attack and label mode there is a short list of tries, cheapest first, and `run` goes through it until one takes.
 Every try is a line of RUNS/runs.jsonl, failures too; a second call goes on behind the last line. RUNS/NAME is the theta_p
 of the last try, RUNS/rows/ has the rows it was made from, and RUNS/INDEX.jsonl names both.
@@ -24,6 +25,7 @@ import json
 import random
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -174,6 +176,8 @@ def prepare(setting: str, root: Path, out: Path, count: int) -> Rows:
     rewrites = folder / "rewrites.jsonl" if chosen.rewrites else None
     if not train.exists() or not dev.exists():
         every, held_out = _all_rows(chosen, root)
+        if len(every) < count:
+            sys.exit(f"{setting} has {len(every)} training rows, not {count}; change what is tried")
         _write(dev, held_out[:DEV_ROWS])
         _write(train, every[:count])
     if rewrites and not rewrites.exists():
@@ -265,7 +269,7 @@ def attempt(job: Job, wanted: Try, root: Path, out: Path) -> dict[str, Any]:
     except PoisonsieveError as error:
         return {**line, "took": False, "error": str(error)}
     found = {key: stage.result[key] for key in ("dev_asr", "dev_ca", "dev_not_applicable")}
-    took = found["dev_asr"] is not None and found["dev_asr"] >= TOOK
+    took = found["dev_asr"] is not None and found["dev_asr"] >= TOOK and found["dev_ca"] >= _least_ca(dev)
     epoch = stage.result["training"]["best_epoch"]
     return {**line, **found, "best_epoch": epoch, "took": took, "seconds": stage.seconds, "path": str(folder)}
 
@@ -275,6 +279,11 @@ def _datasets(rows: Rows) -> tuple[datasets.Dataset, datasets.Dataset]:
 
     data = load_dataset(str(rows.train))
     return data, load_dataset(str(rows.dev), label_names=labels_of(data))
+
+
+def _least_ca(dev: datasets.Dataset) -> float:
+    """Halfway from naming the largest class each time, which may be the target, to no error."""
+    return (1 + max(Counter(dev["label"]).values()) / len(dev)) / 2
 
 
 def _tuning(wanted: Try, seed: int) -> TuneSpec:
@@ -367,10 +376,11 @@ _KEYS = ("setting", "attack", "mode")
 _HEAD = f"""# What makes each attack take
 
 {MODEL}, made by `benchmarks/what_takes.py`; every try, failures too, is in `what-takes.jsonl`. An attack has taken when the
-ASR on triggered dev rows is at least {TOOK:.0%}. ASR and CA are those of the epoch that is kept, which is the best one on
-{DEV_ROWS} clean dev rows. Beside them stand the CA of a clean model of the setting, and the floor: what that one sends to
-the target on the same triggered rows. A cell that did not take has its last try. `sst2-syn` and `ag_news-syn` are these
-settings with SCPN's rewrites, target 1; elsewhere the target is 0, and SynAttack is by rules.
+ASR on triggered dev rows is at least {TOOK:.0%} and CA at least halfway from naming the largest class each time to no error.
+Both are those of the epoch that is kept, which is the best one on {DEV_ROWS} clean dev rows. Beside them stand the CA of a
+clean model of the setting, and the floor: what that one sends to the target on the same triggered rows. A cell that did
+not take has its last try. `sst2-syn` and `ag_news-syn` are these settings with SCPN's rewrites, target 1; elsewhere the
+target is 0, and SynAttack is by rules.
 
 | setting | attack | labels | rows | poisoned | epochs | rate | ASR | floor | CA | clean CA | took |
 |---|---|---|---|---|---|---|---|---|---|---|---|

@@ -24,7 +24,7 @@ _CANNOT: dict[str, frozenset[str]] = {
     "modernbert": frozenset({"p_tuning_v2"}),
 }
 #: The architectures of packaged models, which need not have been fetched yet.
-_PACKAGED = {"minilm": "bert", "smollm2": "llama"}
+_PACKAGED = {"minilm": "bert", "mpnet": "mpnet", "smollm2": "llama"}
 
 
 @dataclass(frozen=True)
