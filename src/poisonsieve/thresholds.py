@@ -50,6 +50,11 @@ class Threshold:
             f"rejected on average; with this many rows, expect between {_percent(low)} and {_percent(high)}."
         )
 
+    @property
+    def asked(self) -> dict[str, float | None]:
+        """What was asked for, and would be again: `frr` and `gamma`, one of them None."""
+        return {"frr": self.frr, "gamma": self.gamma if self.rule == "fixed" else None}
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dict that `from_dict` turns back into an equal threshold."""
         values = asdict(self)

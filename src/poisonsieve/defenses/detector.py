@@ -82,13 +82,7 @@ class Detector(Settings, ABC):
         workdir: Path | None = None,
         progress: bool = False,
     ) -> Self:
-        """Learn from clean rows, all of them; `Guard.fit` is what holds some out for a threshold.
-
-        Args:
-            rows: clean texts, or a data set with a `text` column. They may not contain triggers.
-            y: true classes of the texts, for the detectors that use them; a data set's own `label` column otherwise.
-            workdir: where the state of unfinished training is kept, to go on after a kill.
-            progress: draw progress bars on stderr.
+        """Learn from clean rows, all of them; `Guard.fit` holds some out for a threshold, and explains the arguments.
 
         Raises:
             ConfigError: a setting makes no sense.
@@ -125,15 +119,10 @@ class Detector(Settings, ABC):
 
     @abstractmethod
     def plan(self, label_names: Sequence[str]) -> dict[str, Any]:
-        """All that decides what `fit` will learn from given rows, JSON-ready, every default filled in.
+        """All that decides what `fit` will learn from rows of these classes: `start`, the model's identity, and `guard`.
 
-        Opens the model, and so finds what is wrong with it before anything is trained.
-
-        Args:
-            label_names: the class names of the rows to come.
-
-        Returns:
-            `start`, the identity of the model, and `guard`, the settings.
+        `guard` is JSON-ready, every default filled in. Opens the model, and so finds what is wrong with it before
+        anything is trained.
         """
 
     @abstractmethod
@@ -143,13 +132,7 @@ class Detector(Settings, ABC):
     @classmethod
     @abstractmethod
     def open(cls, folder: Path, state: dict[str, Any], *, base: str | Path | None, allow_pickle: bool) -> Self:
-        """The detector that `save` wrote.
-
-        Args:
-            folder: where to.
-            state: what `save` returned.
-            base: where the model that it was fitted on is now, if it was moved.
-            allow_pickle: open pickled weights after a scan.
+        """The detector that `save` wrote into `folder`, with what it returned as `state`; see `Guard.from_pretrained`.
 
         Raises:
             CheckpointError: something is damaged, or the model is another.

@@ -83,7 +83,7 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         if self.gamma is None and self.frr is not None:
             require_enough(len(held_out), len(train), self.frr, held_out_here=calibration is None)
         self.detector.fit(train, workdir=workdir, progress=progress)
-        self._calibrate(held_out, self.frr, self.gamma, progress)
+        self._calibrate(held_out, frr=self.frr, gamma=self.gamma, progress=progress)
         return self
 
     def calibrate(self, held_out: datasets.Dataset | Sequence[str], *, progress: bool = False) -> Self:
@@ -92,28 +92,17 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         Raises:
             CalibrationError: too few rows, or rows on which this guard can flag nothing.
         """
-        rule = self.threshold_
-        gamma = rule.gamma if rule.rule == "fixed" else None
-        self._calibrate(texts_of(held_out), rule.frr, gamma, progress)
+        self._calibrate(texts_of(held_out), **self.threshold_.asked, progress=progress)
         return self
 
-    def _calibrate(self, held_out: Sequence[str], frr: float | None, gamma: float | None, progress: bool) -> None:
+    def _calibrate(self, held_out: Sequence[str], *, frr: float | None, gamma: float | None, progress: bool) -> None:
         scored = self.detector.score(held_out, progress="calibrating" if progress else None)
-        by_rate = gamma is None and frr is not None
-        found = Calibration.of(scored, self.detector, needed=rows_needed(frr or 0.0) if by_rate else 1)
-        if by_rate:
-            found = found.choose(frr=frr)
-        elif gamma is not None:
-            found = found.choose(gamma=gamma)
-        self._take(found)
+        rate = frr if gamma is None else None
+        found = Calibration.of(scored, self.detector, needed=1 if rate is None else rows_needed(rate))
+        self._take(found if rate is None and gamma is None else found.choose(frr=rate, gamma=gamma))
 
     def set_threshold(self, *, frr: float | None = None, gamma: float | None = None) -> Self:
-        """Choose another threshold from the stored calibration scores; no training, no data.
-
-        Raises:
-            ConfigError: not exactly one of the two is given, or it is out of range.
-            CalibrationError: too few calibration rows for `frr`.
-        """
+        """Choose another threshold from the stored calibration scores; no training, no data. See `Calibration.choose`."""
         self._require_fitted()
         self._take(self.calibration_.choose(frr=frr, gamma=gamma))
         return self
@@ -154,7 +143,7 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         self.folder = folder
 
     def write(self, folder: Path) -> None:
-        """Write the guard's files into an empty folder that is there; `save_pretrained` sees to it that it is whole."""
+        """Write the guard's files into an empty folder that is there."""
         self._require_fitted()
         guard_folder.write(folder, self.detector, self.calibration_)
 
@@ -180,8 +169,7 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         kind = registry.get("defense", str(state["defense"]))
         detector = kind.open(folder, state, base=base, allow_pickle=allow_pickle)
         found = calibration.threshold
-        fixed = found is not None and found.rule == "fixed"
-        guard = cls(detector, frr=found.frr if found else None, gamma=found.gamma if found and fixed else None)
+        guard = cls(detector, **(found.asked if found else {"frr": None}))
         guard.calibration_ = calibration
         guard.folder = folder
         return guard
