@@ -54,8 +54,7 @@ def _compare(place: Place, name: str, texts: list[str], names: list[str], device
 
 def _guards_move(place: Place, rows: Any, texts: list[str], device: str, scratch: Path) -> list[bool]:
     """Fit on the one, open on the other, for a guard that trains and one that only looks."""
-    from poisonsieve import load_classifier
-    from poisonsieve.defenses import Detector
+    from poisonsieve import Guard, load_classifier, registry
     from poisonsieve.models import save_classifier
     from poisonsieve.tuning import finetune, tune_spec
 
@@ -74,19 +73,13 @@ def _guards_move(place: Place, rows: Any, texts: list[str], device: str, scratch
         for there, back in ((device, "cpu"), ("cpu", device)):
             folder = scratch / f"{name}-{there}-{back}-{len(held)}"
             with _on(there):
-                guard = _detector(name, start).fit(few)
+                guard = Guard(registry.get("defense", name)(start, max_length=64), frr=0.1).fit(few)
                 guard.save_pretrained(folder)
                 saved = guard.score(texts).scores
             with _on(back):
-                opened = Detector.from_pretrained(folder).score(texts).scores
+                opened = Guard.from_pretrained(folder).score(texts).scores
             held.append(_same(place, f"{name} fitted on {there}, opened on {back}", device, saved, opened))
     return held
-
-
-def _detector(name: str, start: Path) -> Any:
-    from poisonsieve import registry
-
-    return registry.get("defense", name)(start, frr=0.1, max_length=64)
 
 
 @contextmanager

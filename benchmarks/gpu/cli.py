@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -136,6 +137,7 @@ def _run(options: argparse.Namespace) -> None:
     from gpu.clock import Clock
     from gpu.run import run, take_along
 
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what runs is ended, too
     place = _place(options)
     clock = Clock(float(os.environ.get("POISONSIEVE_KIT_BEGAN", time.time())), options.seconds)
     if options.earlier is not None:

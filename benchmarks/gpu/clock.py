@@ -42,30 +42,40 @@ class Clock:
 
 
 def start(
-    command: list[str], environment: dict[str, str], log: Path, *, talks: bool = False
+    command: list[str], environment: dict[str, str], log: Path, *, talks: bool = False, output: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """A process in a group of its own. What it prints goes to the end of `log`, and with `talks` its stdout to a pipe."""
-    pipe = subprocess.PIPE if talks else None
-    with log.open("ab") as stream:
+    """A process in a group of its own. What it prints goes to the end of `log`.
+
+    Args:
+        command: what to run.
+        environment: all of its variables.
+        log: a file.
+        talks: its stdin and stdout are pipes.
+        output: its stdout goes into this file instead.
+    """
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(log.open("ab"))
+        plain = stream if output is None else stack.enter_context(output.open("wb"))
         return subprocess.Popen(
             command,
             env=environment,
             start_new_session=True,
-            stdin=pipe or subprocess.DEVNULL,
-            stdout=pipe or stream,
+            stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if talks else plain,
             stderr=stream,
         )
 
 
 def wait(process: subprocess.Popen[bytes], clock: Clock) -> bool:
-    """Wait for the process; when the time is up, end it. Whether it ended by itself."""
-    left = clock.left
+    """Wait for the process; when the time is up, or the waiting is broken off, end it. Whether it ended by itself."""
     try:
+        left = clock.left
         process.wait(None if left == float("inf") else max(0.0, left))
         return True
     except subprocess.TimeoutExpired:
-        end([process])
         return False
+    finally:
+        end([process])
 
 
 def end(processes: list[subprocess.Popen[bytes]]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu.clock import Clock, end, start
-from gpu.parts import missing
+from gpu.parts import digest_of, missing
 from gpu.place import Place
 from gpu.share import best
 
@@ -27,6 +27,7 @@ _THROUGH = ("done", "cells failed")
 class _Running:
     group: dict[str, Any]
     process: subprocess.Popen[bytes]
+    output: Path
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -49,7 +50,7 @@ def run_grid(place: Place, clock: Clock) -> str:
         while (todo and clock.left > _expected(place)) or running:
             while todo and len(running) < count and clock.left > _expected(place):
                 group = todo.pop(0)
-                running.append(_Running(group, start(_command(place, group), place.environment(threads), place.log)))
+                running.append(_begin(place, group, threads))
             if clock.left <= 0:
                 break
             time.sleep(0.2)
@@ -82,24 +83,39 @@ def _expected(place: Place) -> float:
     return max(seconds) if seconds else 0.0 if place.tiny else _FIRST_GUESS
 
 
-def _command(place: Place, group: dict[str, Any]) -> list[str]:
+def _begin(place: Place, group: dict[str, Any], threads: int) -> _Running:
     file = place.work / "files" / "grid" / f"{group['file']}.yaml"
     only = [part for axis, value in group["only"].items() for part in ("--only", f"{axis}={value}")]
-    where = ["--data-root", str(place.data), "--out", str(place.store), "--quiet"]
-    return [sys.executable, "-m", "poisonsieve.cli", "bench", "run", str(file), *where, *only]
+    where = ["--data-root", str(place.data), "--out", str(place.store), "--quiet", "--json"]
+    command = [sys.executable, "-m", "poisonsieve.cli", "bench", "run", str(file), *where, *only]
+    output = place.work / "groups" / f"{digest_of(_key(group).encode())[:16]}.json"
+    output.parent.mkdir(exist_ok=True)
+    process = start(command, place.environment(threads), place.log, output=output)
+    return _Running(group, process, output)
 
 
 def _note(place: Place, ran: _Running) -> None:
-    """Exit code 1 means that cells failed, each with its reason in the results: that group is through, too."""
-    code = ran.process.returncode
-    status = "done" if code == 0 else "cells failed" if code == 1 else "failed"
-    place.record("group", group=_short(ran.group), status=status, code=code, seconds=ran.seconds)
+    """Put on record how a group ended, and keep its own cells as its process gave them.
+
+    The results file of the store is no witness here: of two processes that write it, the later one may know less.
+    """
+    try:
+        given = json.loads(ran.output.read_text(encoding="utf-8"))["cells"]
+    except (ValueError, KeyError):
+        given = []
+    only = ran.group["only"]
+    own = [cell for cell in given if all(str(cell[axis]) == value for axis, value in only.items())]
+    ran.output.write_text(json.dumps({"file": ran.group["file"], "cells": own}), encoding="utf-8")
+    standings = {cell["status"] for cell in own}
+    status = "failed" if not own or "waiting" in standings else "done" if standings == {"done"} else "cells failed"
+    code, seconds = ran.process.returncode, ran.seconds
+    place.record("group", group=_short(ran.group), status=status, code=code, seconds=seconds)
 
 
 def bring_together(place: Place) -> int:
     """Write what is known of every cell, here and in results that came along, into one file; how many are done."""
     lines: dict[tuple[str, str], dict[str, Any]] = {}
-    for line in [*read_cells(place.results / CELLS), *_in_store(place.store)]:
+    for line in [*read_cells(place.results / CELLS), *_in_store(place.store), *_given(place.work)]:
         key = (line["file"], axes_of(line["cell"])) if "cell" in line else (line["file"], "")
         if key not in lines or rank(line) >= rank(lines[key]):
             lines[key] = line
@@ -125,6 +141,16 @@ def _in_store(store: Path) -> Iterator[dict[str, Any]]:
         cells = content.pop("cells")
         yield {"file": file.parent.name, "head": content}
         yield from ({"file": file.parent.name, "cell": cell} for cell in cells)
+
+
+def _given(work: Path) -> Iterator[dict[str, Any]]:
+    """Cells as the processes gave them that were through with their groups."""
+    for file in sorted(work.glob("groups/*.json")):
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            yield from ({"file": content["file"], "cell": cell} for cell in content["cells"])
+        except (ValueError, KeyError):
+            continue  # of a process that was ended
 
 
 def axes_of(cell: dict[str, Any]) -> str:

@@ -142,13 +142,13 @@ def _guarded(folder: Path, shape: Size, texts: list[str], device: Any) -> list[d
     """Rows a second of the victim alone, and of guard and victim together."""
     import datasets
 
-    from poisonsieve import PSIM, GuardedClassifier, load_classifier
+    from poisonsieve import PSIM, Guard, GuardedClassifier, load_classifier
 
     names = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=_NAMES)})
     rows = datasets.Dataset.from_dict(
         {"text": texts, "label": [index % 2 for index in range(len(texts))]}, features=names
     )
-    guard = PSIM(folder, frr=0.5, batch_size=shape.batch, max_length=_LENGTH).fit(rows)
+    guard = Guard(PSIM(folder, batch_size=shape.batch, max_length=_LENGTH), frr=0.5).fit(rows)
     victim = load_classifier(folder, max_length=_LENGTH)
     guarded = GuardedClassifier(guard, victim)
     passed = sum(not verdict.rejected for verdict in guarded.screen(texts))

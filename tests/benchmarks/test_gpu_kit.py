@@ -8,13 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from gpu import clock, gridfile, parts
+from gpu import clock, grid, gridfile, parts
 from gpu.collect import collect
 from gpu.parts import KitError
+from gpu.place import Place
 from gpu.probe import probe
 from gpu.report import write_report
 from gpu.wheels import Target, compare, download
@@ -210,21 +212,21 @@ def grid_file(folder, **changes):
 
 
 def test_a_grid_travels_with_the_kits_own_names(tmp_path):
-    grid = gridfile.travelling(grid_file(tmp_path), "all", [])
-    assert grid.models == {"minilm": "minilm", "models_own": "/models/own", "smollm2": "smollm2"}
-    assert grid.data == ["sst2/dev.jsonl", "sst2/test.jsonl", "sst2/train.jsonl"]
-    assert len(grid.slices) == 4
-    cut = grid.slices["two-all--sst2--Own"]
+    found = gridfile.travelling(grid_file(tmp_path), "all", [])
+    assert found.models == {"minilm": "minilm", "models_own": "/models/own", "smollm2": "smollm2"}
+    assert found.data == ["sst2/dev.jsonl", "sst2/test.jsonl", "sst2/train.jsonl"]
+    assert len(found.slices) == 4
+    cut = found.slices["two-all--sst2--Own"]
     assert cut["datasets"]["sst2"]["data"]["train"] == "{data}/sst2/train.parquet"
     assert cut["models"] == {"Own": {"model": "{data}/../weights/models_own"}}
     assert cut["defenses"]["onion"]["defense"] == "onion:lm={data}/../weights/smollm2,max_length=64"
 
 
 def test_groups_are_those_of_the_scale_and_the_first_seed_comes_first(tmp_path):
-    grid = gridfile.travelling(grid_file(tmp_path), "small", [])
-    written = {name: tmp_path / f"{name}.yaml" for name in grid.slices}
+    small = gridfile.travelling(grid_file(tmp_path), "small", [])
+    written = {name: tmp_path / f"{name}.yaml" for name in small.slices}
     for name, file in written.items():
-        file.write_text(yaml.safe_dump(grid.slices[name]))
+        file.write_text(yaml.safe_dump(small.slices[name]))
     found = gridfile.groups(written, tmp_path)
     assert [group["only"]["seed"] for group in found] == ["0"] * 4 + ["1"] * 4
     assert {(group["only"]["dataset"], group["only"]["attack"], group["cells"]) for group in found} == {
@@ -264,6 +266,48 @@ def test_a_process_that_ends_in_time_is_waited_for(tmp_path):
     process = clock.start(python("pass"), dict(os.environ), tmp_path / "log")
     assert clock.wait(process, clock.Clock(time.time(), None))
     assert process.returncode == 0
+
+
+def test_a_process_does_not_outlive_the_one_that_waits_for_it(tmp_path):
+    class Broken(clock.Clock):
+        @property
+        def left(self):
+            raise KeyboardInterrupt
+
+    process = clock.start(python("import time; time.sleep(60)"), dict(os.environ), tmp_path / "log")
+    with pytest.raises(KeyboardInterrupt):
+        clock.wait(process, Broken(0.0, None))
+    assert process.poll() is not None
+
+
+def through(place, group, output):
+    """What `bench run --json` would have printed for a group is in its file: have it noted."""
+    file = place.work / "groups" / "group.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(output)
+    grid._note(place, grid._Running(group, SimpleNamespace(returncode=0), file))
+    return place.records("group")[-1]["status"]
+
+
+def test_a_group_is_through_when_none_of_its_own_cells_waits(tmp_path):
+    place = Place(tmp_path)
+    group = {"file": "core--a--m", "only": {"dataset": "toy", "attack": "attack-0"}, "cells": 1}
+    others = ("waiting", "failed")  # of other groups, which other processes are at work on
+    assert through(place, group, json.dumps({"cells": cells("done", *others)})) == "done"
+    assert through(place, group, json.dumps({"cells": cells("failed", *others)})) == "cells failed"
+    assert through(place, group, json.dumps({"cells": cells("waiting", *others)})) == "failed"
+    assert through(place, group, "Traceback: out of memory") == "failed"
+
+
+def test_what_a_group_gave_counts_before_a_results_file_that_knows_less(tmp_path):
+    place = Place(tmp_path)
+    results = place.store / "grids" / "core--a--m" / "results.json"
+    results.parent.mkdir(parents=True)
+    results.write_text(json.dumps({"title": "t", "grid": {}, "cells": cells("waiting", "done")}))
+    group = {"file": "core--a--m", "only": {"attack": "attack-0"}, "cells": 1}
+    through(place, group, json.dumps({"cells": cells("done", "waiting")}))
+    assert grid.bring_together(place) == 2
+    assert grid.bring_together(Place(tmp_path)) == 2  # what was brought together is read again
 
 
 def cells(*statuses):
