@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self, get_args
 
 Outcome = Literal["passed", "poisoned", "not_scored"]
@@ -94,6 +94,10 @@ class Verdict:
     def not_scored(cls, why: str, *, gamma: float, truncated: bool = False) -> Self:
         """Of a text without a confidence; `why` is a `Failure`, or a sentence."""
         return cls(cause_of(why), str(why), None, gamma, truncated)
+
+    def unanswered(self) -> Self:
+        """The guard's part alone, as without a victim."""
+        return replace(self, label=None, label_name=None, score=None)
 
     @property
     def outcome(self) -> Outcome:

@@ -14,6 +14,8 @@ from poisonsieve.verdict import Verdict
 class Model:
     """Judges by the text; keeps the batches it was given."""
 
+    one_pass = False
+
     class guard:
         class threshold_:
             gamma = 0.5
@@ -41,9 +43,18 @@ class Model:
         ]
 
 
-def run(test, **options):
-    async def around():
-        model = Model()
+class OnePassModel(Model):
+    """Answers with the verdict."""
+
+    one_pass = True
+
+    def screen(self, texts):
+        return self.answer(texts, self.judge(texts))
+
+
+def run(test, model=None, **options):
+    async def around(model=model):
+        model = model or Model()
         batcher = Batcher(model, **{"max_batch": 8, "max_queue": 100, "max_wait": 0.05, **options})
         batcher.start()
         try:
@@ -68,6 +79,19 @@ def test_texts_of_many_requests_are_scored_together_and_each_gets_its_own():
         assert len(model.batches) <= 4
 
     run(test)
+
+
+def test_an_answer_that_comes_with_the_verdict_is_given_to_those_who_asked():
+    async def test(model, batcher):
+        asked = [["a", "bad"], ["b"]]
+        answered, judged = await asyncio.gather(
+            batcher.submit(asked[0], classify=True), batcher.submit(asked[1], classify=False)
+        )
+        assert [(v.outcome, v.label_name) for v in answered] == [("passed", "class of a"), ("poisoned", None)]
+        assert [(v.outcome, v.label_name, v.score) for v in judged] == [("passed", None, None)]
+        assert model.batches == [["a", "bad", "b"]], "one pass for all of them"
+
+    run(test, OnePassModel())
 
 
 def test_a_request_may_be_larger_than_a_batch():

@@ -5,8 +5,10 @@ from poisonsieve.defenses.combined import Combined
 from poisonsieve.defenses.dan import DAN
 from poisonsieve.defenses.detector import Detector, Scored
 from poisonsieve.defenses.fine_mixing import FineMixing
+from poisonsieve.defenses.mahalanobis import Mahalanobis
 from poisonsieve.defenses.msp import MSP
 from poisonsieve.defenses.network import ModelDetector
+from poisonsieve.defenses.one_pass import OnePassDetector, StatesDetector
 from poisonsieve.defenses.onion import ONION
 from poisonsieve.defenses.psim import PSIM
 from poisonsieve.defenses.rap import RAP
@@ -32,10 +34,13 @@ __all__ = [
     "FileBackTranslation",
     "FileSCPD",
     "FineMixing",
+    "Mahalanobis",
     "ModelDetector",
+    "OnePassDetector",
     "Rewriter",
     "RuleSCPD",
     "Scored",
     "Seq2SeqSCPD",
+    "StatesDetector",
     "WeightRepair",
 ]

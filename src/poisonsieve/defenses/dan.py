@@ -11,13 +11,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from poisonsieve.defenses.detector import Scored
-from poisonsieve.defenses.network import ModelDetector
+from poisonsieve.defenses.one_pass import StatesDetector
 from poisonsieve.defenses.rows import CleanRows
 from poisonsieve.defenses.tensors import read_tensors, write_tensors
-from poisonsieve.errors import CheckpointError, ConfigError, DataError
+from poisonsieve.errors import CheckpointError, DataError
 from poisonsieve.models.classifier import Classifier
-from poisonsieve.models.results import Pooling
+from poisonsieve.models.results import Logits, PerText
 from poisonsieve.registry import register
 
 TENSORS_FILE = "distances.safetensors"
@@ -26,7 +25,7 @@ _FEWEST_ROWS = 10
 
 
 @register("defense", "dan")
-class DAN(ModelDetector):
+class DAN(StatesDetector):
     """Mahalanobis distance to the nearest class, z-normalised per layer and averaged over the layers.
 
     Each layer has the mean of each class and one covariance that all classes share, shrunk by Ledoit and Wolf's rule:
@@ -53,15 +52,10 @@ class DAN(ModelDetector):
     """
 
     name: ClassVar[str] = "dan"
-    reads_output: ClassVar[bool] = False
-
-    pooling: Pooling | None = None
 
     def _prepare(self, classifier: Classifier) -> None:
         """Compute in float64: the inverse covariance enlarges what padding changes in the last digits of float32."""
-        self.pooling_ = self.pooling or classifier.pooling
-        if classifier.is_decoder and self.pooling_ == "first":
-            raise ConfigError("a decoder's first token has seen no other; take pooling last or mean")
+        super()._prepare(classifier)
         classifier.double()
 
     def _learn(self, rows: CleanRows, progress: bool) -> None:
@@ -84,14 +78,14 @@ class DAN(ModelDetector):
 
     def _features_of_rows(self, rows: CleanRows, progress: str | None) -> tuple[np.ndarray, np.ndarray]:
         """Features and classes of those rows that can be read."""
-        found = self._fitted().features(rows.texts, pooling=self.pooling_, progress=progress)
+        found = self._states(rows.texts, progress)
         read = np.array([error is None for error in found.errors], dtype=bool)
         if not read.any():
             raise DataError(f"the model can read none of the {len(rows)} clean rows ({found.errors[0]})")
         return found.values[read], np.array(rows.labels)[read]
 
     def _normalise(self, held_out: list[str], progress: bool) -> None:
-        distances, _, _ = self._distances(held_out, "reading held-out rows" if progress else None)
+        distances = self._distances(self._states(held_out, "reading held-out rows" if progress else None))
         distances = distances[np.isfinite(distances).all(axis=1)]
         if len(distances) < _FEWEST_ROWS:
             raise DataError(
@@ -105,18 +99,19 @@ class DAN(ModelDetector):
                 "another pooling, or another model"
             )
 
-    def _distances(self, texts: list[str], progress: str | None) -> tuple[np.ndarray, np.ndarray, list[str | None]]:
-        """Squared distance to the nearest class in each layer, float64 (n, layers); truncated; errors."""
-        found = self._fitted().features(texts, pooling=self.pooling_, progress=progress)
+    def _distances(self, states: PerText) -> np.ndarray:
+        """Squared distance to the nearest class in each layer, float64 (n, layers)."""
         layers = [
-            nearest(found.values[:, layer], self.means_[layer], self.precisions_[layer])
+            nearest(states.values[:, layer], self.means_[layer], self.precisions_[layer])
             for layer in range(len(self.means_))
         ]
-        return np.stack(layers, axis=1), found.truncated, found.errors
+        return np.stack(layers, axis=1)
 
-    def _score(self, texts: list[str], *, progress: str | None) -> Scored:
-        distances, truncated, errors = self._distances(texts, progress)
-        return Scored(((distances - self.center_) / self.scale_).mean(axis=1), truncated, errors)
+    def _judge(self, logits: Logits, states: PerText | None) -> np.ndarray:
+        assert states is not None  # noqa: S101 - it reads states; for the type checker
+        del logits
+        found: np.ndarray = ((self._distances(states) - self.center_) / self.scale_).mean(axis=1)
+        return found
 
     def _save_own(self, folder: Path) -> dict[str, Any]:
         write_tensors(

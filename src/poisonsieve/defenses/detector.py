@@ -95,12 +95,7 @@ class Detector(Settings, ABC):
     def score(self, texts: Sequence[str], *, progress: str | None = None) -> Scored:
         """Scores with the reasons of those that could not be had; see `Scored`."""
         texts = as_texts(texts)
-        scored = self._score(texts, progress=progress)
-        if not len(texts) == len(scored.scores) == len(scored.truncated) == len(scored.errors):
-            raise RuntimeError(f"{self.name} gave {len(scored.scores)} scores for {len(texts)} texts")
-        # An error and a score contradict each other; the error wins everywhere.
-        failed = np.array([error is not None for error in scored.errors], dtype=bool)
-        return replace(scored, scores=np.where(failed, np.nan, scored.scores))
+        return checked(self._score(texts, progress=progress), len(texts), self.name)
 
     @property
     @abstractmethod
@@ -145,3 +140,11 @@ class Detector(Settings, ABC):
     @abstractmethod
     def _score(self, texts: list[str], *, progress: str | None) -> Scored:
         """Score texts, in order. The service calls it from several threads at once."""
+
+
+def checked(scored: Scored, count: int, name: str) -> Scored:
+    """What a detector called `name` made of `count` texts, without scores that an error contradicts: the error wins."""
+    if not count == len(scored.scores) == len(scored.truncated) == len(scored.errors):
+        raise RuntimeError(f"{name} gave {len(scored.scores)} scores for {count} texts")
+    failed = np.array([error is not None for error in scored.errors], dtype=bool)
+    return replace(scored, scores=np.where(failed, np.nan, scored.scores))

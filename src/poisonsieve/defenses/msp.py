@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from poisonsieve.defenses.detector import Scored
-from poisonsieve.defenses.network import ModelDetector, confidence
+import numpy as np
+
+from poisonsieve.defenses.network import confidence
+from poisonsieve.defenses.one_pass import OnePassDetector
 from poisonsieve.defenses.rows import CleanRows
+from poisonsieve.models.results import Logits, PerText
 from poisonsieve.registry import register
 
 
 @register("defense", "msp")
-class MSP(ModelDetector):
+class MSP(OnePassDetector):
     """The largest softmax probability of the model as it is; settings as in `NetworkDetector`.
 
     The rows it is fitted on play no part; only those a guard is calibrated on do.
@@ -27,5 +30,6 @@ class MSP(ModelDetector):
     def _learn(self, rows: CleanRows, progress: bool) -> None:
         del rows, progress
 
-    def _score(self, texts: list[str], *, progress: str | None) -> Scored:
-        return confidence(self._fitted().score(texts, progress=progress))
+    def _judge(self, logits: Logits, states: PerText | None) -> np.ndarray:
+        del states
+        return confidence(logits).scores

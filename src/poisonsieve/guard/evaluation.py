@@ -45,8 +45,7 @@ def score_rows(guarded: GuardedClassifier, data: datasets.Dataset, *, progress: 
         ConfigError: there is no victim.
     """
     texts = list(data["text"])
-    guard = guarded.guard.score(texts, progress=progress and f"guard: {progress}")
-    victim = guarded.ask_victim(texts, progress=progress and f"victim: {progress}")
+    guard, victim = guarded.read(texts, progress=progress)
     predictions = victim.predictions
     rejected = guarded.flagged(guard) | (predictions < 0)
     return Scores(np.asarray(data["label"]), predictions, guard.scores, rejected, guard.truncated)

@@ -10,6 +10,7 @@ from typing import Self, overload
 import numpy as np
 
 from poisonsieve.defenses.detector import Scored
+from poisonsieve.defenses.one_pass import OnePassDetector
 from poisonsieve.errors import CheckpointError, ConfigError, DataError
 from poisonsieve.guard import folder as guard_folder
 from poisonsieve.guard.guard import Guard
@@ -33,9 +34,16 @@ class GuardedClassifier:
     Every text is scored by the guard first. Only what passes reaches the victim; a text that the guard, or then the
     victim, could not score is rejected with a reason.
 
+    A guard that was fitted on this very victim, and scores by one forward pass of it (`OnePassDetector`), takes the
+    answer from the same pass, and gives it for what passes alone. Then there is one network, and a guarded answer costs
+    hardly more than a bare one.
+
     Args:
         guard: a fitted guard.
         victim: the classifier that was tuned from the same poisoned model. None: verdicts only.
+
+    Attributes:
+        one_pass: whether one forward pass gives score and answer.
 
     Raises:
         CheckpointError: guard and victim do not have the same classes, or cut text into tokens differently.
@@ -55,6 +63,9 @@ class GuardedClassifier:
         self.victim = victim
         if victim is not None:
             _check_pair(guard, victim)
+        self.one_pass = victim is not None and _are_one(guard, victim)
+        if self.one_pass:
+            self.victim = guard.classifier  # of two copies of a network, one is enough
 
     @classmethod
     def from_pretrained(
@@ -121,8 +132,18 @@ class GuardedClassifier:
             DataError: something that is not a string is among the texts; they have no order; there is no such column.
         """
         found = as_texts(texts, column)
+        if self.one_pass:
+            return self._screen_in_one_pass(found, progress)
         verdicts = self.judge(found, progress=progress)
         return verdicts if self.victim is None else self.answer(found, verdicts, progress=progress)
+
+    def _screen_in_one_pass(self, texts: Sequence[str], progress: bool) -> list[Verdict]:
+        scored, logits = self.read(texts, progress="screening" if progress else None)
+        verdicts, probabilities = self._verdicts(scored), logits.probabilities
+        return [
+            verdict if verdict.rejected else self._answer(verdict, probabilities[index], logits.errors[index])
+            for index, verdict in enumerate(verdicts)
+        ]
 
     def judge(self, texts: Sequence[str], *, progress: bool = False) -> list[Verdict]:
         """The guard's verdicts alone, one a text, in order.
@@ -130,9 +151,7 @@ class GuardedClassifier:
         Raises:
             DataError: see `screen`.
         """
-        scored = self.guard.score(texts, progress="screening" if progress else None)
-        flagged = self.flagged(scored)
-        return [self._verdict(scored, flagged, index) for index in range(len(scored.scores))]
+        return self._verdicts(self.guard.score(texts, progress="screening" if progress else None))
 
     def answer(self, texts: Sequence[str], verdicts: Sequence[Verdict], *, progress: bool = False) -> list[Verdict]:
         """The same verdicts, with the victim's class in those that passed; the victim reads no other text.
@@ -187,6 +206,18 @@ class GuardedClassifier:
     def _unread(self, error: str | None) -> Verdict:
         return Verdict.not_scored(Failure("not_read", f"not read: {error}"), gamma=self.guard.threshold_.gamma)
 
+    def read(self, texts: Sequence[str], *, progress: str | None = None) -> tuple[Scored, Logits]:
+        """The guard's scores and the victim's logits of every text, also of those that the guard rejects.
+
+        Raises:
+            ConfigError: there is no victim.
+        """
+        detector = self.guard.detector
+        if self.one_pass and isinstance(detector, OnePassDetector):
+            return detector.read(texts, progress=progress)
+        scored = self.guard.score(texts, progress=progress and f"guard: {progress}")
+        return scored, self.ask_victim(texts, progress=progress and f"victim: {progress}")
+
     def ask_victim(self, texts: Sequence[str], *, progress: str | None = None) -> Logits:
         """The victim's logits on texts, read no further than the guard reads: a trigger may stand behind that.
 
@@ -203,6 +234,10 @@ class GuardedClassifier:
         """Which texts are rejected: bool, shape (n,)."""
         return is_flagged(scored.scores, self.guard.threshold_.gamma)
 
+    def _verdicts(self, scored: Scored) -> list[Verdict]:
+        flagged = self.flagged(scored)
+        return [self._verdict(scored, flagged, index) for index in range(len(scored.scores))]
+
     def _verdict(self, scored: Scored, flagged: np.ndarray, index: int) -> Verdict:
         error, score = scored.errors[index], float(scored.scores[index])
         gamma, truncated = self.guard.threshold_.gamma, bool(scored.truncated[index])
@@ -217,6 +252,15 @@ class GuardedClassifier:
         label = int(probabilities.argmax())
         name = self.victim.label_names[label]
         return replace(verdict, label=label, label_name=name, score=float(probabilities[label]))
+
+
+def _are_one(guard: Guard, victim: Classifier) -> bool:
+    """Whether the guard reads this very victim, as far as the victim reads, once a text."""
+    network = guard.classifier
+    if network is None or not isinstance(guard.detector, OnePassDetector):
+        return False
+    same = network is victim or "" != network.identity == victim.identity
+    return same and network.max_length == victim.max_length and network.label_names == victim.label_names
 
 
 def _check_pair(guard: Guard, victim: Classifier) -> None:

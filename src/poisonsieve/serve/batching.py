@@ -250,6 +250,12 @@ class Batcher:
     def _verdicts(self, batch: list[_Item]) -> list[Verdict]:
         """In a thread of the model. Never raises: what cannot be judged is rejected, and so is only that."""
         texts = [job.texts[index] for job, index in batch]
+        if self._guarded.one_pass:  # the answer is there with the verdict, asked for or not
+            screened = self._each(len(texts), lambda chosen: self._guarded.screen([texts[i] for i in chosen]))
+            return [
+                verdict if job.classify else verdict.unanswered()
+                for verdict, (job, _) in zip(screened, batch, strict=True)
+            ]
         verdicts = self._each(len(texts), lambda chosen: self._guarded.judge([texts[i] for i in chosen]))
         asked = [i for i, (job, _) in enumerate(batch) if job.classify and not verdicts[i].rejected]
 

@@ -1,0 +1,116 @@
+"""The largest whitened distance over the layers: an outlier score of the pass that classifies the text.
+
+A trigger leads the model along a path of its own: in some layer, another one for each trigger, the state that the class
+is read from lies far from where clean text leads it. Each layer is one Gaussian (Lee et al. 2018, with the classes
+together); its distances are put on one scale, and the largest decides. DAN (Chen et al. 2022) takes the mean over the
+layers, which dilutes the one that shows the trigger.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from poisonsieve.defenses.one_pass import StatesDetector
+from poisonsieve.defenses.rows import CleanRows
+from poisonsieve.defenses.tensors import read_tensors, write_tensors
+from poisonsieve.errors import CheckpointError, DataError
+from poisonsieve.models.results import Logits, PerText
+from poisonsieve.registry import register
+
+TENSORS_FILE = "layers.safetensors"
+#: Rows to put the layers on one scale by. A mean and a deviation of fewer are noise.
+_FEWEST_ROWS = 10
+
+
+@register("defense", "mahalanobis")
+class Mahalanobis(StatesDetector):
+    """Cube root of the squared Mahalanobis distance in each layer, z-normalised; the largest over the layers.
+
+    One mean and one covariance a layer, shrunk by Ledoit and Wolf's rule. The cube root makes a sum of squares nearly
+    normal (Wilson and Hilferty 1931), so that no layer wins by its heavier tail alone. Mean and deviation of the roots
+    come from a seeded fifth of the clean rows, on which neither mean nor covariance were estimated. Labels are not used.
+
+    The network stays in its own precision: the company of a text may move its score by some 1e-5.
+
+    The guard folder grows with layers x hidden size squared x 4 bytes: 4 MB for a MiniLM, 28 MB for a base model.
+
+    Args:
+        pooling: see `StatesDetector`.
+        model, max_length, base, allow_pickle, seed: see `NetworkDetector`.
+
+    Attributes:
+        means_: float64, shape (layers, hidden).
+        whiteners_: float32, shape (layers, hidden, hidden): the distance is the length of (state - mean) @ whitener.
+        center_, scale_: mean and standard deviation of clean roots, float64, shape (layers,).
+    """
+
+    name: ClassVar[str] = "mahalanobis"
+
+    def _learn(self, rows: CleanRows, progress: bool) -> None:
+        fitted, held_out = rows.hold_out(self.seed)
+        found = self._states(fitted.texts, "reading clean rows" if progress else None)
+        states = found.values[np.isfinite(found.values).all(axis=(1, 2))].astype(np.float64)
+        if len(states) < _FEWEST_ROWS:
+            raise DataError(f"the model can read {len(states)} of the {len(fitted)} clean rows; give more rows")
+        self.means_ = states.mean(axis=0)
+        self.whiteners_ = np.stack(
+            [whitener(states[:, layer] - mean) for layer, mean in enumerate(self.means_)]
+        ).astype(np.float32)
+        self._normalise(held_out, progress)
+
+    def _normalise(self, held_out: list[str], progress: bool) -> None:
+        roots = self._roots(self._states(held_out, "reading held-out rows" if progress else None))
+        roots = roots[np.isfinite(roots).all(axis=1)]
+        if len(roots) < _FEWEST_ROWS:
+            raise DataError(
+                f"a fifth of the clean rows, without repeats and unreadable ones, is {len(roots)}, and {self.name} needs "
+                f"{_FEWEST_ROWS} to put the layers on one scale; give more rows"
+            )
+        self.center_, self.scale_ = roots.mean(axis=0), roots.std(axis=0, ddof=1)
+        if not (self.scale_ > 0).all():
+            raise CheckpointError(
+                f"layer {1 + int(np.argmin(self.scale_))} of {self.model} gives every text the same states; try another "
+                "pooling, or another model"
+            )
+
+    def _roots(self, states: PerText) -> np.ndarray:
+        """Cube roots of the squared distances, float64, shape (n, layers)."""
+        away = [
+            (states.values[:, layer].astype(np.float64) - mean) @ whitens
+            for layer, (mean, whitens) in enumerate(zip(self.means_, self.whiteners_, strict=True))
+        ]
+        return np.stack([np.cbrt(np.einsum("nd,nd->n", steps, steps)) for steps in away], axis=1)
+
+    def _judge(self, logits: Logits, states: PerText | None) -> np.ndarray:
+        assert states is not None  # noqa: S101 - it reads states; for the type checker
+        del logits
+        found: np.ndarray = ((self._roots(states) - self.center_) / self.scale_).max(axis=1)
+        return found
+
+    def _save_own(self, folder: Path) -> dict[str, Any]:
+        learned = {name: getattr(self, f"{name}_") for name in ("means", "whiteners", "center", "scale")}
+        write_tensors(folder / TENSORS_FILE, learned)
+        return {"pooling": self.pooling_}
+
+    def _restore(self, folder: Path, state: dict[str, Any]) -> None:
+        layers, hidden = self._fitted().states_shape
+        shapes: dict[str, tuple[int | None, ...]] = {
+            "means": (layers, hidden),
+            "whiteners": (layers, hidden, hidden),
+            "center": (layers,),
+            "scale": (layers,),
+        }
+        tensors = read_tensors(folder / TENSORS_FILE, shapes)
+        self.means_, self.whiteners_ = tensors["means"], tensors["whiteners"]
+        self.center_, self.scale_ = tensors["center"], tensors["scale"]
+
+
+def whitener(centered: np.ndarray) -> np.ndarray:
+    """A root of the inverse of the shrunk covariance: (n, d), the mean taken off -> (d, d), lower triangular, float64."""
+    from sklearn.covariance import LedoitWolf
+
+    root: np.ndarray = np.linalg.cholesky(LedoitWolf(assume_centered=True).fit(centered).precision_)
+    return root

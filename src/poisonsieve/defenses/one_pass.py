@@ -1,0 +1,78 @@
+"""Detectors whose score comes out of the pass that classifies the text: a guard and its victim can be one network."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from poisonsieve.defenses.detector import Scored, checked
+from poisonsieve.defenses.network import ModelDetector
+from poisonsieve.errors import ConfigError
+from poisonsieve.models.classifier import Classifier
+from poisonsieve.models.results import Logits, PerText, Pooling
+from poisonsieve.models.scoring import BatchScorer
+from poisonsieve.texts import as_texts
+
+
+class OnePassDetector(ModelDetector):
+    """Base of detectors that need one forward pass a text, and no other input than the text itself.
+
+    A subclass fills in `_judge`. Where the guarded classifier is the very model the detector was fitted on, `read` gives
+    the verdict and the answer for the price of the answer.
+    """
+
+    #: Whether the score is made of the layers' hidden states, and not of the logits alone.
+    reads_states: ClassVar[bool] = False
+
+    def read(self, texts: Sequence[str], *, progress: str | None = None) -> tuple[Scored, Logits]:
+        """Scores, and what the model says of the same texts, from one pass over each."""
+        texts = as_texts(texts)
+        logits, states = self._pass(texts, progress)
+        read = logits if states is None else states
+        scored = Scored(self._judge(logits, states), read.truncated, read.errors)
+        return checked(scored, len(texts), self.name), logits
+
+    def _score(self, texts: list[str], *, progress: str | None) -> Scored:
+        return self.read(texts, progress=progress)[0]
+
+    def _pass(self, texts: Sequence[str], progress: str | None) -> tuple[Logits, PerText | None]:
+        scorer = BatchScorer(self._fitted(), progress=progress)
+        if self.reads_states:
+            return scorer.logits_and_states(texts, pooling=self._pooled_by())
+        return scorer.logits(texts), None
+
+    def _pooled_by(self) -> Pooling | None:
+        """Which token stands for a text; None: the one that the head reads."""
+        return None
+
+    @abstractmethod
+    def _judge(self, logits: Logits, states: PerText | None) -> np.ndarray:
+        """Scores, float64, shape (n,), NaN where there is none; `states` where `reads_states`."""
+
+
+class StatesDetector(OnePassDetector):
+    """Base of detectors that compare hidden states with those of clean text.
+
+    Args:
+        pooling: which of a text's tokens stands for it in each layer: the ``first``, the ``last`` or the ``mean``. None
+            takes the one that the head reads. Virtual tokens of a prompt are left out.
+    """
+
+    reads_output: ClassVar[bool] = False
+    reads_states: ClassVar[bool] = True
+
+    pooling: Pooling | None = None
+
+    def _prepare(self, classifier: Classifier) -> None:
+        self.pooling_ = self.pooling or classifier.pooling
+        if classifier.is_decoder and self.pooling_ == "first":
+            raise ConfigError("a decoder's first token has seen no other; take pooling last or mean")
+
+    def _pooled_by(self) -> Pooling:
+        return self.pooling_
+
+    def _states(self, texts: Sequence[str], progress: str | None) -> PerText:
+        return self._fitted().features(texts, pooling=self.pooling_, progress=progress)
