@@ -7,6 +7,8 @@
 What is measured, on the packaged encoder `minilm` and rows of `packaged:product-reviews`:
 
 - screen: guard and victim together, against the victim alone;
+- one pass: the same with a guard that was fitted on the victim and reads its pass (mahalanobis), 32 texts at a time;
+- latency: that guard and the bare victim on one text at a time (on a quarter of the rows);
 - order: batches of texts of like length, against batches in the given order;
 - batch: 32 texts at a time, against one at a time (on a quarter of the rows);
 - fit: training the guard by P-tuning v1, against training it in full.
@@ -39,6 +41,7 @@ from poisonsieve import (
     load_dataset,
     tune_spec,
 )
+from poisonsieve.defenses import Mahalanobis
 from poisonsieve.models import save_classifier
 from ratios import Ratio, alternate, compare, give, report_of, say, timed
 
@@ -95,6 +98,8 @@ def measure(victim_folder: Path, options: argparse.Namespace) -> tuple[list[Rati
     victim = load_classifier(victim_folder)
     guard = fit("p_tuning_v1", victim_folder, options.fit_rows)
     guarded = GuardedClassifier(guard, victim)
+    one_pass = GuardedClassifier(fit_on_victim(victim_folder, options.fit_rows), victim)
+    assert one_pass.one_pass, "the guard reads the victim's own pass"
     texts = list(first_rows("test", options.rows)["text"])
     lengths = [len(ids) for ids in victim.encode(texts).ids]
     passed = sum(not verdict.rejected for verdict in guarded.screen(texts))
@@ -111,6 +116,15 @@ def measure(victim_folder: Path, options: argparse.Namespace) -> tuple[list[Rati
     few = max(1, n // 4)  # one at a time is slow
     scoring: list[tuple[str, int, str, Callable[[], object], str, Callable[[], object]]] = [
         ("screen", n, "guard + victim", lambda: guarded.screen(texts), "victim alone", lambda: by_length(BATCH)),
+        ("one pass", n, "one-pass guard", lambda: one_pass.screen(texts), "victim alone", lambda: by_length(BATCH)),
+        (
+            "latency",
+            few,
+            "one-pass guard, a text",
+            lambda: [one_pass.screen([text]) for text in texts[:few]],
+            "victim alone, a text",
+            lambda: [victim.score([text]) for text in texts[:few]],
+        ),
         ("order", n, "batches by length", lambda: by_length(BATCH), "batches in the given order", in_given_order),
         ("batch", few, f"batch {BATCH}", lambda: by_length(BATCH, few), "batch 1", lambda: by_length(1, few)),
     ]
@@ -138,6 +152,11 @@ def measure(victim_folder: Path, options: argparse.Namespace) -> tuple[list[Rati
 def fit(method: Any, model: Path, rows: int) -> Guard:
     calibration = first_rows("dev", CALIBRATION_ROWS)
     return Guard(PSIM(model, method=method, seed=0), frr=FRR).fit(first_rows("train", rows), calibration=calibration)
+
+
+def fit_on_victim(model: Path, rows: int) -> Guard:
+    calibration = first_rows("dev", CALIBRATION_ROWS)
+    return Guard(Mahalanobis(model), frr=FRR).fit(first_rows("train", rows), calibration=calibration)
 
 
 def first_rows(split: str, count: int) -> Any:
