@@ -79,8 +79,8 @@ class Mahalanobis(StatesDetector):
         """Cube roots of the squared distances, float64, shape (n, layers)."""
         # In float32, all layers in one product: for a text alone this is a good part of what the guard adds to the pass.
         away = np.matmul(states.values.swapaxes(0, 1) - self.means_[:, None], self.whiteners_)
-        squared: np.ndarray = np.einsum("lnd,lnd->nl", away, away, dtype=np.float64)
-        return np.cbrt(squared)
+        roots: np.ndarray = np.cbrt(np.einsum("lnd,lnd->nl", away, away, dtype=np.float64))
+        return roots
 
     def _judge(self, logits: Logits, states: PerText | None) -> np.ndarray:
         assert states is not None  # noqa: S101 - it reads states; for the type checker
@@ -110,5 +110,6 @@ def whitener(centered: np.ndarray) -> np.ndarray:
     """A root of the inverse of the shrunk covariance: (n, d), the mean taken off -> (d, d), lower triangular, float32."""
     from sklearn.covariance import LedoitWolf
 
-    precision = LedoitWolf(assume_centered=True).fit(centered).precision_
-    return np.linalg.cholesky(precision).astype(np.float32)
+    precision: np.ndarray = LedoitWolf(assume_centered=True).fit(centered).precision_
+    root: np.ndarray = np.linalg.cholesky(precision).astype(np.float32)
+    return root
