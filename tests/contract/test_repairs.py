@@ -64,9 +64,9 @@ def test_saved_and_reopened_it_is_the_same_model(repaired, toy_test, tmp_path, t
     again = load_classifier(tmp_path)
     np.testing.assert_allclose(values(again, toy_test), values(classifier, toy_test), atol=1e-6)
     assert again.label_names == classifier.label_names
-    *ancestors, own = again.origins
-    assert own == again.base_digest
-    assert load_classifier(tiny("encoder")).base_digest in ancestors
+    *ancestors, own = again.provenance.origins
+    assert own == again.provenance.base_digest
+    assert load_classifier(tiny("encoder")).provenance.base_digest in ancestors
     assert own not in ancestors
 
 

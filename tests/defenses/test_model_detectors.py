@@ -52,7 +52,7 @@ def test_the_folder_holds_a_reference_and_no_weights_of_the_model(fitted, guard,
     said = json.loads((guard / "guard.json").read_text())
     assert said["base"]["source"] == str(model)
     assert said["base"]["sha256"] == weights_digest(model) == fitted.detector.base_digest
-    assert said["base"]["identity"] == load_classifier(model).identity
+    assert said["base"]["identity"] == load_classifier(model).provenance.identity
     assert not (guard / "model.safetensors").exists()
     assert not list(guard.glob("*.bin"))
     assert not {"model", "base", "allow_pickle", "frr", "gamma"} & set(said["settings"])
@@ -140,7 +140,7 @@ def test_a_damaged_reference_is_refused(guard, change):
 def test_the_plan_is_made_of_what_decides_the_scores(kind, model):
     names = load_classifier(model).label_names
     plan = kind(model).plan(names)
-    assert plan["start"] == load_classifier(model).identity
+    assert plan["start"] == load_classifier(model).provenance.identity
     assert plan["guard"]["method"] == kind.name
     assert json.loads(json.dumps(plan)) == plan
     assert kind(str(model)).plan(names) == plan

@@ -395,9 +395,9 @@ def test_an_adapters_own_tokenizer_is_used(adapter, checkpoint):
 
 
 def test_what_decides_a_result_is_in_its_identity(checkpoint, tmp_path):
-    before = load_classifier(checkpoint).identity
-    assert load_classifier(checkpoint).identity == before
+    before = load_classifier(checkpoint).provenance.identity
+    assert load_classifier(checkpoint).provenance.identity == before
     set_config(checkpoint / "tokenizer_config.json", truncation_side="left")
-    after = load_classifier(checkpoint).identity
+    after = load_classifier(checkpoint).provenance.identity
     set_config(checkpoint / "config.json", hidden_act="relu")
-    assert len({before, after, load_classifier(checkpoint).identity}) == 3
+    assert len({before, after, load_classifier(checkpoint).provenance.identity}) == 3

@@ -31,11 +31,12 @@ def clean_counterparts(poisoned: Classifier, pretrained: Classifier) -> dict[str
         CheckpointError: the two have another architecture, other shapes or another vocabulary.
         ConfigError: the two are the same weights.
     """
-    if pretrained.base_digest and pretrained.base_digest == poisoned.base_digest:
-        raise ConfigError(f"pretrained {pretrained.source} is the model that is to be repaired; name the clean one")
+    digest = pretrained.provenance.base_digest
+    if digest and digest == poisoned.provenance.base_digest:
+        raise ConfigError(f"pretrained {pretrained.named} is the model that is to be repaired; name the clean one")
     if pretrained.tokenizer.get_vocab() != poisoned.tokenizer.get_vocab():
         raise CheckpointError(
-            f"the vocabulary of pretrained {pretrained.source} is not that of {poisoned.source}, so their word embeddings "
+            f"the vocabulary of pretrained {pretrained.named} is not that of {poisoned.named}, so their word embeddings "
             "do not stand for the same words; name the model that was poisoned, as it was before"
         )
     suspect, clean = backbone(poisoned), backbone(pretrained)
@@ -43,11 +44,13 @@ def clean_counterparts(poisoned: Classifier, pretrained: Classifier) -> dict[str
         ours, theirs = (list(found[name].shape) if name in found else None for found in (suspect, clean))
         if ours != theirs:
             raise CheckpointError(
-                f"pretrained {pretrained.source} is another architecture than {poisoned.source}: {name} "
+                f"pretrained {pretrained.named} is another architecture than {poisoned.named}: {name} "
                 f"{_shape(theirs)} in the one and {_shape(ours)} in the other; name the model that was poisoned, as it "
                 "was before"
             )
-    return {name: weight.detach().cpu() for name, weight in clean.items() if name not in pretrained.untrained}
+    return {
+        name: weight.detach().cpu() for name, weight in clean.items() if name not in pretrained.provenance.untrained
+    }
 
 
 @torch.no_grad()

@@ -90,12 +90,12 @@ class ModelDetector(NetworkDetector):
     def plan(self, label_names: Sequence[str]) -> dict[str, Any]:
         """Its settings, and the identity of the model it will read."""
         classifier = self._open(label_names)
-        return {"start": classifier.identity, "guard": {"method": self.name, **self._settings(classifier)}}
+        return {"start": classifier.provenance.identity, "guard": {"method": self.name, **self._settings(classifier)}}
 
     def _fit(self, rows: CleanRows, *, workdir: Path | None, progress: bool) -> None:
         del workdir  # nothing here takes so long that it would have to be resumed
         self.classifier_ = self._open(default_names=rows.names)
-        self.base_digest_ = self.classifier_.base_digest
+        self.base_digest_ = self.classifier_.provenance.base_digest
         require_readable(self.classifier_, rows, its_output=self.reads_output)
         self._learn(rows, progress)
 
@@ -154,7 +154,7 @@ class ModelDetector(NetworkDetector):
             "base": {
                 "source": _absolute(self.model),
                 "sha256": self.base_digest_,
-                "identity": classifier.identity,
+                "identity": classifier.provenance.identity,
                 "adapter": classifier.is_peft,
             },
             "settings": self._settings(classifier),
@@ -185,12 +185,12 @@ class ModelDetector(NetworkDetector):
             raise type(error)(f"{folder}: its model cannot be opened; say where it is (--base): {error}") from None
         except ConfigError as error:
             raise CheckpointError(f"{folder} is damaged: {error}; fit the guard again") from None
-        if self.classifier_.identity != identity:
+        if self.classifier_.provenance.identity != identity:
             raise CheckpointError(
                 f"{self.model} is not the model that {folder} was fitted on (its files' sha256 begins "
-                f"{self.classifier_.identity[:12]}, expected {identity[:12]}); give the right one (--base)"
+                f"{self.classifier_.provenance.identity[:12]}, expected {identity[:12]}); give the right one (--base)"
             )
-        self.base_digest_ = self.classifier_.base_digest
+        self.base_digest_ = self.classifier_.provenance.base_digest
 
 
 def require_classes(classifier: Classifier, name: str) -> None:
@@ -200,7 +200,7 @@ def require_classes(classifier: Classifier, name: str) -> None:
         CheckpointError: there is one output.
     """
     if len(classifier.label_names) < 2:
-        raise CheckpointError(f"{classifier.source} has one output; {name} needs a head with two classes or more")
+        raise CheckpointError(f"{classifier.named} has one output; {name} needs a head with two classes or more")
 
 
 def require_readable(classifier: Classifier, rows: CleanRows, *, its_output: bool = True) -> None:

@@ -83,7 +83,10 @@ class PSIM(NetworkDetector):
             self.model, label_names=label_names, base=self.base, allow_pickle=self.allow_pickle
         )
         tuning = self.tune_spec(classifier).model_dump(mode="json")
-        return {"start": classifier.identity, "guard": {"method": self.name, "seed": self.seed, "tuning": tuning}}
+        return {
+            "start": classifier.provenance.identity,
+            "guard": {"method": self.name, "seed": self.seed, "tuning": tuning},
+        }
 
     def _fit(self, rows: CleanRows, *, workdir: Path | None, progress: bool) -> None:
         import datasets
@@ -102,7 +105,7 @@ class PSIM(NetworkDetector):
         require_classes(classifier, self.name)
         require_readable(classifier, rows)
         self.spec_ = self.tune_spec(classifier)
-        self.base_digest_ = classifier.base_digest
+        self.base_digest_ = classifier.provenance.base_digest
         labels = random_labels(len(texts), len(classifier.label_names), self.seed)
         relabelled = datasets.Dataset.from_dict({"text": texts, "label": labels.tolist()})
         self.training_ = finetune(
@@ -132,7 +135,7 @@ class PSIM(NetworkDetector):
         save_classifier(classifier, folder)
         return {
             "label_names": classifier.label_names,
-            "base": {"source": classifier.source, "sha256": self.base_digest_},
+            "base": {"source": classifier.provenance.source, "sha256": self.base_digest_},
             "base_config": config_digest(classifier),
             "tuning": self.spec_.model_dump(mode="json"),
             "training": self.training_.to_dict(),
@@ -156,7 +159,7 @@ class PSIM(NetworkDetector):
                 f"the config of the base that {folder} opened has changed since the guard was fitted, and with it what the "
                 "weights compute; give the base as it was (--base)"
             )
-        if opened.classifier_.is_peft and opened.classifier_.base_digest != opened.base_digest_:
+        if opened.classifier_.is_peft and opened.classifier_.provenance.base_digest != opened.base_digest_:
             raise CheckpointError(
                 f"the base that {folder} opened is not the base it was fitted on (sha256 begins "
                 f"{opened.base_digest_[:12]}); give the right one (--base)"
@@ -172,7 +175,7 @@ def _of_the_training(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def config_digest(classifier: Classifier) -> str | None:
     """sha256 of the config that says what an adapter's base computes with its weights; None for a whole model."""
-    place = classifier.base_folder
+    place = classifier.provenance.base_folder
     return sha256_file(place / MODEL_CONFIG) if classifier.is_peft and place is not None else None
 
 

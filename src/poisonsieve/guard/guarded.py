@@ -275,13 +275,13 @@ def _check_pair(guard: Guard, victim: Classifier) -> None:
         return
     if not same_tokenizer(network.tokenizer, victim.tokenizer):
         raise CheckpointError(
-            f"{victim.source} has another tokenizer than the guard, so it was not tuned from the guard's model; "
+            f"{victim.named} has another tokenizer than the guard, so it was not tuned from the guard's model; "
             "fit a guard on the model it was tuned from"
         )
-    descent = {*victim.origins, victim.base_digest}
+    descent = {*victim.provenance.origins, victim.provenance.base_digest}
     digest = guard.detector.base_digest
-    if victim.origins and digest and digest not in descent:
+    if victim.provenance.origins and digest and digest not in descent:
         raise CheckpointError(
-            f"{victim.source} was not tuned from the weights that the guard was fitted on (sha256 begins "
+            f"{victim.named} was not tuned from the weights that the guard was fitted on (sha256 begins "
             f"{digest[:12]}); a guard knows the backdoor of its own weights only"
         )

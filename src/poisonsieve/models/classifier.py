@@ -107,36 +107,6 @@ class Classifier(TrainedState):
         return self.provenance.source or f"this {self.base.config.model_type} model"
 
     @property
-    def source(self) -> str:
-        """See `Provenance`."""
-        return self.provenance.source
-
-    @property
-    def base_digest(self) -> str:
-        """See `Provenance`."""
-        return self.provenance.base_digest
-
-    @property
-    def base_folder(self) -> Any:
-        """See `Provenance`."""
-        return self.provenance.base_folder
-
-    @property
-    def origins(self) -> tuple[str, ...]:
-        """See `Provenance`."""
-        return self.provenance.origins
-
-    @property
-    def identity(self) -> str:
-        """See `Provenance`."""
-        return self.provenance.identity
-
-    @property
-    def untrained(self) -> tuple[str, ...]:
-        """See `Provenance`."""
-        return self.provenance.untrained
-
-    @property
     def head_is_new(self) -> bool:
         """Whether the head was not in the checkpoint, so that it is random until it is trained."""
         return bool(self.provenance.untrained)

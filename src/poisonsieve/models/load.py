@@ -175,7 +175,7 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
     provenance = classifier.provenance
     if not classifier.is_peft and getattr(classifier.network, "is_quantized", False):
         raise UnsupportedError(
-            f"{provenance.source} was opened in {BITS} bits, and such weights cannot be written; keep its folder"
+            f"{classifier.named} was opened in {BITS} bits, and such weights cannot be written; keep its folder"
         )
     classifier.base.config.id2label = dict(enumerate(classifier.label_names))
     classifier.base.config.label2id = {name: index for index, name in enumerate(classifier.label_names)}

@@ -57,7 +57,7 @@ def poison_stage(
     _check_mergeable(bits, tune, attack.weights.name)
     rows = {"data": data, "dev": dev}
     spec = stage_spec(
-        "poison", classifier.identity, rows, attack=attack, tune=tune, **_read_by(trigger), **_opened(bits)
+        "poison", classifier.provenance.identity, rows, attack=attack, tune=tune, **_read_by(trigger), **_opened(bits)
     )
 
     def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
@@ -159,7 +159,7 @@ def tune_stage(
     tune = make_spec(classifier)
     _check_mergeable(bits, tune, "full")
     rows = {"data": data, "dev": dev}
-    spec = stage_spec("tune", classifier.identity, rows, tune=tune, head_seed=seed, **_opened(bits))
+    spec = stage_spec("tune", classifier.provenance.identity, rows, tune=tune, head_seed=seed, **_opened(bits))
 
     def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
         new_head = classifier.head_is_new
