@@ -99,7 +99,7 @@ def test_a_victim_that_fails_rejects_too(served, guarded, texts):
 
 
 def test_a_detector_that_raises_rejects_everything(served, guarded, texts, monkeypatch):
-    monkeypatch.setattr(type(guarded.guard), "_score", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr(type(guarded.guard.detector), "_score", lambda *args, **kwargs: 1 / 0)
     verdicts = screen(served, texts["passed"][:3]).json()["verdicts"]
     assert [(v["rejected"], v["reason"]) for v in verdicts] == [(True, "model failed: ZeroDivisionError")] * 3
 
