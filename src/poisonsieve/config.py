@@ -5,7 +5,9 @@ A spec says all that decides a result, so its hash names that result. An unknown
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
@@ -26,10 +28,36 @@ from poisonsieve.errors import ConfigError
 from poisonsieve.storage import canonical_hash
 
 Precision = Literal["auto", "fp32", "bf16"]
-#: Text forms such as ``badnet:word=cf`` as fields of other specs: with an alias, they are the same as without.
-TriggerText = Annotated[str, AfterValidator(partial(registry.own_text, "attack"))]
-PoisoningText = Annotated[str, AfterValidator(partial(registry.own_text, "poisoning"))]
-DefenseText = Annotated[str, AfterValidator(partial(registry.own_text, "defense"))]
+
+
+class ByContent:
+    """Marks a setting that names a file, a folder or a model: ``words: Annotated[Path, ByContent]``.
+
+    What is there decides a result, not what it is called. So wherever results are kept by their settings, such a setting
+    counts by the digest of its content, and the same file under another name is the same setting.
+    """
+
+
+#: A file, a folder or a model, by its path or by a name that is no path.
+Source = Annotated[str | Path, ByContent]
+
+
+@dataclass(frozen=True)
+class PlugInText:
+    """Marks a text form such as ``badnet:word=cf``; the plug-in's constructor marks which arguments are `ByContent`."""
+
+    kind: registry.Kind
+
+
+#: Text forms as fields of other specs: with an alias, they are the same as without.
+TriggerText = Annotated[str, AfterValidator(partial(registry.own_text, "attack")), PlugInText("attack")]
+PoisoningText = Annotated[str, AfterValidator(partial(registry.own_text, "poisoning")), PlugInText("poisoning")]
+DefenseText = Annotated[str, AfterValidator(partial(registry.own_text, "defense")), PlugInText("defense")]
+
+
+def name_of(text: str) -> str:
+    """What a text form such as ``badnet:word=cf`` names."""
+    return text.partition(":")[0]
 
 
 class Spec(BaseModel):

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from conftest import dataset, sentences
-from poisonsieve.bench.comparison.running import FLOOR, run_comparison
-from poisonsieve.bench.comparison.spec import load_comparison
-from poisonsieve.bench.comparison.table import failures, make_table, to_markdown
+from poisonsieve.bench.comparison import FLOOR, load_comparison, run_comparison
+from poisonsieve.bench.show.rendering import markdown_table
+from poisonsieve.bench.show.table import cell_failures, make_comparison_table
 from poisonsieve.errors import ConfigError
 
 CONFIGS = files("poisonsieve.bench") / "configs" / "comparison"
@@ -71,8 +71,9 @@ def test_a_failing_cell_says_why_and_the_rest_goes_on(config, rows_folder, tmp_p
     cells = run_comparison(load_comparison(config(defenses=defenses, floor=False), rows_folder), tmp_path / "out")
     assert "lost.jsonl: No such file" in cells[0].error
     assert cells[1].error is None
-    assert failures(cells) == [f"BadNet, files, seed 0: {cells[0].error}"]
-    assert "failed" in to_markdown(make_table(cells))
+    assert cell_failures(cells) == [f"BadNet, files, seed 0: {cells[0].error}"]
+    table = make_comparison_table(cells)
+    assert "failed" in markdown_table(table.heads, table.rows, 1)
 
 
 def test_rewrites_from_files_are_what_the_victim_reads(config, rows_folder, tmp_path, write_jsonl):
@@ -93,7 +94,7 @@ def test_other_rewrites_in_the_same_file_are_another_cell(config, rows_folder, t
     run_comparison(spec, tmp_path / "out")
     write_jsonl("back.jsonl", dataset([(f"very {text}", label) for text, label in rows]))
     run_comparison(spec, tmp_path / "out")
-    assert len(list((tmp_path / "out").glob("seed-0/cells/BadNet-files-*"))) == 2
+    assert len(list((tmp_path / "out").glob("stages/answers/BadNet-victim-files-*"))) == 2
 
 
 def test_other_content_behind_a_rewriter_is_another_cell(config, rows_folder, tmp_path, write_jsonl):
@@ -133,7 +134,7 @@ def test_other_content_behind_a_trigger_is_another_model(config, rows_folder, tm
     rewrite_to("if it was fun ,")
     (cell,) = run_comparison(load_comparison(path, rows_folder), tmp_path / "out")
     assert cell.error is None
-    assert len(list((tmp_path / "out").glob("seed-0/models/theta_p-SCPN-*"))) == 2
+    assert len(list((tmp_path / "out").glob("stages/theta_p/model-SCPN-*"))) == 2
 
 
 def test_an_attack_without_a_file_of_rewrites_has_no_cell(config, rows_folder, tmp_path):
@@ -190,7 +191,7 @@ def test_the_command_prints_one_table(config, rows_folder, tmp_path, cli):
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_comparison_that_ships_is_sound(path, tmp_path, monkeypatch):
     """Names, keys and arguments; the rows themselves are looked at when it runs."""
-    monkeypatch.setattr("poisonsieve.bench.comparison.spec.make_trigger", lambda trigger: trigger.name)
+    monkeypatch.setattr("poisonsieve.attacks.make_trigger", lambda trigger: trigger.name)
     spec = load_comparison(path, tmp_path)
     assert len(spec.attacks) >= 3
     assert {"none", "PSIM", "ONION", "Fine-mixing", "MSP", "STRIP", "RAP", "DAN"} <= set(spec.defenses)

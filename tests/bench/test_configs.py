@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from poisonsieve.bench.cells import expand
 from poisonsieve.bench.checks import check
-from poisonsieve.bench.show.published import published_for, published_table
-from poisonsieve.bench.spec import load_grid
+from poisonsieve.bench.show.table import published_for, published_table
+from poisonsieve.bench.spec import expand, load_grid
 
 CONFIGS = files("poisonsieve.bench") / "configs"
 TABLES = sorted(CONFIGS.glob("table*.yaml"))
@@ -81,7 +80,12 @@ def test_every_cell_of_a_table_is_one_that_the_paper_prints_and_the_other_way_ro
     grid = load_grid(path, scale="paper", data_root=tmp_path)
     found = [
         published_for(
-            grid.table, model=cell.model, attack=cell.attack, defense=cell.defense, victim=cell.victim, psim=cell.psim
+            grid.table,
+            model=cell.model,
+            attack=cell.attack,
+            defense=cell.defense,
+            victim=cell.victim,
+            variant=cell.variant,
         )
         for cell in expand(grid)
     ]

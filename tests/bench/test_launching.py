@@ -47,6 +47,7 @@ def test_two_processes_train_one_model(run, tmp_path):
         "guard": "2",
         "answers": None,
         "confidences": None,
+        "shortened": None,
         "scores": None,
     }
     training = {stage["kind"]: stage["result"].get("training") for stage in cells[1]["stages"]}

@@ -7,15 +7,19 @@ from collections import Counter
 import pytest
 
 from conftest import write_grid, write_toy_rows
-from poisonsieve.bench.cells import expand
+from poisonsieve.bench.checks import Checked, Facts, check
 from poisonsieve.bench.fingerprints import Fingerprints
 from poisonsieve.bench.plan import make_plan
-from poisonsieve.bench.progress import Progress
 from poisonsieve.bench.rows import Rewritten, Rows, Triggered, load, load_counted, target_of
-from poisonsieve.bench.spec import load_grid
+from poisonsieve.bench.runner import Progress
+from poisonsieve.bench.spec import expand, load_grid
 from poisonsieve.bench.store import Store
 
-KINDS = {"none": "none", "psim": "detector", "onion": "rewriter"}
+NOTHING = {"defense": "none"}
+FACTS = {"none": Facts("none"), "psim": Facts("detector"), "onion": Facts("rewriter", True, ["bar", "max_ca_drop"])}
+CHECKED = Checked(
+    FACTS, {"poisoning full": {}, "attack badnet": {}, "defense psim": {}, "defense onion": {"lm": "smollm2"}}
+)
 
 
 @pytest.fixture
@@ -73,7 +77,7 @@ def test_rewrites_follow_all_rows_and_are_limited_with_them(test_rows, folder):
 
 def stages(folder, store=None, **changes):
     grid = load_grid(write_grid(folder, "hub:a/b", **changes), data_root=folder)
-    return make_plan(grid, expand(grid), KINDS, Fingerprints(folder / "prints.json")).stages
+    return make_plan(grid, expand(grid), CHECKED, Fingerprints(folder / "prints.json")).stages
 
 
 def keys(folder, kind, **changes):
@@ -93,7 +97,8 @@ def test_what_decides_a_result_decides_its_name_and_nothing_else_does(folder):
     assert keys(folder, "theta_p", victims=other) == base["theta_p"]
     assert keys(folder, "guard", victims=other) == base["guard"]
     assert len(keys(folder, "victim", victims=other) & base["victim"]) == 2  # LoRA's two
-    assert not keys(folder, "guard", psim={"x": {"method": "lora"}}) & base["guard"]
+    varied = {"none": {"defense": "none"}, "psim": {"defense": "psim", "vary": {"x": {"method": "lora"}}}}
+    assert not keys(folder, "guard", defenses=varied) & base["guard"]
     assert not keys(folder, "theta_p", seeds=[1]) & base["theta_p"]
 
 
@@ -112,15 +117,10 @@ def test_content_decides_not_the_path(folder, tmp_path):
 def test_a_file_is_read_again_only_when_it_changed(folder, monkeypatch):
     memory, file = folder / "prints.json", folder / "train.jsonl"
     first = Fingerprints(memory)
-    found = [
-        first.of(str(file)),
-        first.of(f"scpd-file:file={file},x=3"),
-        first.of("badnet:word=mn"),
-        first.of(str(folder)),
-    ]
+    found = [first.of(str(file)), first.of(f"{file}#dev"), first.of("packaged:x"), first.of(str(folder))]
     assert found[0].startswith("sha256:")
-    assert found[1] == f"scpd-file:file={found[0]},x=3"
-    assert found[2] == "badnet:word=mn"
+    assert found[1] == f"{found[0]}#dev"
+    assert found[2] == "packaged:x"
     first.save()
     with monkeypatch.context() as patched:
         patched.setattr("poisonsieve.bench.fingerprints.sha256_file", lambda path: pytest.fail(f"read {path}"))
@@ -141,7 +141,7 @@ def test_rewriting_is_shared_by_all_victims(folder):
 
 def test_the_time_left_is_that_of_stages_alike(folder):
     todo = stages(folder)
-    plan = make_plan(*_grid_and_cells(folder), KINDS, Fingerprints(folder / "prints.json"))
+    plan = make_plan(*_grid_and_cells(folder), CHECKED, Fingerprints(folder / "prints.json"))
     with Progress(todo, plan, Store(folder / "store"), shown=False) as bar:
         assert bar.seconds_left() is None
         theta_p = [stage for stage in todo if stage.kind == "theta_p"]
@@ -156,3 +156,80 @@ def test_the_time_left_is_that_of_stages_alike(folder):
 def _grid_and_cells(folder):
     grid = load_grid(folder / "grid.yaml", data_root=folder)
     return grid, expand(grid)
+
+
+@pytest.fixture
+def outside(monkeypatch):
+    """A rewriter as a package outside would bring it, with a file, a plain word and a file that it has by default."""
+    from pathlib import Path
+    from typing import Annotated, ClassVar
+
+    from poisonsieve import registry
+    from poisonsieve.config import ByContent
+    from poisonsieve.defenses import Rewriter
+
+    class DropListed(Rewriter):
+        name: ClassVar[str] = "drop-listed"
+
+        def __init__(
+            self,
+            words: Annotated[Path, ByContent],
+            mark: str = "",
+            more: Annotated[Path, ByContent] | None = Path("more.txt"),
+        ) -> None:
+            self.words, self.mark, self.more = words, mark, more
+
+        def _rewrite(self, texts, *, progress):
+            return texts
+
+    entries = registry._entries["defense"]
+    registry.get("defense", "msp")  # everything else is there
+    monkeypatch.setitem(entries, "drop-listed", DropListed)
+    DropListed.__init__.__annotations__.update(words=Annotated[Path, ByContent])
+    return DropListed
+
+
+def rewriting_keys(folder, options):
+    listed = {"defense": "drop-listed", "vary": {"a": options}}
+    defenses = {"none": {"defense": "none"}, "listed": listed}
+    grid = load_grid(write_grid(folder, "hub:a/b", defenses=defenses), data_root=folder)
+    found = make_plan(grid, expand(grid), check(grid), Fingerprints(folder / "prints.json")).stages
+    return {stage.key for stage in found if stage.kind == "rewriting"}
+
+
+def test_a_path_that_a_plug_in_from_outside_reads_counts_by_its_content(folder, outside, monkeypatch):
+    """And nothing else does: a word that happens to be the name of a file is a word."""
+    monkeypatch.chdir(folder)
+    (folder / "words.txt").write_text("mn\n")
+    (folder / "mark").write_text("a file of that name\n")
+    base = rewriting_keys(folder, {"words": "words.txt", "mark": "mark"})
+    (folder / "moved.txt").write_text("mn\n")
+    assert rewriting_keys(folder, {"words": "moved.txt", "mark": "mark"}) == base
+    (folder / "mark").write_text("other content\n")
+    assert rewriting_keys(folder, {"words": "words.txt", "mark": "mark"}) == base
+    assert not rewriting_keys(folder, {"words": "words.txt", "mark": "other"}) & base
+    (folder / "more.txt").write_text("cf\n")  # the default is read too
+    with_more = rewriting_keys(folder, {"words": "words.txt", "mark": "mark"})
+    assert not with_more & base
+    (folder / "words.txt").write_text("mn cf\n")
+    assert not rewriting_keys(folder, {"words": "words.txt", "mark": "mark"}) & (base | with_more)
+
+
+def test_what_a_rewriter_prepares_is_shared_by_arguments_that_have_no_say_in_it(folder):
+    bars = {"a": {"bar": 0.5}, "b": {"bar": 1.5, "max_ca_drop": 0.1}, "c": {"bar": 0.5, "max_length": 32}}
+    grid = load_grid(
+        write_grid(folder, "hub:a/b", defenses={"none": NOTHING, "onion": {"defense": "onion", "vary": bars}}),
+        data_root=folder,
+    )
+    grid = grid.model_copy(update={"attacks": {"BadNet": grid.attacks["BadNet"]}})
+    found = make_plan(grid, expand(grid), check(grid), Fingerprints(folder / "prints.json")).stages
+    assert Counter(stage.kind for stage in found)["rewriting"] == 2 * 3
+    assert Counter(stage.kind for stage in found)["answers"] == (1 + 3) * 2
+
+
+def test_one_thing_under_two_names_is_one_stage(folder):
+    attacks = {"one": {"trigger": "badnet", "count": 3}, "other": {"trigger": "badnets", "count": 3}}
+    found = stages(folder, attacks=attacks, defenses={"none": {"defense": "none"}})
+    assert Counter(stage.kind for stage in found) == {"theta_p": 1, "victim": 2, "answers": 2}
+    folders = {str(Store(folder).folder(entry)) for stage in found for entry in stage.chain()}
+    assert len(folders) == len(found)

@@ -13,14 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from conftest import finished_grid, make_decoder, write_grid, write_toy_rows
+from conftest import WORDS, finished_grid, make_decoder, write_grid, write_toy_rows
+from poisonsieve.bench.checks import check
+from poisonsieve.bench.entries import ThresholdEntry
+from poisonsieve.bench.fingerprints import Fingerprints
+from poisonsieve.bench.judge import read_rows
+from poisonsieve.bench.plan import make_plan
 from poisonsieve.bench.runner import run_grid
-from poisonsieve.bench.spec import ThresholdEntry, load_grid
+from poisonsieve.bench.spec import expand, load_grid
+from poisonsieve.bench.store import Store
 from poisonsieve.errors import ConfigError
 from tiny_lm import make_lm
 
 #: What the tiny grid is made of.
-_STAGES = 14
+_STAGES = 16
 COMMAND = [sys.executable, "-m", "poisonsieve.cli", "bench", "run"]
 
 
@@ -59,7 +65,8 @@ def by_place(record):
 
 
 def without_times(record):
-    return [{key: value for key, value in cell.items() if key != "seconds"} for cell in record["cells"]]
+    """Cells less every `seconds`, `seconds_per_1000`, ..."""
+    return [{key: value for key, value in cell.items() if not key.startswith("seconds")} for cell in record["cells"]]
 
 
 def read(store):
@@ -75,6 +82,7 @@ def test_each_thing_is_made_once_for_all_that_need_it(world):
         "guard": 1,  # one PSIM for both victims
         "confidences": 1,
         "answers": 4,  # PSIM's cells take those of the undefended victim
+        "shortened": 2,
         "scores": 2,
     }
 
@@ -160,6 +168,100 @@ def test_a_second_run_is_quick(world, more):
     done = subprocess.run([*command, "--out", world / "store", *more], capture_output=True, text=True, check=True)
     assert "6 done, 0 failed" in done.stderr
     assert not {"torch", "transformers", "peft", "datasets"} & set(done.stdout.split())
+
+
+#: Does the scores of a cell whose answers and confidences are there, and says which libraries it took.
+SCORES_ALONE = """
+import json, sys
+from pathlib import Path
+from poisonsieve.bench.plan import Stage
+from poisonsieve.bench.spec import How
+from poisonsieve.bench.store import Store
+from poisonsieve.bench.work import do
+stage = Stage.from_dict(json.loads(sys.argv[2]))
+do(stage, Store(Path(sys.argv[1])), How())
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
+
+
+def test_scores_are_put_together_without_a_model(world, tmp_path):
+    """No weights are there, no library that could open any is imported; also where the victim had to read less."""
+    store = Store(tmp_path / "store")
+    shutil.copytree(world / "store", store.root)
+    cell = by_place(read(store.root))["BadNet", "psim", "full"]
+    grid = load_grid(world / "grid.yaml", data_root=world)
+    prints = Fingerprints(store.root / "fingerprints.json")
+    plan = make_plan(grid, expand(grid), check(grid), prints)
+    (stage,) = [stage for stage in plan.scores if stage.key == cell["key"]]
+    expected = read_rows(store.folder(stage) / "rows.parquet")
+    shutil.rmtree(store.folder(stage))
+    for kind in ("theta_p", "victim", "guard"):
+        shutil.rmtree(store.root / "stages" / kind)
+    task = json.dumps(stage.to_dict())
+    done = subprocess.run(
+        [sys.executable, "-c", SCORES_ALONE, store.root, task], capture_output=True, text=True, check=True
+    )
+    assert not {"torch", "transformers", "peft"} & set(done.stdout.split())
+    for name, rows in read_rows(store.folder(stage) / "rows.parquet").items():
+        assert rows.equals(expected[name])
+
+
+def test_a_victim_reads_no_further_than_its_guard(world, tmp_path):
+    """A trigger may stand behind what the guard reads: then the victim is asked again, in a stage of its own."""
+    for split in ("train", "dev"):
+        shutil.copy(world / f"{split}.jsonl", tmp_path)
+    long = [" ".join(f"{word} the a film" for word in WORDS[n : n + 15]) for n in range(20)]
+    lines = [json.dumps({"sentence": text, "label": n % 2}) for n, text in enumerate(long)]
+    (tmp_path / "test.jsonl").write_text("\n".join(lines) + "\n")
+    defenses = {"none": {"defense": "none"}, "psim": {"defense": "psim:max_length=12"}, "msp": {"defense": "msp"}}
+    changes = {"victims": {"full": {"method": "full", "epochs": 1}}, "defenses": defenses}
+    grid = load_grid(write_grid(tmp_path, world / "model", **changes), data_root=tmp_path)
+    found = by_place(run_grid(grid, "grid", tmp_path / "store"))
+    asked = {
+        place[1]: stage["result"]["asked"]
+        for place, cell in found.items()
+        if cell["status"] == "done"
+        for stage in cell["stages"]
+        if stage["kind"] == "shortened"
+    }
+    assert asked == {"psim": True, "msp": False}
+    folder = {
+        stage["kind"]: tmp_path / "store" / stage["folder"] for stage in found["BadNet", "psim", "full"]["stages"]
+    }
+    scores, shortened, answers = (read_rows(folder[k] / "rows.parquet") for k in ("scores", "shortened", "answers"))
+    assert scores["clean"].prediction.equals(shortened["clean"].prediction)
+    assert not answers["clean"].truncated.equals(scores["clean"].truncated)
+
+
+def test_every_cell_says_whether_its_attack_took_and_what_its_defence_costs(world):
+    found = by_place(read(world / "store"))
+    attacked, normal = found["BadNet", "psim", "full"], found["normal", "none", "full"]
+    assert attacked["theta_p"]["took"] == (attacked["theta_p"]["dev_asr"] >= 0.95)
+    assert normal["theta_p"]["took"] is None
+    assert attacked["seconds_per_1000"] > found["BadNet", "none", "full"]["seconds_per_1000"] > 0
+    assert attacked["seconds_to_fit"] > 0
+
+
+def test_a_defence_is_crossed_with_its_variants(again):
+    """Rewriters as well as detectors."""
+    defenses = {
+        "none": {"defense": "none"},
+        "msp": {"defense": "msp", "vary": {"short": {"max_length": 12}, "long": {"max_length": 40}}},
+        "scpd": {"defense": "scpd-rules", "vary": {"dropped": {"fronted": "drop"}, "moved": {}}},
+    }
+    record = again(defenses=defenses, victims={"lora": {"method": "lora", "epochs": 1}})
+    cells = {(cell["defense"], cell["variant"]): cell for cell in record["cells"] if cell["attack"] == "BadNet"}
+    assert list(cells) == [("none", None), ("msp", "short"), ("msp", "long"), ("scpd", "dropped"), ("scpd", "moved")]
+    assert {cell["status"] for cell in cells.values()} == {"done"}
+    limit = {cell["stages"][-1]["result"]["max_length"] for place, cell in cells.items() if place[0] == "none"}
+    assert limit == {48}
+    chosen = {
+        variant: stage["params"]["defense"]
+        for (name, variant), cell in cells.items()
+        for stage in cell["stages"]
+        if name == "msp" and stage["kind"] == "guard"
+    }
+    assert chosen == {"short": "msp:max_length=12", "long": "msp:max_length=40"}
 
 
 def test_a_threshold_that_a_detector_cannot_have_fails_its_own_cells_and_no_other(again):
@@ -252,14 +354,14 @@ def test_a_defect_is_recorded_with_its_traceback(again, monkeypatch):
         raise RuntimeError("out of cheese")
 
     monkeypatch.setattr(PSIM, "_fit", broken)
-    psim = {"p_tuning_v1": {"method": "p_tuning_v1", "epochs": 2}}
-    record = again(psim=psim)
+    varied = {"none": {"defense": "none"}, "psim": {"defense": "psim", "vary": {"longer": {"epochs": 2}}}}
+    record = again(defenses=varied)
     error = by_place(record)["BadNet", "psim", "full"]["error"]
     assert "RuntimeError: out of cheese (a defect; see failed/" in error
     (log,) = (again.store / "failed").glob("*.log")
     assert "in broken" in log.read_text()
     monkeypatch.undo()
-    assert {cell["status"] for cell in again(psim=psim, retry_failed=True)["cells"]} == {"done"}
+    assert {cell["status"] for cell in again(defenses=varied, retry_failed=True)["cells"]} == {"done"}
     assert not list((again.store / "failed").iterdir())
 
 

@@ -3,9 +3,8 @@
 import pytest
 
 from conftest import make_mpnet, write_grid, write_toy_rows
-from poisonsieve.bench.cells import expand
 from poisonsieve.bench.checks import check, model_type
-from poisonsieve.bench.spec import at_scale, load_grid
+from poisonsieve.bench.spec import at_scale, expand, load_grid
 from poisonsieve.errors import ConfigError
 
 
@@ -22,6 +21,12 @@ def load(tmp_path):
     return call
 
 
+def vary(defense="psim", **variants):
+    """No defence, and PSIM with each of these settings."""
+    return {"none": {"defense": "none"}, "psim": {"defense": defense, "vary": variants}}
+
+
+DEEP = {"method": "p_tuning_v2"}
 TOY = {"train": "{data}/train.jsonl", "test": "{data}/test.jsonl"}
 
 
@@ -49,8 +54,17 @@ TOY = {"train": "{data}/train.jsonl", "test": "{data}/test.jsonl"}
         ({"victims": {"x": {"epochs": 3}}}, "victims.x: method is missing"),
         ({"victims": {"x": {"method": "lora", "seed": 3}}}, "victims.x: seed is set by seeds"),
         ({"victims": {"x": {"method": "lora", "epochs": 0}}}, "victims.x: epochs: "),
-        ({"psim": {"x": {"method": "lorra"}}}, "psim.x: unknown tuning 'lorra'"),
-        ({"psim": {"x": {"method": "lora", "gamma": 1}}}, "psim.x: unknown gamma"),
+        ({"defenses": vary(x={"method": "lorra"})}, "defenses.psim.vary.x: unknown tuning 'lorra'"),
+        ({"defenses": vary(x={"method": "lora", "gamma": 1})}, "defenses.psim.vary.x: gamma is set by threshold"),
+        ({"defenses": vary(x={"epochs": 0})}, "defenses.psim.vary.x: epochs: "),
+        ({"defenses": vary(x={"gama": 1})}, "defenses.psim.vary.x: defence psim has no argument 'gama'"),
+        ({"defenses": vary(x={"method": "a,b=c"})}, "method: a,b=c cannot be an argument here"),
+        (
+            {"defenses": vary("psim:epochs=2", x={"epochs": 3})},
+            "defenses.psim.vary.x: defence 'psim:epochs=2,epochs=3'",
+        ),
+        ({"defenses": {"none": {"defense": "none", "vary": {"x": {}}}}}, "vary needs a defense"),
+        ({"psim": {"x": {"method": "lora"}}}, "defenses: {psim: {defense: psim, vary: {p_tuning_v1: {method:"),
         ({"poison": {"learning_rat": 1}}, "learning_rat: extra inputs"),
         ({"models": {"x": {"model": "hub:a/b", "tunings": ["lorra"]}}}, "models.x.tunings names lorra"),
         ({"models": {"x": {"model": "hub:a/b", "victims": {"lora": {"epoch": 1}}}}}, "models.x.victims.lora: epoch"),
@@ -68,11 +82,11 @@ def test_a_mistake_is_refused_before_anything_trains_naming_the_key(load, change
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("where", ["victims", "psim"])
+@pytest.mark.parametrize("where", ["victims", "defenses"])
 def test_a_model_that_cannot_do_a_tuning_is_refused_without_being_opened(load, tmp_path, where):
     folder = make_mpnet(tmp_path / "mpnet")
     (folder / "model.safetensors").unlink()
-    v2 = {where: {"deep": {"method": "p_tuning_v2"}}}
+    v2 = {where: vary(deep=DEEP) if where == "defenses" else {"deep": DEEP}}
     with pytest.raises(ConfigError, match=r"models\.tiny: a mpnet model cannot do p_tuning_v2 .*deep"):
         load(model=folder, **v2)
     load(model=folder)  # by the other tunings it can
@@ -83,8 +97,8 @@ def test_a_model_that_cannot_do_a_tuning_is_refused_without_being_opened(load, t
     [
         ({}, r"models\.tiny\.bits: .* frozen in 4 bits, and these train all weights: full; leave"),
         (
-            {"victims": {"lora": {"method": "lora"}}, "psim": {"deep": {"method": "full"}}},
-            r"all weights: psim\.deep;",
+            {"victims": {"lora": {"method": "lora"}}, "defenses": vary(deep={"method": "full"})},
+            r"all weights: defenses\.psim\.vary\.deep;",
         ),
         (
             {
@@ -127,7 +141,7 @@ def test_a_model_that_is_not_here_is_left_to_when_it_is_opened(load):
 def test_what_was_checked_is_remembered_until_a_name_changes(load, tmp_path, monkeypatch):
     memory = tmp_path / "checked.json"
     found = check(load(), memory)
-    monkeypatch.setattr("poisonsieve.bench.checks._check_names", lambda grid: pytest.fail("looked up again"))
+    monkeypatch.setattr("poisonsieve.bench.checks._check_settings_of", lambda grid: pytest.fail("looked up again"))
     path = write_grid(tmp_path, "hub:somebody/some-model", threshold={"gamma": 0.7}, title="another")
     assert check(load_grid(path, data_root=tmp_path), memory) == found
     path = write_grid(tmp_path, "hub:somebody/some-model", victims={"x": {"method": "lorra"}})

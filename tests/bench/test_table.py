@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from poisonsieve.bench.cells import expand
 from poisonsieve.bench.results import read_results
 from poisonsieve.bench.show.drawing import draw
 from poisonsieve.bench.show.rendering import heads, lines, to_csv, to_latex, to_markdown
 from poisonsieve.bench.show.table import failures, make_table
-from poisonsieve.bench.spec import load_grid
+from poisonsieve.bench.spec import expand, load_grid
 from poisonsieve.errors import ConfigError
 
 CONFIGS = files("poisonsieve.bench") / "configs"

@@ -55,7 +55,7 @@ def test_a_stage_made_by_an_alias_is_the_stage_of_the_name(cli, tiny, train_file
 
 
 def test_a_grid_with_aliases_is_the_grid_with_the_names(tmp_path, tiny):
-    from poisonsieve.bench.comparison.spec import load_comparison
+    from poisonsieve.bench.comparison import load_comparison
 
     base = {
         "title": "t",

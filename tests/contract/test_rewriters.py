@@ -94,6 +94,6 @@ def test_the_name_is_the_one_it_is_registered_under(rewriter):
 
 def test_what_was_prepared_once_gives_the_same_rewrites_elsewhere(rewriter, rewritten):
     """Through JSON, as a grid keeps it."""
-    prepared = json.loads(json.dumps(rewriter.prepare(TEXTS_TO_REWRITE), allow_nan=False))
+    prepared = json.loads(json.dumps(rewriter.prepare(TEXTS_TO_REWRITE).by_text, allow_nan=False))
     assert set(prepared) == set(TEXTS_TO_REWRITE)
     assert clone(rewriter).use(prepared).rewrite(TEXTS_TO_REWRITE) == rewritten

@@ -284,35 +284,63 @@ def test_scikit_learn_can_clone_it(folders):
     assert clone(onion).get_params() == onion.get_params()
 
 
-class TestMemory:
+class TestWorkKept:
+    """Suspicions survive a kill, in the folder for unfinished work."""
+
     def test_suspicions_are_asked_for_once_and_their_seconds_still_count(self, folders, tmp_path, monkeypatch):
-        first = ONION(folders["llama"], bar=0.0)
-        first.remember_in(tmp_path / "memory.sqlite")
-        expected = first.suspicions(TEXTS)
-        assert first.spared_seconds == 0
-
-        second = ONION(folders["llama"], bar=1.0, max_ca_drop=0.5)  # neither decides a suspicion
-        second.remember_in(tmp_path / "memory.sqlite")
+        expected = ONION(folders["llama"], bar=0.0).prepare(TEXTS, workdir=tmp_path)
+        assert expected.seconds > 0
         monkeypatch.setattr(ONION, "_judge", lambda *args: pytest.fail("the language model was asked again"))
-        for mine, other in zip(second.suspicions([*TEXTS, "", "good"]), expected, strict=False):
-            np.testing.assert_array_equal(mine, other)
-        assert second.spared_seconds > 0
+        second = ONION(folders["llama"], bar=1.0, max_ca_drop=0.5)  # neither decides a suspicion
+        found = second.prepare(TEXTS, workdir=tmp_path)
+        assert found.by_text == expected.by_text
+        (file,) = tmp_path.iterdir()
+        assert found.seconds >= json.loads(file.read_text())["seconds"] > 0
 
-    def test_another_precision_limit_or_model_is_asked_anew(self, folders, tmp_path):
-        first = ONION(folders["llama"], bar=0.0)
-        first.remember_in(tmp_path / "memory.sqlite")
-        first.suspicions(TEXTS)
+    def test_only_what_was_not_kept_is_judged_after_a_kill(self, folders, tmp_path, monkeypatch):
+        monkeypatch.setattr("poisonsieve.defenses.onion._AT_A_TIME", 2)
+        expected = ONION(folders["llama"]).prepare(TEXTS, workdir=tmp_path / "whole")
+        judged, judge = [], ONION._judge
+
+        def killed(onion, texts, bar):
+            if judged:
+                raise KeyboardInterrupt
+            judged.append(list(texts))
+            return judge(onion, texts, bar)
+
+        monkeypatch.setattr(ONION, "_judge", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ONION(folders["llama"]).prepare(TEXTS, workdir=tmp_path / "killed")
+
+        def seen(onion, texts, bar):
+            assert list(texts) != judged[0]
+            return judge(onion, texts, bar)
+
+        monkeypatch.setattr(ONION, "_judge", seen)
+        found = ONION(folders["llama"]).prepare(TEXTS, workdir=tmp_path / "killed")
+        assert found.by_text == expected.by_text
+
+    def test_another_precision_limit_model_or_text_is_asked_anew(self, folders, tmp_path):
+        ONION(folders["llama"], bar=0.0).prepare(TEXTS, workdir=tmp_path)
         others = (
             ONION(folders["llama"], max_length=6),
             ONION(folders["llama"], precision="bf16"),
             ONION(folders["gpt2"]),
         )
         for other in others:
-            other.remember_in(tmp_path / "memory.sqlite")
-            remembered, fresh = other.suspicions(TEXTS), clone(other).suspicions(TEXTS)
-            assert other.spared_seconds == 0
-            for mine, plain in zip(remembered, fresh, strict=True):
-                np.testing.assert_array_equal(mine, plain)
+            assert other.prepare(TEXTS, workdir=tmp_path).by_text == clone(other).prepare(TEXTS).by_text
+        fewer = ONION(folders["llama"]).prepare(TEXTS[:3], workdir=tmp_path).by_text
+        assert fewer == ONION(folders["llama"]).prepare(TEXTS[:3]).by_text
+
+    def test_texts_are_not_in_the_folder(self, folders, tmp_path):
+        ONION(folders["llama"]).prepare(["the film was a secret"], workdir=tmp_path)
+        assert not any(b"secret" in file.read_bytes() for file in tmp_path.iterdir())
+
+    def test_a_damaged_file_is_made_again(self, folders, tmp_path):
+        expected = ONION(folders["llama"]).prepare(TEXTS, workdir=tmp_path).by_text
+        for file in tmp_path.iterdir():
+            file.write_text("[1")
+        assert ONION(folders["llama"]).prepare(TEXTS, workdir=tmp_path).by_text == expected
 
 
 def test_bf16_is_near(folder):
@@ -331,7 +359,7 @@ def test_a_precision_that_is_none_is_refused(folder):
 def test_suspicions_prepared_for_all_victims_give_the_same_bar_and_rewrites(folder, victim, toy_dev, monkeypatch):
     """Suspicions depend on the text alone: with those of dev and test rows prepared, the language model is not opened."""
     plain = ONION(folder, max_ca_drop=0.05).fit(toy_dev, victim=victim)
-    prepared = json.loads(json.dumps(ONION(folder).prepare([*toy_dev["text"], *TEXTS]), allow_nan=False))
+    prepared = json.loads(json.dumps(ONION(folder).prepare([*toy_dev["text"], *TEXTS]).by_text, allow_nan=False))
     monkeypatch.setattr("poisonsieve.defenses.onion.load_causal_lm", lambda *a, **k: pytest.fail("opened"))
     used = ONION(folder, max_ca_drop=0.05).use(prepared).fit(toy_dev, victim=victim)
     assert used.bar_ == pytest.approx(plain.bar_, rel=1e-5)  # other company, other last digits
@@ -352,4 +380,4 @@ def test_a_rewriter_that_asks_the_victim_prepares_nothing_of_itself():
         def _rewrite(self, texts, *, progress):
             return texts
 
-    assert Picky().prepare(TEXTS) == {}
+    assert Picky().prepare(TEXTS).by_text == {}

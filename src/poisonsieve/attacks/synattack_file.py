@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 
+from poisonsieve.config import Source
 from poisonsieve.errors import CannotApplyError
 from poisonsieve.registry import register
 from poisonsieve.rewriting.files import load_rewrites
@@ -28,7 +29,7 @@ class SynAttackFile:
         DataError: see `poisonsieve.rewriting.files.load_rewrites`.
     """
 
-    def __init__(self, file: str, original: str | None = None) -> None:
+    def __init__(self, file: Source, original: Source | None = None) -> None:
         self.file = file
         self.original = original
         self.rewrites = load_rewrites(file, original, unchanged=False)

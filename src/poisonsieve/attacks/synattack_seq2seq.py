@@ -11,6 +11,7 @@ import random
 from collections.abc import Sequence
 from functools import cached_property
 
+from poisonsieve.config import Source
 from poisonsieve.errors import CannotApplyError
 from poisonsieve.registry import register
 from poisonsieve.rewriting.seq2seq import Seq2Seq
@@ -32,7 +33,7 @@ class SynAttackSeq2Seq:
 
     def __init__(
         self,
-        model: str,
+        model: Source,
         prefix: str = "",
         beams: int | str = 4,
         max_new_tokens: int | str | None = None,

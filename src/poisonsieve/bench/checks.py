@@ -6,17 +6,21 @@ and a grid that was found sound is not checked again by the same version.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from poisonsieve.bench.cells import is_psim, victims_of
-from poisonsieve.bench.entries import DefenseEntry
-from poisonsieve.bench.spec import GAMMA, NONE, GridSpec
+from poisonsieve.bench.entries import NONE, DefenseEntry
+from poisonsieve.bench.spec import GAMMA, GridSpec, victims_of
 from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.storage import canonical_hash, write_json
+
+if TYPE_CHECKING:
+    from poisonsieve.config import NamedSpec
 
 #: Architectures that cannot do a tuning: what PEFT's prefix tuning needs (a cache of keys and values) they do not have.
 _CANNOT: dict[str, frozenset[str]] = {
@@ -25,6 +29,27 @@ _CANNOT: dict[str, frozenset[str]] = {
 }
 #: The architectures of packaged models, which need not have been fetched yet.
 _PACKAGED = {"minilm": "bert", "mpnet": "mpnet", "smollm2": "llama"}
+#: Arguments of defences that the file sets for all, and how.
+_SET_BY_FILE = {"seed": "seeds", "frr": "threshold", "gamma": "threshold"}
+#: Of what is remembered.
+_FORMAT = 2
+
+Kind = Literal["none", "file", "detector", "rewriter", "repair"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a plan has to know of an entry of `defenses`, beside what stands in it.
+
+    Attributes:
+        kind: what kind of defence it is; ``file`` for rewrites that somebody made.
+        learns: it is a rewriter that chooses something on dev rows.
+        unprepared: a rewriter's arguments that its work on texts does not depend on.
+    """
+
+    kind: Kind
+    learns: bool = False
+    unprepared: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -32,12 +57,19 @@ class Checked:
     """What checking a grid found.
 
     Attributes:
-        kinds: by entry of `defenses`: ``none``, ``file``, ``detector``, ``rewriter`` or ``repair``.
+        defenses: by entry of `defenses`.
+        read: the arguments of plug-ins that count by their content, by ``kind name``, each with its default.
         deferred: what could not be known without downloading weights, one line each.
     """
 
-    kinds: dict[str, str]
+    defenses: dict[str, Facts]
+    read: dict[str, dict[str, str | None]] = field(default_factory=dict)
     deferred: list[str] = field(default_factory=list)
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """By entry of `defenses`, what kind of defence it is."""
+        return {name: facts.kind for name, facts in self.defenses.items()}
 
 
 def check(grid: GridSpec, memory: Path | None = None) -> Checked:
@@ -50,14 +82,18 @@ def check(grid: GridSpec, memory: Path | None = None) -> Checked:
     Raises:
         ConfigError: an unknown attack, defence, tuning or setting; a tuning that a model cannot do.
     """
-    digest = canonical_hash([importlib.metadata.version("poisonsieve"), _what_names_mean(grid)])
+    digest = canonical_hash([importlib.metadata.version("poisonsieve"), _FORMAT, _what_names_mean(grid)])
     known = _read(memory)
     if known.get("digest") == digest:
-        return Checked(known["kinds"], known["deferred"])
+        defenses = {name: Facts(**facts) for name, facts in known["defenses"].items()}
+        return Checked(defenses, known["read"], known["deferred"])
     _check_tracker(grid.report_to)
-    found = Checked(_check_names(grid), _check_tunings(grid))
+    _check_settings_of(grid)
+    defenses = _check_defenses(grid)
+    _check_bits(grid, defenses)
+    found = Checked(defenses, _read_by_content(grid), _check_tunings(grid))
     if memory is not None:
-        write_json(memory, {"digest": digest, "kinds": found.kinds, "deferred": found.deferred})
+        write_json(memory, {"digest": digest, **asdict(found)})
     return found
 
 
@@ -76,11 +112,12 @@ def _check_tracker(report_to: str) -> None:
 def _what_names_mean(grid: GridSpec) -> dict[str, Any]:
     """The parts of a grid that are looked up; another threshold or title needs no other look."""
     return grid.model_dump(
-        mode="json", include={"models", "attacks", "defenses", "victims", "psim", "poison", "sweeps", "report_to"}
+        mode="json", include={"models", "attacks", "defenses", "victims", "poison", "sweeps", "report_to"}
     )
 
 
-def _check_names(grid: GridSpec) -> dict[str, str]:
+def _check_settings_of(grid: GridSpec) -> None:
+    """Attacks, and the settings of every training."""
     from poisonsieve.attacks import make_poisoning, make_trigger
 
     for name, attack in grid.attacks.items():
@@ -106,15 +143,82 @@ def _check_names(grid: GridSpec) -> dict[str, str]:
                     _check_victim({**grid.victims[sweep.victim], sweep.field: value})
                 elif not isinstance(value, int | float):
                     raise ConfigError(f"gamma {value!r} is no number")
-    kinds = {}
-    for name, defense in grid.defenses.items():
-        with _naming(f"defenses.{name}"):
-            kinds[name] = _kind(defense, grid)
-    _check_bits(grid, kinds)
-    return kinds
 
 
-def _check_bits(grid: GridSpec, kinds: dict[str, str]) -> None:
+def _check_defenses(grid: GridSpec) -> dict[str, Facts]:
+    """Every defence with every variant, as far as it can be checked without making it."""
+    from poisonsieve.defenses.specs import parse_defense
+
+    found = {name: _facts(name, entry) for name, entry in grid.defenses.items()}
+    for key, text in _texts(grid):
+        with _naming(key):
+            spec = parse_defense(text)
+            for argument, owner in _SET_BY_FILE.items():
+                if argument in spec.params:
+                    raise ConfigError(f"{argument} is set by {owner}; leave it out among the arguments")
+            tuning = _tuning_of(spec)
+            if tuning is not None:
+                method, settings = tuning
+                _check_settings(method or "full", settings)  # whichever it is going to be, these hold for all
+    return found
+
+
+def _facts(name: str, entry: DefenseEntry) -> Facts:
+    from poisonsieve import registry
+    from poisonsieve.config import name_of
+    from poisonsieve.defenses.specs import kind_of
+
+    if entry.clean is not None:
+        return Facts("file")
+    if entry.defense == NONE:
+        return Facts("none")
+    with _naming(f"defenses.{name}"):
+        plug_in = name_of(entry.text())
+        kind = kind_of(plug_in)
+        if kind != "rewriter":
+            return Facts(kind)
+        rewriter = registry.get("defense", plug_in)
+        return Facts(kind, rewriter.learns(), sorted(rewriter.unprepared))
+
+
+def _texts(grid: GridSpec) -> Iterator[tuple[str, str]]:
+    """Every defence in its text form, by the key of the file that gives it."""
+    for name, entry in grid.defenses.items():
+        if entry.defense not in (None, NONE):
+            for variant in entry.variants:
+                yield f"defenses.{name}" + (f".vary.{variant}" if variant else ""), entry.text(variant)
+
+
+def _tuning_of(spec: NamedSpec) -> tuple[str | None, dict[str, Any]] | None:
+    """The tuning that a defence trains by, None where the model decides it, and its settings; if it takes one by name."""
+    from poisonsieve.building import parameters_of
+    from poisonsieve.config import TuneSpec
+
+    taken = parameters_of(spec)
+    if "method" not in taken:
+        return None
+    method = spec.params.get("method", taken["method"].default)
+    own = set(taken) & set(TuneSpec.model_fields) - {"method", "seed"}
+    settings = {key: value for key, value in spec.params.items() if key in own and value != NONE}
+    return (str(method) if method not in (None, NONE) else None), settings
+
+
+def _read_by_content(grid: GridSpec) -> dict[str, dict[str, str | None]]:
+    """See `Checked.read`."""
+    from poisonsieve.building import read_by_content
+    from poisonsieve.config import name_of
+
+    named: dict[tuple[Literal["attack", "poisoning", "defense"], str], None] = {}
+    for attack in grid.attacks.values():
+        named["poisoning", name_of(attack.poisoning)] = None
+        if attack.trigger is not None:
+            named["attack", name_of(attack.trigger)] = None
+    for _, text in _texts(grid):
+        named["defense", name_of(text)] = None
+    return {f"{kind} {name}": read_by_content(kind, name) for kind, name in named}
+
+
+def _check_bits(grid: GridSpec, defenses: Mapping[str, Facts]) -> None:
     """Refuse for a model in 4 bits what trains all of its weights."""
     for name, model in grid.models.items():
         if model.bits is None:
@@ -129,16 +233,22 @@ def _check_bits(grid: GridSpec, kinds: dict[str, str]) -> None:
                 for key in victims_of(grid, name)
                 if {**every[key], **model.victims.get(key, {})}.get("method") == "full"
             ]
-            full += [f"psim.{key}" for key, entry in _psim(grid).items() if entry.get("method") == "full"]
-            full += [
-                f"attacks.{key}" for key, attack in grid.attacks.items() if attack.poisoning not in (None, "full")
-            ]
-            full += [f"defenses.{key}" for key, kind in kinds.items() if kind == "repair"]
+            full += [key for key, method in _tunings_of_defenses(grid).items() if method == "full"]
+            full += [f"attacks.{key}" for key, attack in grid.attacks.items() if attack.poisoning != "full"]
+            full += [f"defenses.{key}" for key, facts in defenses.items() if facts.kind == "repair"]
             if full:
                 raise ConfigError(
                     f"{model.model} is frozen in {model.bits} bits, and these train all weights: {', '.join(full)}; leave "
                     f"them out (models.{name}.tunings), or leave bits out"
                 )
+
+
+def _tunings_of_defenses(grid: GridSpec) -> dict[str, str]:
+    """The tunings that defences train by, by the key of the file."""
+    from poisonsieve.defenses.specs import parse_defense
+
+    found = {key: _tuning_of(parse_defense(text)) for key, text in _texts(grid)}
+    return {key: tuning[0] for key, tuning in found.items() if tuning is not None and tuning[0] is not None}
 
 
 def _check_victim(settings: dict[str, Any]) -> None:
@@ -155,43 +265,13 @@ def _check_settings(method: str, settings: dict[str, Any]) -> None:
     tune_spec(method, hidden_size=1, **settings)
 
 
-def _kind(entry: DefenseEntry, grid: GridSpec) -> str:
-    from poisonsieve.defenses.specs import kind_of, parse_defense
-
-    if entry.clean is not None:
-        return "file"
-    text = str(entry.defense)
-    if text == NONE:
-        return "none"
-    spec = parse_defense(text)
-    if is_psim(entry):
-        _check_psim(grid)
-    return kind_of(spec.name)
-
-
-def _check_psim(grid: GridSpec) -> None:
-    """PSIM's own constructor says what it takes; a tuning that it does not know is found here, not after theta_p."""
-    import inspect
-
-    from poisonsieve.config import TuneSpec
-    from poisonsieve.defenses.psim import PSIM
-
-    own = set(inspect.signature(PSIM.__init__).parameters) & set(TuneSpec.model_fields) - {"seed"}
-    for name, settings in grid.psim.items():
-        unknown = sorted(set(settings) - own)
-        if unknown:
-            raise ConfigError(f"psim.{name}: unknown {', '.join(unknown)}; known: {', '.join(sorted(own))}")
-        with _naming(f"psim.{name}"):
-            _check_victim(settings)
-
-
 def _check_tunings(grid: GridSpec) -> list[str]:
     """Refuse tunings that a model's architecture cannot do, as far as that is known without its weights."""
     deferred = []
     for name, model in grid.models.items():
         architecture = model_type(model.model)
         wanted = {key: grid.victims[key]["method"] for key in model.tunings or grid.victims}
-        wanted |= {f"psim.{key}": settings.get("method", "p_tuning_v1") for key, settings in _psim(grid).items()}
+        wanted |= _tunings_of_defenses(grid)
         if architecture is None:
             deferred.append(
                 f"models.{name}: {model.model} is not here, so whether it can do its tunings is seen when it is opened"
@@ -200,14 +280,10 @@ def _check_tunings(grid: GridSpec) -> list[str]:
         for key, method in wanted.items():
             if method in _CANNOT.get(architecture, ()):
                 raise ConfigError(
-                    f"models.{name}: a {architecture} model cannot do {method} (victims or psim: {key}); name the "
-                    f"tunings it can do in models.{name}.tunings, and leave it out of psim"
+                    f"models.{name}: a {architecture} model cannot do {method} (victims or defenses: {key}); name the "
+                    f"tunings it can do in models.{name}.tunings, and leave it out of vary"
                 )
     return deferred
-
-
-def _psim(grid: GridSpec) -> dict[str, dict[str, Any]]:
-    return grid.psim if any(is_psim(entry) for entry in grid.defenses.values()) else {}
 
 
 def model_type(model: str) -> str | None:
@@ -239,15 +315,12 @@ def _read(path: Path | None) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-class _naming:  # noqa: N801 - reads as `with _naming(key)`
-    """Puts the key before what an error says."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, PoisonsieveError) and not str(error).startswith(("psim.", self.key)):
-            raise ConfigError(f"{self.key}: {error}") from None
+@contextlib.contextmanager
+def _naming(key: str) -> Iterator[None]:
+    """Put the key before what an error says."""
+    try:
+        yield
+    except PoisonsieveError as error:
+        if str(error).startswith(key):
+            raise
+        raise ConfigError(f"{key}: {error}") from None

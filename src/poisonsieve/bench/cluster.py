@@ -12,18 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from poisonsieve.bench.entries import Resources
+from poisonsieve.bench.launch import attempt
 from poisonsieve.bench.plan import Stage
 from poisonsieve.bench.runner import Done
-from poisonsieve.bench.spec import How, Resources
+from poisonsieve.bench.spec import How
 from poisonsieve.bench.store import Store
-from poisonsieve.bench.work import attempt
+from poisonsieve.bench.work import LIGHT
 from poisonsieve.cluster import connect
 from poisonsieve.errors import ConfigError
 
 #: How often a task is run again when its node or worker was lost; an error of the stage itself is never run again.
 _LOST_NODES = 10
-#: Stages that open no model, unless a guard reads less than its victim.
-_LIGHT = frozenset({"scores"})
 
 
 class RayEngine:
@@ -59,7 +59,7 @@ class RayEngine:
             task = ray.remote(_attempt).options(
                 name=f"{stage.kind} {stage.words}",
                 num_cpus=self.resources.cpus,
-                num_gpus=0 if stage.kind in _LIGHT else self.resources.gpus,
+                num_gpus=0 if stage.kind in LIGHT else self.resources.gpus,
                 max_retries=_LOST_NODES,
                 retry_exceptions=False,
             )

@@ -1,4 +1,4 @@
-"""What every file of experiments is made of: rows, attacks, defences, and the data root that its names may stand in.
+"""What every file of experiments is made of: rows, models, attacks, defences, and the data root in their names.
 
 Nothing heavy is imported here: a file is read and checked in a moment, and what its names mean is looked up later.
 """
@@ -26,20 +26,107 @@ from poisonsieve.parsing import RepeatedKeyError, parse_yaml
 
 #: Stands for the data root in every string of the file.
 DATA_PLACEHOLDER = "{data}"
+#: The text form of no defence, and the name that its entry has in the paper's tables.
+NONE = "none"
+Setting = Literal["full_data", "full_task"]
 
 
-class Rows(Spec):
+class GridRows(Spec):
     """Where rows come from: names that `poisonsieve.data.load_dataset` knows.
 
     Attributes:
         train: rows to train on.
-        dev: clean rows for the best epoch, for every choice a defence makes, and for calibration.
+        dev: clean rows for the best epoch, for every choice a defence makes, and for calibration. Without, a seeded
+            tenth of `train` is held out.
         test: rows that everything is counted on. Only the user's rows have them.
     """
 
     train: str
-    dev: str
+    dev: str | None = None
     test: str | None = None
+
+
+class Limits(Spec):
+    """How many rows are used, drawn once by a fixed seed, each class in its share; all of them when left out.
+
+    Attributes:
+        train, dev, test: of the user's rows.
+        triggered: of the triggered test rows of each attack.
+        attacker_train, attacker_dev: of the attacker's rows, where they are others than the user's.
+        attacker_words: words that the attacker's texts are cut to, before a trigger is put in.
+    """
+
+    train: int | None = Field(None, ge=2)
+    dev: int | None = Field(None, ge=2)
+    test: int | None = Field(None, ge=2)
+    triggered: int | None = Field(None, ge=1)
+    attacker_train: int | None = Field(None, ge=2)
+    attacker_dev: int | None = Field(None, ge=2)
+    attacker_words: int | None = Field(None, ge=2)
+
+
+class DatasetEntry(Spec):
+    """One data set in one setting.
+
+    Attributes:
+        name: what it is called in tables; the key of the entry when left out.
+        setting: what the attacker has: the user's own rows (``full_data``) or others of the same task (``full_task``).
+        data: the user's rows.
+        attacker: the attacker's rows; with ``full_task`` only, and always then.
+        target: the class the attacker wants, by name or number.
+        limits: see `Limits`.
+    """
+
+    name: str | None = None
+    setting: Setting
+    data: GridRows
+    attacker: GridRows | None = None
+    target: str = "0"
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _setting_fits(self) -> Self:
+        if (self.setting == "full_task") != (self.attacker is not None):
+            raise ValueError("attacker rows belong to setting full_task, and full_task needs them")
+        if self.data.test is None:
+            raise ValueError("data.test is missing: there is nothing to count on")
+        return self
+
+
+class ThresholdEntry(Spec):
+    """How a detector's scores become verdicts: a fixed gamma, or one from held-out clean rows for a rejection rate."""
+
+    gamma: float | None = None
+    frr: float | None = Field(None, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if (self.gamma is None) == (self.frr is None):
+            raise ValueError("give exactly one of gamma and frr")
+        return self
+
+
+class ModelEntry(Spec):
+    """One clean pretrained model.
+
+    Attributes:
+        model: packaged alias, folder or hub id.
+        bits: 4 freezes it in 4 bits: it is poisoned by LoRA, which is then added to its weights, and tuned by anything
+            but full tuning.
+        tunings: the entries of `victims` that it is tuned by; all when left out.
+        beside: the model whose published figures stand beside its own; its own name when left out.
+        poison: settings of the attacker's training that this model needs otherwise, whatever an attack asks for.
+        victims: the same for each entry of `victims`.
+        threshold: another threshold than the grid's.
+    """
+
+    model: str
+    bits: Literal[4] | None = None
+    tunings: list[str] | None = None
+    beside: str | None = None
+    poison: dict[str, Any] = Field(default_factory=dict)
+    victims: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    threshold: ThresholdEntry | None = None
 
 
 class AttackEntry(Spec):
@@ -90,19 +177,46 @@ class AttackEntry(Spec):
         )
 
 
+class GridAttack(AttackEntry):
+    """One attack, see `AttackEntry`; or none, with `clean`.
+
+    Attributes:
+        clean: nobody poisons anything: the same training on the attacker's clean rows. Its victims also show how many
+            triggered rows of the other attacks go to the target by themselves.
+        floors: with `clean`, which attacks' rows these are; all when left out.
+        defenses: the entries of `defenses` that stand before it; all when left out.
+    """
+
+    clean: bool = False
+    floors: list[str] | None = None
+    defenses: list[str] | None = None
+
+    def _check_origin(self) -> None:
+        if not self.clean:
+            super()._check_origin()
+        elif self.trigger or self.poisoned or self.triggered:
+            raise ValueError("clean means that there is no trigger; leave trigger, poisoned and triggered out")
+
+
 class DefenseEntry(Spec):
     """One defence: by its registered name, or as files of texts that somebody rewrote.
 
     Attributes:
-        defense: a defence in its text form, such as ``strip:copies=20``.
+        defense: a defence in its text form, such as ``strip:copies=20``; ``none`` is no defence.
+        vary: more of its arguments, by the names that tables give them: each is a cell of its own.
         on: the weights that a detector is fitted on: theta_p, or the victim that was tuned from it.
+        retune: whether a victim is tuned from what a repair gives; else the repaired weights answer.
+        threshold: another threshold for a detector than the model's or the file's.
         clean: rewrites of the test rows, row by row.
         triggered: rewrites of the triggered test rows, row by row, by the attack's name in this file;
             attacks that are not named have no such cell.
     """
 
     defense: DefenseText | None = None
+    vary: dict[str, dict[str, Any]] = Field(default_factory=dict)
     on: Literal["theta_p", "victim"] = "theta_p"
+    retune: bool = True
+    threshold: ThresholdEntry | None = None
     clean: str | None = None
     triggered: dict[str, str] = Field(default_factory=dict)
 
@@ -110,7 +224,51 @@ class DefenseEntry(Spec):
     def _one_way(self) -> Self:
         if (self.defense is None) == (self.clean is None):
             raise ValueError("give exactly one of defense and clean (a file of rewrites)")
+        if self.vary and self.defense in (None, NONE):
+            raise ValueError("vary needs a defense whose arguments it gives")
         return self
+
+    @property
+    def variants(self) -> list[str | None]:
+        """The names of `vary`; None alone where there are none."""
+        return [*self.vary] or [None]
+
+    def text(self, variant: str | None = None) -> str:
+        """The defence in its text form, with the arguments of one entry of `vary`; empty for files of rewrites.
+
+        Raises:
+            ConfigError: a value of `vary` cannot be written as text.
+        """
+        text = self.defense or ""
+        if variant is None:
+            return text
+        more = ",".join(f"{key}={_written(key, value)}" for key, value in self.vary[variant].items())
+        return text + ("," if ":" in text else ":") + more
+
+
+class Sweep(Spec):
+    """One panel of a figure: one setting over several values, all else as it is.
+
+    Attributes:
+        victim: the entry of `victims` it is swept for.
+        field: a field of `TuneSpec`, or ``gamma``, which needs no training.
+        values: what it is set to.
+    """
+
+    victim: str
+    field: str
+    values: list[Any] = Field(min_length=1)
+
+    def named(self, value: Any) -> str:
+        """The victim's name with one value set."""
+        return f"{self.victim}[{self.field}={value}]"
+
+
+class Resources(Spec):
+    """What one stage that trains or scores asks a cluster for: processors and (shares of) GPUs."""
+
+    cpus: float = Field(1, gt=0)
+    gpus: float = Field(0, ge=0)
 
 
 def read_mapping(path: Path, wanted: str) -> dict[str, Any]:
@@ -135,6 +293,16 @@ def read_mapping(path: Path, wanted: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no {wanted}")
     return content
+
+
+def _written(key: str, value: Any) -> str:
+    """A value of an argument as it stands in a text form."""
+    if isinstance(value, list):
+        return "+".join(_written(key, part) for part in value)
+    text = str(value).lower() if isinstance(value, bool | None) else str(value)
+    if isinstance(value, dict) or "," in text:
+        raise ConfigError(f"{key}: {text} cannot be an argument here; give one value without a comma, or a list")
+    return text
 
 
 def with_root(value: Any, root: Path | None) -> Any:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from poisonsieve.config import ByContent, PlugInText, Spec, name_of
 from poisonsieve.data.files import exists
 from poisonsieve.storage import sha256_file, write_json
 
@@ -28,19 +31,15 @@ class Fingerprints:
         self._changed = False
 
     def of(self, name: str) -> str:
-        """`name` with every path in it replaced by the digest of what is there.
+        """The digest of what is at a path, perhaps with ``#split`` behind it.
 
-        A path stands alone, with ``#split`` behind it, or as the value of an argument: ``scpd-file:file=PATH``. What
-        is no path here stays as it is: the hub's names, packaged names, plain words.
+        What is no path here stays as it is: the hub's names, packaged names.
         """
-        plain = self._path(name)
-        if plain is not None:
-            return plain
-        head, colon, rest = name.partition(":")
-        if not colon or "=" not in rest:
-            return name
-        parts = (part.partition("=") for part in rest.split(","))
-        return head + colon + ",".join(f"{key}{equals}{self._path(value) or value}" for key, equals, value in parts)
+        source, hash_sign, split = name.rpartition("#")
+        for path, rest in ((name, ""), (source, hash_sign + split)):
+            if path and exists(Path(path)):
+                return self._content(Path(path)) + rest
+        return name
 
     def save(self) -> None:
         """Write down what was learnt, if anything was.
@@ -51,13 +50,6 @@ class Fingerprints:
         if self._changed:
             write_json(self._memory, self._known)
             self._changed = False
-
-    def _path(self, name: str) -> str | None:
-        source, hash_sign, split = name.rpartition("#")
-        for path, rest in ((name, ""), (source, hash_sign + split)):
-            if path and exists(Path(path)):
-                return self._content(Path(path)) + rest
-        return None
 
     def _content(self, path: Path) -> str:
         if path.is_file():
@@ -84,3 +76,47 @@ def _read(memory: Path) -> dict[str, list[Any]]:
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
+
+
+def content_of(spec: Spec, prints: Fingerprints, read: Mapping[str, Mapping[str, str | None]]) -> dict[str, Any]:
+    """A spec with the digest of what is there in place of every name that is marked `ByContent`; JSON-ready.
+
+    Args:
+        spec: any.
+        prints: knows the content behind names.
+        read: the arguments of plug-ins that are marked so, with their defaults; see `poisonsieve.bench.checks.Checked`.
+    """
+
+    def known(value: Any, marks: list[Any]) -> Any:
+        if isinstance(value, Spec):
+            fields = type(value).model_fields
+            return {key: known(getattr(value, key), _marks(field)) for key, field in fields.items()}
+        if isinstance(value, dict):
+            return {key: known(entry, marks) for key, entry in value.items()}
+        if not isinstance(value, str):
+            return value
+        plug_ins = [mark.kind for mark in marks if isinstance(mark, PlugInText)]
+        if plug_ins:
+            return _text(value, prints, read[f"{plug_ins[0]} {name_of(value)}"])
+        return prints.of(value) if ByContent in marks else value
+
+    found: dict[str, Any] = known(spec, [])
+    return found
+
+
+def _text(text: str, prints: Fingerprints, read: Mapping[str, str | None]) -> dict[str, Any]:
+    """A plug-in in its text form: its name, the arguments that are given, and the content of those that are not."""
+    name, _, rest = text.partition(":")
+    given = {key.strip(): value for key, _, value in (part.partition("=") for part in rest.split(",") if part)}
+    values = {**{key: default for key, default in read.items() if default is not None}, **given}
+    arguments = {key: prints.of(value) if key in read else value for key, value in values.items()}
+    return {"plug_in": name, "arguments": arguments}
+
+
+def _marks(field: Any) -> list[Any]:
+    """What a field's annotation is marked with, wherever in it."""
+
+    def within(declared: Any) -> list[Any]:
+        return [mark for part in typing.get_args(declared) for mark in (part, *within(part))]
+
+    return [*field.metadata, *within(field.annotation)]

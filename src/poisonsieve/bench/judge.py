@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from poisonsieve.bench.entries import ThresholdEntry
 from poisonsieve.bench.plan import CLEAN, TRIGGERED, Stage
-from poisonsieve.bench.spec import ThresholdEntry
 from poisonsieve.bench.store import Store
 from poisonsieve.guard.folder import read_calibration
 from poisonsieve.metrics import Rate, attack_success_rate, auroc, clean_accuracy, false_rejection_rate
@@ -66,9 +66,10 @@ def threshold_for(stage: Stage, store: Store, rule: ThresholdEntry) -> Threshold
     """
     if stage.kind != "scores":
         return None
-    ends = store.run(stage.needs["confidences"])["result"]["score_range"]
+    confidences = stage.needs["confidences"]
+    ends = store.run(confidences)["result"]["score_range"]
     low, high = (sign * np.inf if end is None else end for end, sign in zip(ends, (-1, 1), strict=True))
-    calibration = read_calibration(store.folder(stage.needs["guard"]), (low, high))
+    calibration = read_calibration(store.folder(confidences.needs["guard"]), (low, high))
     return calibration.choose(frr=rule.frr, gamma=rule.gamma).threshold
 
 
@@ -82,7 +83,8 @@ def judge(stage: Stage, store: Store, rule: ThresholdEntry) -> dict[str, Any]:
 
     Returns:
         `ca`, `asr`, `frr`, `auroc` (those that there are), their 95% `intervals`, how many rows, the `threshold`, and
-        for un-poisoned weights `floor`: the ASR of each attack's triggered rows on a model that nobody attacked.
+        for un-poisoned weights `floor`: the ASR of each attack's triggered rows on a model that nobody attacked, with
+        `floor_intervals` and `floor_rows`.
 
     Raises:
         ConfigError, CalibrationError: see `threshold_for`.
@@ -104,14 +106,17 @@ def judge(stage: Stage, store: Store, rule: ThresholdEntry) -> dict[str, Any]:
         if attacked is not None:
             counted["auroc"] = auroc(clean.confidence, attacked.confidence[attacked.label != target])
     floors = {
-        name.partition(":")[2]: attack_success_rate(rows.prediction, rows.label, target, flagged[name]).value
+        name.partition(":")[2]: attack_success_rate(rows.prediction, rows.label, target, flagged[name])
         for name, rows in sets.items()
         if name.startswith(f"{TRIGGERED}:")
     }
+    if floors:
+        counted["floor"] = {name: rate.value for name, rate in floors.items()}
+        counted["floor_intervals"] = {name: [rate.low, rate.high] for name, rate in floors.items()}
+        counted["floor_rows"] = {name: rate.n for name, rate in floors.items()}
     return {
         **{name: rate.value for name, rate in rates.items()},
         **counted,
-        **({"floor": floors} if floors else {}),
         "intervals": {name: [rate.low, rate.high] for name, rate in rates.items()},
         "n_clean": rates["ca"].n,
         "n_triggered": rates["asr"].n if "asr" in rates else 0,

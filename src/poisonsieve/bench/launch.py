@@ -1,4 +1,4 @@
-"""One stage by several processes that train one model together: data parallel, through accelerate inside the Trainer.
+"""A stage is attempted: here, or by several processes that train one model together, through accelerate in the Trainer.
 
 Every process does the stage; the first keeps what comes out, the others only do their share of every batch. The batch
 size of a spec is that of all processes together, so that the number of processes changes the last digits and no more.
@@ -14,10 +14,34 @@ from pathlib import Path
 from poisonsieve.bench.plan import Stage
 from poisonsieve.bench.spec import How
 from poisonsieve.bench.store import Store
+from poisonsieve.bench.work import TRAINING, do
 from poisonsieve.errors import LaunchError, PoisonsieveError
 from poisonsieve.storage import write_json
 
 _WORKER = "poisonsieve.bench.launch"
+
+
+def attempt(stage: Stage, store: Store, how: How) -> str | None:
+    """Do a stage whose needs are done, unless its result is there; one line on why it could not be done, if so.
+
+    Whatever goes wrong is recorded with the stage, so that the rest of a grid can go on.
+
+    Raises:
+        OutputError: the store cannot be written to.
+        KeyboardInterrupt: the user has had enough; what is finished stays.
+    """
+    with store.turn(stage):
+        if store.finished(stage):
+            return None
+        try:
+            if how.processes > 1 and stage.kind in TRAINING:
+                launch(stage, store, how)
+            else:
+                do(stage, store, how)
+        except Exception as error:
+            return store.record_failure(stage, error)
+        store.forget_failure(stage)
+        return None
 
 
 def launch(stage: Stage, store: Store, how: How) -> None:
@@ -60,7 +84,6 @@ def command(how: How) -> list[str]:
 
 def main(task: Path) -> None:
     """What each of the processes runs."""
-    from poisonsieve.bench.work import do
     from poisonsieve.environment import is_first_process
 
     content = json.loads(task.read_text(encoding="utf-8"))

@@ -7,23 +7,98 @@ the same stage. No row is read and no model opened to plan, so that looking thro
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from poisonsieve.bench.cells import CellSpec, is_psim
-from poisonsieve.bench.entries import DefenseEntry
-from poisonsieve.bench.fingerprints import Fingerprints
+from poisonsieve.bench.checks import Checked
+from poisonsieve.bench.entries import AttackEntry, DefenseEntry, GridRows
+from poisonsieve.bench.fingerprints import Fingerprints, content_of
 from poisonsieve.bench.rows import AnyRows, Rewritten, Rows, Triggered
-from poisonsieve.bench.spec import NONE, GridRows, GridSpec
+from poisonsieve.bench.spec import CellSpec, GridSpec
+from poisonsieve.config import ByContent, DefenseText, Spec
 from poisonsieve.storage import canonical_hash
 
 #: Sets of test rows, by what they are called in the scores.
 CLEAN, TRIGGERED = "clean", "triggered"
 #: Stands for the cell's own clean model in a repair, such as ``fine-mixing:pretrained={model}``.
 MODEL_PLACEHOLDER = "{model}"
+#: Of what a stage's result holds: what was made in another format is not taken for it.
+_FORMAT = 2
+
+
+class ThetaP(Spec):
+    """The attacker's training; or, without an attack, the same on rows that are clean or were poisoned elsewhere.
+
+    Attributes:
+        model: the clean model.
+        bits: see `ModelEntry`.
+        train, dev: the attacker's rows.
+        attack: without the settings of its training.
+        target: the class the attacker wants, by name or number.
+        settings: fields of `TuneSpec`, and `preset`.
+        seed: decides everything that is drawn by chance.
+    """
+
+    model: Annotated[str, ByContent]
+    bits: Literal[4] | None = None
+    train: Rows
+    dev: Rows
+    attack: AttackEntry | None
+    target: str
+    settings: dict[str, Any]
+    seed: int
+
+
+class Repair(Spec):
+    """A repair of theta_p with the user's rows."""
+
+    defense: DefenseText
+    train: Rows
+    dev: Rows
+    seed: int
+
+
+class Victim(Spec):
+    """The user's tuning; `settings` has its `method`."""
+
+    train: Rows
+    dev: Rows
+    settings: dict[str, Any]
+    seed: int
+
+
+class Fit(Spec):
+    """A detector that is fitted on clean rows, and scores others for its threshold."""
+
+    defense: DefenseText
+    train: Rows
+    dev: Rows
+    seed: int
+
+
+class Rewriting(Spec):
+    """A rewriter's work on texts that no victim has a say in."""
+
+    defense: DefenseText
+    rows: AnyRows
+    seed: int
+
+
+class Answers(Spec):
+    """What a victim says of sets of test rows; of their rewrites, with `defense`, which chooses on `dev` if it does."""
+
+    sets: dict[str, AnyRows]
+    defense: DefenseText | None = None
+    dev: Rows | None = None
+    seed: int = 0
+
+
+class Scored(Spec):
+    """What is done with the same sets of test rows: confidences, shortened answers, scores."""
+
+    sets: dict[str, AnyRows]
 
 
 @dataclass(frozen=True)
@@ -77,118 +152,120 @@ class Plan:
     stages: list[Stage]
 
 
-def make_plan(grid: GridSpec, cells: Sequence[CellSpec], kinds: Mapping[str, str], prints: Fingerprints) -> Plan:
+def make_plan(grid: GridSpec, cells: Sequence[CellSpec], checked: Checked, prints: Fingerprints) -> Plan:
     """The stages that `cells` need.
 
     Args:
         grid: where the cells come from.
         cells: which of them.
-        kinds: what kind of defence each entry of `defenses` is: see `poisonsieve.bench.checks`.
+        checked: what the names in the grid mean.
         prints: for the content behind names.
     """
-    planner = _Planner(grid, kinds, prints)
+    planner = _Planner(grid, checked, prints)
     scores = [planner.scores(cell) for cell in cells]
     stages = {stage.key: stage for last in scores for stage in last.chain()}
     return Plan(list(cells), scores, list(stages.values()))
 
 
 class _Planner:
-    def __init__(self, grid: GridSpec, kinds: Mapping[str, str], prints: Fingerprints) -> None:
-        self.grid, self.kinds, self.prints = grid, kinds, prints
+    def __init__(self, grid: GridSpec, checked: Checked, prints: Fingerprints) -> None:
+        self.grid, self.checked, self.prints = grid, checked, prints
+        self.made: dict[str, Stage] = {}
         self.version = importlib.metadata.version("poisonsieve")
-        self.print = functools.cache(prints.of)
 
     def scores(self, cell: CellSpec) -> Stage:
-        entry = self.grid.defenses[cell.defense]
-        answers = self._answers(cell, entry)
-        if self.kinds[cell.defense] != "detector":
+        answers = self._answers(cell)
+        if self._kind(cell) != "detector":
             return answers
-        guard = self._guard(cell, entry)
-        sets = self._test_sets(cell)
-        confidences = self._stage(
-            "confidences", f"{cell.attack}-{cell.defense}", {"sets": _dump(sets)}, {"guard": guard}
-        )
-        needs = {"answers": answers, "confidences": confidences, "guard": guard, "victim": answers.needs["victim"]}
-        words = f"{cell.attack}-{cell.victim}-{cell.defense}"
-        return self._stage("scores", words, {"sets": _dump(sets)}, needs)
+        guard = self._guard(cell)
+        scored, words = Scored(sets={**self._test_sets(cell)}), f"{cell.attack}-{cell.victim}-{_defense(cell)}"
+        confidences = self._stage("confidences", f"{cell.attack}-{_defense(cell)}", scored, {"guard": guard})
+        asked = {"victim": answers.needs["victim"], "answers": answers, "confidences": confidences}
+        shortened = self._stage("shortened", words, scored, asked)
+        needs = {"answers": answers, "confidences": confidences, "shortened": shortened}
+        return self._stage("scores", words, scored, needs)
 
-    def _answers(self, cell: CellSpec, entry: DefenseEntry) -> Stage:
+    def _answers(self, cell: CellSpec) -> Stage:
         """What the victim says of the test rows, rewritten first where the defence rewrites."""
-        sets: dict[str, AnyRows] = dict(self._test_sets(cell))
-        needs = {"victim": self._victim(cell, entry)}
+        sets, needs = self._test_sets(cell), {"victim": self._victim(cell)}
         words = f"{cell.attack}-{cell.victim}"
+        entry = self._entry(cell)
         if entry.clean is not None:
             files = {CLEAN: entry.clean, TRIGGERED: entry.triggered.get(cell.attack)}
             rewritten = {name: Rewritten(of=sets[name], file=file) for name, file in files.items() if file}
-            return self._stage("answers", f"{words}-{cell.defense}", {"sets": _dump(rewritten)}, needs)
-        if self.kinds[cell.defense] != "rewriter":
-            return self._stage("answers", words, {"sets": _dump(sets)}, needs)
-        _, dev = self._users(cell)
-        for name, rows in {**sets, "dev": dev}.items():
-            needs[f"work:{name}"] = self._stage(
-                "rewriting",
-                f"{cell.defense}-{name}" + (f"-{cell.attack}" if name == TRIGGERED else ""),
-                {"defense": entry.defense, "seed": cell.seed, "rows": rows.model_dump(mode="json")},
-            )
-        params = {
-            "sets": _dump(sets),
-            "defense": entry.defense,
-            "seed": cell.seed,
-            "dev": dev.model_dump(mode="json"),
-        }
-        return self._stage("answers", f"{words}-{cell.defense}", params, needs)
+            return self._stage("answers", f"{words}-{cell.defense}", Answers(sets={**rewritten}), needs)
+        if self._kind(cell) != "rewriter":
+            words = needs["victim"].words
+            return self._stage("answers", words, Answers(sets={**sets}), needs)
+        learns = self.checked.defenses[cell.defense].learns
+        dev = self._users(cell)[1] if learns else None
+        needs |= {f"work:{name}": self._rewriting(cell, name, rows) for name, rows in sets.items()}
+        if dev is not None:
+            needs["work:dev"] = self._rewriting(cell, "dev", dev)
+        rewriting = Answers(sets={**sets}, defense=self._text(cell), dev=dev, seed=cell.seed)
+        return self._stage("answers", f"{words}-{_defense(cell)}", rewriting, needs)
 
-    def _guard(self, cell: CellSpec, entry: DefenseEntry) -> Stage:
+    def _rewriting(self, cell: CellSpec, name: str, rows: AnyRows) -> Stage:
+        """A rewriter's work on one set of rows: the same, whatever it chooses by the victim."""
+        text = without(self._text(cell), self.checked.defenses[cell.defense].unprepared)
+        words = f"{_defense(cell)}-{name}" + (f"-{cell.attack}" if name == TRIGGERED else "")
+        return self._stage("rewriting", words, Rewriting(defense=text, rows=rows, seed=cell.seed))
+
+    def _guard(self, cell: CellSpec) -> Stage:
         train, dev = self._users(cell)
-        on = self._victim(cell, entry) if entry.on == "victim" else self._theta_p(cell)
-        params = {
-            "defense": entry.defense,
-            "settings": self.grid.psim[cell.psim] if is_psim(entry) and cell.psim else {},
-            "train": train.model_dump(mode="json"),
-            "dev": dev.model_dump(mode="json"),
-            "seed": cell.seed,
-        }
-        words = f"{cell.attack}-{cell.defense}" + (f"-{cell.psim}" if cell.psim else "")
-        return self._stage("guard", words, params, {"model": on})
+        on = self._victim(cell) if self._entry(cell).on == "victim" else self._theta_p(cell)
+        guard = Fit(defense=self._text(cell), train=train, dev=dev, seed=cell.seed)
+        return self._stage("guard", f"{cell.attack}-{_defense(cell)}", guard, {"model": on})
 
-    def _victim(self, cell: CellSpec, entry: DefenseEntry) -> Stage:
+    def _victim(self, cell: CellSpec) -> Stage:
         train, dev = self._users(cell)
         settings = {
             **self.grid.all_victims()[cell.victim],
             **self.grid.models[cell.model].victims.get(cell.victim, {}),
         }
-        params = {
-            "train": train.model_dump(mode="json"),
-            "dev": dev.model_dump(mode="json"),
-            "settings": settings,
-            "seed": cell.seed,
-        }
+        victim = Victim(train=train, dev=dev, settings=settings, seed=cell.seed)
         start, words = self._theta_p(cell), f"{cell.attack}-{cell.victim}"
-        if self.kinds[cell.defense] == "repair":
-            repairing = {key: value for key, value in params.items() if key != "settings"}
-            model = self.grid.models[cell.model].model
-            repairing["defense"] = str(entry.defense).replace(MODEL_PLACEHOLDER, model)
-            start = self._stage("repair", f"{cell.attack}-{cell.defense}", repairing, {"model": start})
-            words += f"-{cell.defense}"
-        return self._stage("victim", words, params, {"model": start})
+        if self._kind(cell) == "repair":
+            start = self._repaired(cell, start)
+            words += f"-{_defense(cell)}"
+            if not self._entry(cell).retune:
+                return start
+        return self._stage("victim", words, victim, {"model": start})
+
+    def _repaired(self, cell: CellSpec, theta_p: Stage) -> Stage:
+        train, dev = self._users(cell)
+        repair = Repair(defense=self._text(cell), train=train, dev=dev, seed=cell.seed)
+        return self._stage("repair", f"{cell.attack}-{_defense(cell)}", repair, {"model": theta_p})
 
     def _theta_p(self, cell: CellSpec) -> Stage:
-        model, attack = self.grid.models[cell.model], self.grid.attacks[cell.attack]
+        model, entry = self.grid.models[cell.model], self.grid.attacks[cell.attack]
         train, dev = self._attackers(cell)
-        if attack.poisoned is not None:
-            train = train.model_copy(update={"source": attack.poisoned, "part": "all"})
-        params = {
-            "model": model.model,
-            "train": train.model_dump(mode="json"),
-            "dev": dev.model_dump(mode="json"),
-            "attack": None if attack.clean else attack.model_dump(mode="json", exclude={"defenses", "triggered"}),
-            "settings": {**self.grid.poison, **attack.training, **model.poison},
-            "target": self.grid.datasets[cell.dataset].target,
-            "seed": cell.seed,
-        }
-        if model.bits is not None:
-            params["bits"] = model.bits
-        return self._stage("theta_p", f"{cell.model}-{cell.attack}", params)
+        if entry.poisoned is not None:
+            train = train.model_copy(update={"source": entry.poisoned, "part": "all"})
+        attack = None
+        if entry.trigger is not None:
+            attack = AttackEntry(**entry.model_dump(include={*AttackEntry.model_fields} - {"triggered", "training"}))
+        theta_p = ThetaP(
+            model=model.model,
+            bits=model.bits,
+            train=train,
+            dev=dev,
+            attack=attack,
+            target=self.grid.datasets[cell.dataset].target,
+            settings={**self.grid.poison, **entry.training, **model.poison},
+            seed=cell.seed,
+        )
+        return self._stage("theta_p", f"{cell.model}-{cell.attack}", theta_p)
+
+    def _entry(self, cell: CellSpec) -> DefenseEntry:
+        return self.grid.defenses[cell.defense]
+
+    def _kind(self, cell: CellSpec) -> str:
+        return self.checked.defenses[cell.defense].kind
+
+    def _text(self, cell: CellSpec) -> str:
+        """The cell's defence in its text form."""
+        return self._entry(cell).text(cell.variant).replace(MODEL_PLACEHOLDER, self.grid.models[cell.model].model)
 
     def _users(self, cell: CellSpec) -> tuple[Rows, Rows]:
         """The user's train and dev rows."""
@@ -211,9 +288,11 @@ class _Planner:
         clean = self._test(cell).model_copy(update={"limit": limits.test})
         if not self.grid.attacks[cell.attack].clean:
             return {CLEAN: clean, TRIGGERED: self._triggered(cell, cell.attack)}
-        if cell.defense != NONE:
+        if self._kind(cell) != "none":
             return {CLEAN: clean}
+        floors = self.grid.attacks[cell.attack].floors
         others = [name for name, attack in self.grid.attacks.items() if not attack.clean]
+        others = [name for name in others if floors is None or name in floors]
         return {CLEAN: clean, **{f"{TRIGGERED}:{name}": self._triggered(cell, name) for name in others}}
 
     def _triggered(self, cell: CellSpec, attack: str) -> Triggered:
@@ -231,31 +310,31 @@ class _Planner:
         data = self.grid.datasets[cell.dataset].data
         return Rows(source=str(data.test), split="test", names=data.train)
 
-    def _stage(self, kind: str, words: str, params: dict[str, Any], needs: dict[str, Stage] | None = None) -> Stage:
+    def _stage(self, kind: str, words: str, params: Spec, needs: dict[str, Stage] | None = None) -> Stage:
         needs = needs or {}
         content = {
             "stage": kind,
             "version": self.version,
-            "params": _by_content(params, self.print),
+            "format": _FORMAT,
+            "params": content_of(params, self.prints, self.checked.read),
             "needs": {part: stage.key for part, stage in needs.items()},
         }
-        return Stage(kind, words, params, needs, canonical_hash(content))
+        key = canonical_hash(content)
+        if key not in self.made:  # under whatever name it was met first
+            self.made[key] = Stage(kind, words, params.model_dump(mode="json"), needs, key)
+        return self.made[key]
 
 
-#: Keys of params under which a name may stand for a file, a folder or a model.
-_NAMES = frozenset({"source", "names", "file", "trigger", "model", "defense", "poisoned"})
+def without(text: str, arguments: Sequence[str]) -> str:
+    """A plug-in's text form less some of its arguments."""
+    name, colon, rest = text.partition(":")
+    kept = [part for part in rest.split(",") if part.partition("=")[0].strip() not in arguments]
+    return name + (colon + ",".join(kept) if any(kept) else "")
 
 
-def _by_content(value: Any, digest: Any) -> Any:
-    """`value` with every name replaced by what stands behind it."""
-    if isinstance(value, dict):
-        return {
-            key: digest(entry) if key in _NAMES and isinstance(entry, str) else _by_content(entry, digest)
-            for key, entry in value.items()
-        }
-    if isinstance(value, list):
-        return [_by_content(entry, digest) for entry in value]
-    return value
+def _defense(cell: CellSpec) -> str:
+    """The defence, and which variant, in the names of stages."""
+    return cell.defense + (f"-{cell.variant}" if cell.variant else "")
 
 
 def _train_and_dev(
@@ -274,7 +353,3 @@ def _train_and_dev(
         return train, train.model_copy(update={"limit": dev_limit, "part": "dev"})
     own = data.train if names is None else names
     return train, Rows(source=data.dev, split="dev", names=own, words=words, limit=dev_limit)
-
-
-def _dump(sets: Mapping[str, AnyRows]) -> dict[str, Any]:
-    return {name: rows.model_dump(mode="json") for name, rows in sets.items()}

@@ -7,18 +7,22 @@ from the last results, so that a second run reads one file.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from poisonsieve.bench.cells import CellSpec
+from poisonsieve.bench.entries import ThresholdEntry
 from poisonsieve.bench.judge import judge
-from poisonsieve.bench.plan import Plan, Stage
-from poisonsieve.bench.spec import GAMMA, GridSpec, ThresholdEntry
+from poisonsieve.bench.plan import Answers, Plan, Stage
+from poisonsieve.bench.rows import Rewritten
+from poisonsieve.bench.spec import GAMMA, CellSpec, GridSpec
 from poisonsieve.bench.store import RESULTS_FILE, Store, file_name
 from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.storage import write_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+#: theta_p's ASR on dev rows from which on the attack took, as the paper asks of it.
+TOOK = 0.95
 
 
 class Results:
@@ -29,10 +33,19 @@ class Results:
         name: its name in the store.
         plan: its cells and their stages.
         store: where everything is.
+        report: is shown every cell once, as soon as it is done or has failed.
     """
 
-    def __init__(self, grid: GridSpec, name: str, plan: Plan, store: Store) -> None:
-        self.grid, self.plan, self.store = grid, plan, store
+    def __init__(
+        self,
+        grid: GridSpec,
+        name: str,
+        plan: Plan,
+        store: Store,
+        report: Callable[[dict[str, Any]], None] = lambda cell: None,
+    ) -> None:
+        self.grid, self.plan, self.store, self.report = grid, plan, store, report
+        self._reported: set[int] = set()
         self.folder = store.grid(name)
         self.file = self.folder / RESULTS_FILE
         self._last = {(cell.get("key"), json.dumps(cell.get("judged_by"))): cell for cell in _cells_of(self.file)}
@@ -57,6 +70,10 @@ class Results:
         for cell in record["cells"]:
             _write_changed(self.folder / "cells" / f"{_file_of(cell)}.json", cell)
         _write_changed(self.file, record)
+        for index, cell in enumerate(record["cells"]):
+            if cell["status"] != "waiting" and index not in self._reported:
+                self._reported.add(index)
+                self.report(cell)
         return record
 
     def _cell(self, cell: CellSpec, stage: Stage) -> dict[str, Any]:
@@ -78,11 +95,16 @@ class Results:
 
     def _rules(self, cell: CellSpec) -> dict[str, ThresholdEntry]:
         """The threshold, and those that a sweep of gamma asks for beside it, by name."""
-        rules = {"threshold": self.grid.models[cell.model].threshold or self.grid.threshold}
+        rules = {"threshold": self._threshold(cell)}
         for name, sweep in self.grid.sweeps.items():
             if sweep.field == GAMMA and sweep.victim == cell.victim:
                 rules |= {f"{name}={value}": ThresholdEntry(gamma=value) for value in sweep.values}
         return rules
+
+    def _threshold(self, cell: CellSpec) -> ThresholdEntry:
+        """The defence's own, the model's, or the grid's."""
+        own = self.grid.defenses[cell.defense].threshold
+        return own or self.grid.models[cell.model].threshold or self.grid.threshold
 
     def _judged(self, stage: Stage, rules: dict[str, ThresholdEntry]) -> dict[str, Any]:
         try:
@@ -105,8 +127,14 @@ class Results:
         """The stages behind a cell: their folders, settings, what they found and the seconds they took."""
         stages = {entry.key: entry for entry in stage.chain()}
         runs = {key: self.store.run(entry) for key, entry in stages.items()}
-        environment = self.store.run(stage)["environment"]
+        theta_p = next(runs[key]["result"] for key, entry in stages.items() if entry.kind == "theta_p")
+        success = theta_p.get("dev_asr")
         return {
+            "theta_p": {
+                "dev_ca": theta_p["dev_ca"],
+                "dev_asr": success,
+                "took": None if success is None else success >= TOOK,
+            },
             "stages": [
                 {
                     "kind": entry.kind,
@@ -116,9 +144,39 @@ class Results:
                 }
                 for key, entry in stages.items()
             ],
-            "environment": environment,
+            "environment": runs[stage.key]["environment"],
             "seconds": {f"{entry.kind} {entry.words}": runs[key]["seconds"] for key, entry in stages.items()},
+            **_costs(stage, runs),
         }
+
+
+def _costs(stage: Stage, runs: Mapping[str, dict[str, Any]]) -> dict[str, float | None]:
+    """What a defence takes on this machine, the victim's answers included.
+
+    `seconds_per_1000` texts, from texts to answers; None where the texts were rewritten elsewhere. `seconds_to_fit`, once
+    a model: guard, repair, or what a rewriter chooses.
+    """
+    answers = stage.needs.get("answers", stage)
+    found = runs[answers.key]["result"]
+    asked, fitted = found["seconds"] + found.get("rewriting_seconds", 0.0), found.get("fit_seconds", 0.0)
+    for part, needed in {**answers.needs, **stage.needs}.items():
+        result = runs[needed.key]["result"]
+        if part == "shortened" and result["asked"]:
+            asked += result["seconds"] - found["seconds"]
+        elif part == "confidences":
+            asked += result["seconds"]
+            fitted += runs[needed.needs["guard"].key]["seconds"]
+        elif part == "work:dev":
+            fitted += result["seconds"]
+        elif part.startswith("work:"):
+            asked += result["seconds"]
+    repairs = {entry.key for entry in stage.chain() if entry.kind == "repair"}
+    fitted += sum(runs[key]["seconds"] for key in repairs)
+    elsewhere = any(isinstance(rows, Rewritten) for rows in Answers(**answers.params).sets.values())
+    return {
+        "seconds_per_1000": None if elsewhere else 1000 * asked / found["rows"],
+        "seconds_to_fit": fitted,
+    }
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
@@ -142,7 +200,9 @@ def read_results(path: Path) -> list[dict[str, Any]]:
             version = content["format_version"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{file} holds no results of a grid: {error}") from None
-        if version != FORMAT_VERSION:
+        if version == 1:  # before every defence could be varied
+            content["cells"] = [{**cell, "variant": cell.get("psim")} for cell in content["cells"]]
+        elif version != FORMAT_VERSION:
             raise ConfigError(
                 f"{file} has format version {version}, this poisonsieve reads {FORMAT_VERSION}; update it"
             )
@@ -162,7 +222,8 @@ def _cells_of(file: Path) -> list[dict[str, Any]]:
 def _without_times(value: Any) -> Any:
     """What a stage found, less how long it took, which no two runs share."""
     if isinstance(value, dict):
-        return {key: _without_times(entry) for key, entry in value.items() if key not in ("seconds", "resumed_from")}
+        kept = {key: entry for key, entry in value.items() if not key.endswith("seconds") and key != "resumed_from"}
+        return {key: _without_times(entry) for key, entry in kept.items()}
     return value
 
 

@@ -8,10 +8,9 @@ rows.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from poisonsieve.config import Spec
+from poisonsieve.config import ByContent, Spec, TriggerText
 
 if TYPE_CHECKING:
     import datasets
@@ -31,9 +30,9 @@ class Rows(Spec):
         limit: as many rows at most, each class in its share.
     """
 
-    source: str
+    source: Annotated[str, ByContent]
     split: str
-    names: str | None = None
+    names: Annotated[str, ByContent] | None = None
     part: Literal["all", "dev", "rest"] = "all"
     words: int | None = None
     limit: int | None = None
@@ -52,8 +51,8 @@ class Triggered(Spec):
     """
 
     of: Rows
-    trigger: str | None = None
-    file: str | None = None
+    trigger: TriggerText | None = None
+    file: Annotated[str, ByContent] | None = None
     target: str
     seed: int
     limit: int | None = None
@@ -63,7 +62,7 @@ class Rewritten(Spec):
     """Rows whose texts are those of a file that follows all of them row by row."""
 
     of: Rows | Triggered
-    file: str
+    file: Annotated[str, ByContent]
 
 
 AnyRows = Rows | Triggered | Rewritten
@@ -89,13 +88,6 @@ def target_of(rows: Rows, target: str) -> int:
     from poisonsieve.data import class_number
 
     return class_number(target, class_names(rows.names or rows.source))
-
-
-def described(values: Mapping[str, Any]) -> AnyRows:
-    """The description that a dump came from, by the keys it has."""
-    if "source" in values:
-        return Rows(**values)
-    return Triggered(**values) if "target" in values else Rewritten(of=described(values["of"]), file=values["file"])
 
 
 def load(rows: AnyRows) -> datasets.Dataset:

@@ -1,4 +1,4 @@
-"""What a grid is: one YAML file, with sections for other scales, checked as a whole before anything is trained.
+"""A grid: one YAML file, with sections for other scales; and the cells that its entries make.
 
 Nothing heavy is imported here, so that a grid in which nothing changed is looked through in seconds. What the names in
 it mean (is there such a defence, can this model do that tuning) is looked up by `poisonsieve.bench.checks`.
@@ -6,164 +6,32 @@ it mean (is there such a defence, can this model do that tuning) is looked up by
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from poisonsieve.bench.entries import AttackEntry, DefenseEntry, read_mapping, with_root
+from poisonsieve.bench.entries import (
+    DatasetEntry,
+    DefenseEntry,
+    GridAttack,
+    ModelEntry,
+    Resources,
+    Sweep,
+    ThresholdEntry,
+    read_mapping,
+    with_root,
+)
 from poisonsieve.config import Spec, make_spec
 from poisonsieve.errors import ConfigError
 
-Setting = Literal["full_data", "full_task"]
 #: The entry of `attacks` whose weights nobody poisoned.
 NORMAL = "normal"
-#: The entry of `defenses` that is no defence.
-NONE = "none"
 #: The field of a sweep that is no training at all, and so is swept over stored scores.
 GAMMA = "gamma"
-
-
-class GridRows(Spec):
-    """Where rows come from: names that `poisonsieve.data.load_dataset` knows.
-
-    Attributes:
-        train: rows to train on.
-        dev: clean rows for the best epoch, for every choice a defence makes, and for calibration. Without, a seeded
-            tenth of `train` is held out.
-        test: rows that everything is counted on. Only the user's rows have them.
-    """
-
-    train: str
-    dev: str | None = None
-    test: str | None = None
-
-
-class Limits(Spec):
-    """How many rows are used, drawn once by a fixed seed, each class in its share; all of them when left out.
-
-    Attributes:
-        train, dev, test: of the user's rows.
-        triggered: of the triggered test rows of each attack.
-        attacker_train, attacker_dev: of the attacker's rows, where they are others than the user's.
-        attacker_words: words that the attacker's texts are cut to, before a trigger is put in.
-    """
-
-    train: int | None = Field(None, ge=2)
-    dev: int | None = Field(None, ge=2)
-    test: int | None = Field(None, ge=2)
-    triggered: int | None = Field(None, ge=1)
-    attacker_train: int | None = Field(None, ge=2)
-    attacker_dev: int | None = Field(None, ge=2)
-    attacker_words: int | None = Field(None, ge=2)
-
-
-class DatasetEntry(Spec):
-    """One data set in one setting.
-
-    Attributes:
-        name: what it is called in tables; the key of the entry when left out.
-        setting: what the attacker has: the user's own rows (``full_data``) or others of the same task (``full_task``).
-        data: the user's rows.
-        attacker: the attacker's rows; with ``full_task`` only, and always then.
-        target: the class the attacker wants, by name or number.
-        limits: see `Limits`.
-    """
-
-    name: str | None = None
-    setting: Setting
-    data: GridRows
-    attacker: GridRows | None = None
-    target: str = "0"
-    limits: Limits = Limits()
-
-    @model_validator(mode="after")
-    def _setting_fits(self) -> Self:
-        if (self.setting == "full_task") != (self.attacker is not None):
-            raise ValueError("attacker rows belong to setting full_task, and full_task needs them")
-        if self.data.test is None:
-            raise ValueError("data.test is missing: there is nothing to count on")
-        return self
-
-
-class ThresholdEntry(Spec):
-    """How a detector's scores become verdicts: a fixed gamma, or one from held-out clean rows for a rejection rate."""
-
-    gamma: float | None = None
-    frr: float | None = Field(None, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _one_rule(self) -> Self:
-        if (self.gamma is None) == (self.frr is None):
-            raise ValueError("give exactly one of gamma and frr")
-        return self
-
-
-class ModelEntry(Spec):
-    """One clean pretrained model.
-
-    Attributes:
-        model: packaged alias, folder or hub id.
-        bits: 4 freezes it in 4 bits: it is poisoned by LoRA, which is then added to its weights, and tuned by anything
-            but full tuning.
-        tunings: the entries of `victims` that it is tuned by; all when left out.
-        beside: the model whose published figures stand beside its own; its own name when left out.
-        poison: settings of the attacker's training that this model needs otherwise, whatever an attack asks for.
-        victims: the same for each entry of `victims`.
-        threshold: another threshold than the grid's.
-    """
-
-    model: str
-    bits: Literal[4] | None = None
-    tunings: list[str] | None = None
-    beside: str | None = None
-    poison: dict[str, Any] = Field(default_factory=dict)
-    victims: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    threshold: ThresholdEntry | None = None
-
-
-class GridAttack(AttackEntry):
-    """One attack, see `AttackEntry`; or none, with `clean`.
-
-    Attributes:
-        clean: nobody poisons anything: the same training on the attacker's clean rows. Its victims also show how many
-            triggered rows of the other attacks go to the target by themselves.
-        defenses: the entries of `defenses` that stand before it; all when left out.
-    """
-
-    clean: bool = False
-    defenses: list[str] | None = None
-
-    def _check_origin(self) -> None:
-        if not self.clean:
-            super()._check_origin()
-        elif self.trigger or self.poisoned or self.triggered:
-            raise ValueError("clean means that there is no trigger; leave trigger, poisoned and triggered out")
-
-
-class Sweep(Spec):
-    """One panel of a figure: one setting over several values, all else as it is.
-
-    Attributes:
-        victim: the entry of `victims` it is swept for.
-        field: a field of `TuneSpec`, or ``gamma``, which needs no training.
-        values: what it is set to.
-    """
-
-    victim: str
-    field: str
-    values: list[Any] = Field(min_length=1)
-
-    def named(self, value: Any) -> str:
-        """The victim's name with one value set."""
-        return f"{self.victim}[{self.field}={value}]"
-
-
-class Resources(Spec):
-    """What one stage that trains or scores asks a cluster for: processors and (shares of) GPUs."""
-
-    cpus: float = Field(1, gt=0)
-    gpus: float = Field(0, ge=0)
+#: What `--only` may ask for.
+AXES = ("dataset", "setting", "model", "attack", "defense", "variant", "victim", "seed")
 
 
 class How(Spec):
@@ -188,8 +56,8 @@ class GridSpec(Spec):
     Attributes:
         title: what its tables are headed with.
         table, figure: the table or figure of the paper that it reruns, if it does.
-        datasets, models, attacks, defenses, victims, psim: the axes, by the names that tables give them. `victims` and
-            `psim` are settings of a tuning with its `method`; `psim` crosses the defences that are PSIM.
+        datasets, models, attacks, defenses, victims: the axes, by the names that tables give them. `victims` are settings
+            of a tuning with its `method`; a defence's `vary` crosses it with settings of its own.
         poison: settings of the attacker's full tuning: fields of `TuneSpec`, and `preset`.
         threshold: how detectors judge.
         sweeps: panels of a figure, by name.
@@ -206,7 +74,6 @@ class GridSpec(Spec):
     attacks: dict[str, GridAttack] = Field(min_length=1)
     defenses: dict[str, DefenseEntry] = Field(min_length=1)
     victims: dict[str, dict[str, Any]] = Field(min_length=1)
-    psim: dict[str, dict[str, Any]] = Field(default={"p_tuning_v1": {"method": "p_tuning_v1"}}, min_length=1)
     poison: dict[str, Any] = Field(default_factory=dict)
     threshold: ThresholdEntry = ThresholdEntry(frr=0.01)
     sweeps: dict[str, Sweep] = Field(default_factory=dict)
@@ -214,11 +81,23 @@ class GridSpec(Spec):
     resources: Resources = Resources()
     report_to: str = "none"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_psim(cls, values: Any) -> Any:
+        """A key of earlier files."""
+        if isinstance(values, dict) and "psim" in values:
+            raise ValueError(
+                "psim: write these settings under the defence that they are of, as its vary: "
+                "defenses: {psim: {defense: psim, vary: {p_tuning_v1: {method: p_tuning_v1}}}}"
+            )
+        return values
+
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
         """Every name that one part of the file uses is one that another part gives."""
         for name, attack in self.attacks.items():
             _require_known(f"attacks.{name}.defenses", attack.defenses or [], self.defenses)
+            _require_known(f"attacks.{name}.floors", attack.floors or [], self.attacks)
         for name, defense in self.defenses.items():
             _require_known(f"defenses.{name}.triggered", defense.triggered, self.attacks)
         for name, model in self.models.items():
@@ -276,6 +155,87 @@ def at_scale(content: dict[str, Any], scale: str | None) -> dict[str, Any]:
     merged = _merged(rest, scales[wanted] or {})
     assert isinstance(merged, dict)  # noqa: S101 - two mappings merge to one; for the type checker
     return merged
+
+
+class CellSpec(Spec):
+    """One cell: where it stands on every axis, by the grid's own names.
+
+    Attributes:
+        dataset, model, attack, defense, victim: names of entries of the grid.
+        setting: the data set's.
+        variant: name of an entry of the defence's `vary`; None where it has none.
+        seed: decides everything that is drawn by chance.
+    """
+
+    dataset: str
+    setting: str
+    model: str
+    attack: str
+    defense: str
+    victim: str
+    variant: str | None = None
+    seed: int = 0
+
+
+def expand(grid: GridSpec) -> list[CellSpec]:
+    """All cells: data sets, then models, attacks, defences, their variants, victims, and seeds innermost."""
+    return [
+        CellSpec(
+            dataset=dataset,
+            setting=grid.datasets[dataset].setting,
+            model=model,
+            attack=attack,
+            defense=defense,
+            variant=variant,
+            victim=victim,
+            seed=seed,
+        )
+        for dataset in grid.datasets
+        for model in grid.models
+        for attack in grid.attacks
+        for defense, variant in _defenses(grid, attack)
+        for victim in victims_of(grid, model)
+        for seed in grid.seeds
+    ]
+
+
+def select(cells: Sequence[CellSpec], only: Mapping[str, Collection[str]]) -> list[CellSpec]:
+    """The cells that are on one of the asked-for values of every asked-for axis.
+
+    Args:
+        cells: to choose from.
+        only: values by axis, as text.
+
+    Raises:
+        ConfigError: there is no such axis, or no cell has such a value on it.
+    """
+    for axis, values in only.items():
+        if axis not in AXES:
+            raise ConfigError(f"--only {axis}=...: there is no such axis; there are: {', '.join(AXES)}")
+        known = list(dict.fromkeys(str(getattr(cell, axis)) for cell in cells))
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ConfigError(f"--only {axis}={unknown[0]}: no cell has that; there are: {', '.join(known)}")
+    return [cell for cell in cells if all(str(getattr(cell, axis)) in values for axis, values in only.items())]
+
+
+def victims_of(grid: GridSpec, model: str) -> list[str]:
+    """A model's victims, with those that sweeps make of them."""
+    allowed = grid.models[model].tunings
+    names = [name for name in grid.victims if allowed is None or name in allowed]
+    plain = {sweep.named(value): sweep.victim for sweep in grid.sweeps.values() for value in sweep.values}
+    return [*names, *(name for name in grid.all_victims() if plain.get(name) in names)]
+
+
+def _defenses(grid: GridSpec, attack: str) -> Iterator[tuple[str, str | None]]:
+    """The defences before an attack, each with the names of its variants."""
+    wanted = grid.attacks[attack].defenses
+    for name, entry in grid.defenses.items():
+        if wanted is not None and name not in wanted:
+            continue
+        if entry.clean is not None and not grid.attacks[attack].clean and attack not in entry.triggered:
+            continue  # nobody rewrote this attack's rows
+        yield from ((name, variant) for variant in entry.variants)
 
 
 def _merged(base: Any, changes: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What each kind of stage does. Everything that trains or scores a model is behind `attempt`, and nothing else is.
+"""What each kind of stage does. Everything that trains or scores a model is here, and nothing else is.
 
 | kind | stands on | leaves |
 |---|---|---|
@@ -9,45 +9,48 @@
 | rewriting | - | a rewriting defence's work on texts, for all victims |
 | answers | victim, rewriting | what the victim says of every test row |
 | confidences | guard | the guard's score of every test row |
-| scores | answers, confidences | both, row by row |
+| shortened | victim, answers, confidences | the answers again, where the victim reads further than the guard |
+| scores | answers, confidences, shortened | both, row by row; no model is opened |
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from poisonsieve.bench import making, scoring
-from poisonsieve.bench.launch import launch
-from poisonsieve.bench.plan import Stage
+import numpy as np
+
+from poisonsieve.bench.judge import ROWS_FILE, read_rows, write_rows
+from poisonsieve.bench.plan import (
+    TRIGGERED,
+    Answers,
+    Fit,
+    Repair,
+    Rewriting,
+    Scored,
+    Stage,
+    ThetaP,
+    Victim,
+)
+from poisonsieve.bench.rows import AnyRows, Rewritten, Triggered, load, load_counted, target_of
 from poisonsieve.bench.spec import How
 from poisonsieve.bench.store import Store
+from poisonsieve.storage import write_json
+
+if TYPE_CHECKING:
+    from poisonsieve.defenses import Rewriter
+    from poisonsieve.models.classifier import Classifier
 
 #: Kinds that train a model, and so can be done by several processes together.
 TRAINING = frozenset({"theta_p", "repair", "victim", "guard"})
-
-
-def attempt(stage: Stage, store: Store, how: How) -> str | None:
-    """Do a stage whose needs are done, unless its result is there; one line on why it could not be done, if so.
-
-    Whatever goes wrong is recorded with the stage, so that the rest of a grid can go on.
-
-    Raises:
-        OutputError: the store cannot be written to.
-        KeyboardInterrupt: the user has had enough; what is finished stays.
-    """
-    with store.turn(stage):
-        if store.finished(stage):
-            return None
-        try:
-            if how.processes > 1 and stage.kind in TRAINING:
-                launch(stage, store, how)
-            else:
-                do(stage, store, how)
-        except Exception as error:
-            return store.record_failure(stage, error)
-        store.forget_failure(stage)
-        return None
+#: Kinds that open no model.
+LIGHT = frozenset({"scores"})
+WORK_FILE = "work.json"
+Made = tuple[Callable[[Path], None], dict[str, Any]]
 
 
 def do(stage: Stage, store: Store, how: How) -> None:
@@ -62,13 +65,251 @@ def do(stage: Stage, store: Store, how: How) -> None:
         _DO[stage.kind](stage, store, how.progress)
 
 
+def make_theta_p(stage: Stage, store: Store, progress: bool) -> None:
+    """The poisoned weights; without an attack, or with rows that somebody poisoned, plain full tuning."""
+    from poisonsieve.stages.train import poison_stage, tune_stage
+    from poisonsieve.tuning.presets import spec_maker
+
+    params = ThetaP(**stage.params)
+    make_spec = spec_maker("full" if params.bits is None else "lora", seed=params.seed, **params.settings)
+    inputs = params.model, load(params.train), load(params.dev)
+    out: dict[str, Any] = {"out": store.folder(stage), "bits": params.bits, "progress": progress}
+    if params.attack is None:
+        tune_stage(*inputs, make_spec, seed=params.seed, **out)
+    else:
+        attack = params.attack.attack(target_of(params.train, params.target), params.seed)
+        poison_stage(*inputs, attack, make_spec, **out)
+
+
+def make_victim(stage: Stage, store: Store, progress: bool) -> None:
+    """What a user tunes from the weights."""
+    from poisonsieve.stages.train import tune_stage
+    from poisonsieve.tuning.presets import spec_maker
+
+    params = Victim(**stage.params)
+    settings = {key: value for key, value in params.settings.items() if key != "method"}
+    tune_stage(
+        str(store.folder(stage.needs["model"])),
+        load(params.train),
+        load(params.dev),
+        spec_maker(params.settings["method"], seed=params.seed, **settings),
+        store.folder(stage),
+        seed=params.seed,
+        progress=progress,
+    )
+
+
+def make_repair(stage: Stage, store: Store, progress: bool) -> None:
+    """Weights that a defence repaired."""
+    from poisonsieve.defenses import WeightRepair
+    from poisonsieve.defenses.specs import make_defense
+    from poisonsieve.stages.train import repair_stage
+
+    params = Repair(**stage.params)
+    repair = make_defense(params.defense, seed=params.seed)
+    assert isinstance(repair, WeightRepair)  # noqa: S101 - the plan says so; for the type checker
+    model = str(store.folder(stage.needs["model"]))
+    repair_stage(repair, model, load(params.train), load(params.dev), store.folder(stage), progress=progress)
+
+
+def make_guard(stage: Stage, store: Store, progress: bool) -> None:
+    """Fitted, with scores of the dev rows and no threshold: verdicts are made from scores, by the grid's rule."""
+    from poisonsieve.guard import make_guard as make
+    from poisonsieve.stages.train import fit_stage
+
+    params = Fit(**stage.params)
+    guard = make(params.defense, model=str(store.folder(stage.needs["model"])), seed=params.seed)
+    guard.set_params(frr=None, gamma=None)
+    fit_stage(guard, load(params.train), load(params.dev), store.folder(stage), progress=progress)
+
+
+def make_rewriting(stage: Stage, store: Store, progress: bool) -> None:
+    """A rewriting defence's work on texts that no victim has a say in."""
+    params = Rewriting(**stage.params)
+    rewriter = _rewriter(params.defense, params.seed)
+    texts = list(dict.fromkeys(load(params.rows)["text"]))
+
+    def work(partial: Path) -> Made:
+        done = rewriter.prepare(texts, workdir=partial, progress=stage.words if progress else None)
+        result = {"texts": len(texts), "seconds": done.seconds, "reads": rewriter.reads()}
+        return lambda target: write_json(target / WORK_FILE, done.by_text), result
+
+    _run(stage, store, work)
+
+
+def make_answers(stage: Stage, store: Store, progress: bool) -> None:
+    """What a victim says of every test row, rewritten first where the defence rewrites."""
+    from poisonsieve.models.load import load_classifier
+
+    params = Answers(**stage.params)
+
+    def work(partial: Path) -> Made:
+        del partial
+        victim = load_classifier(store.folder(stage.needs["victim"]))
+        sets = {name: load_counted(rows) for name, rows in params.sets.items()}
+        labels = {name: np.asarray(rows["label"]) for name, (rows, _) in sets.items()}
+        texts = {name: list(rows["text"]) for name, (rows, _) in sets.items()}
+        chosen: dict[str, Any] = {"facts": {}}
+        if params.defense is not None:
+            texts, chosen = _rewritten(params, stage, store, victim, texts)
+        tables, seconds = _said(victim, texts, labels, victim.max_length, progress)
+        result = {
+            "classes": victim.label_names,
+            "target": _target(params.sets),
+            "max_length": victim.max_length,
+            "not_applicable": {name: skipped for name, (_, skipped) in sets.items() if name.startswith(TRIGGERED)},
+            "rows": sum(map(len, labels.values())),
+            "seconds": seconds,
+            **chosen,
+        }
+        return lambda target: write_rows(target / ROWS_FILE, tables), result
+
+    _run(stage, store, work)
+
+
+def _rewritten(
+    params: Answers, stage: Stage, store: Store, victim: Classifier, texts: Mapping[str, list[str]]
+) -> tuple[dict[str, list[str]], dict[str, Any]]:
+    """The texts as the victim reads them, and what was chosen; what the rewriter did for all victims is taken over."""
+    rewriter = _rewriter(params.defense or "", params.seed)
+    for part, needed in stage.needs.items():
+        if part.startswith("work:"):
+            rewriter.use(json.loads((store.folder(needed) / WORK_FILE).read_text(encoding="utf-8")))
+    started = time.perf_counter()
+    if params.dev is not None:
+        rewriter.fit(load(params.dev), victim=victim)
+    fitted = time.perf_counter()
+    rewritten = {name: rewriter.rewrite(rows) for name, rows in texts.items()}
+    seconds = {"fit_seconds": fitted - started, "rewriting_seconds": time.perf_counter() - fitted}
+    changed = {
+        name: float(np.mean([new != old for new, old in zip(rewritten[name], rows, strict=True)]))
+        for name, rows in texts.items()
+    }
+    return rewritten, {"facts": {**rewriter.facts(), "changed": changed}, **seconds}
+
+
+def make_confidences(stage: Stage, store: Store, progress: bool) -> None:
+    """A guard's score of every test row."""
+    from poisonsieve.guard import Guard
+
+    params = Scored(**stage.params)
+
+    def work(partial: Path) -> Made:
+        del partial
+        guard = Guard.from_pretrained(store.folder(stage.needs["guard"]))
+        texts = {name: list(load(rows)["text"]) for name, rows in params.sets.items()}
+        started, tables = time.perf_counter(), {}
+        for name, rows in texts.items():
+            scored = guard.score(rows, progress=name if progress else None)
+            tables[name] = {"confidence": scored.scores, "truncated": scored.truncated}
+        result = {
+            "max_length": None if guard.classifier is None else guard.classifier.max_length,
+            "score_range": [float(end) if np.isfinite(end) else None for end in guard.detector.score_range],
+            "seconds": time.perf_counter() - started,
+        }
+        return lambda target: write_rows(target / ROWS_FILE, tables), result
+
+    _run(stage, store, work)
+
+
+def make_shortened(stage: Stage, store: Store, progress: bool) -> None:
+    """The victim's answers where it reads no further than its guard: a trigger may stand behind that.
+
+    Nobody is asked where the guard read every text to its end, or reads as far as the victim.
+    """
+    params = Scored(**stage.params)
+    limit = store.run(stage.needs["confidences"])["result"]["max_length"]
+    whole = store.run(stage.needs["answers"])["result"]["max_length"]
+    scored = read_rows(store.folder(stage.needs["confidences"]) / ROWS_FILE)
+
+    def work(partial: Path) -> Made:
+        del partial
+        if limit is None or limit >= whole or not any(rows.truncated.any() for rows in scored.values()):
+            return lambda target: None, {"asked": False}
+        from poisonsieve.models.load import load_classifier
+
+        sets = {name: load(rows) for name, rows in params.sets.items()}
+        texts = {name: list(rows["text"]) for name, rows in sets.items()}
+        labels = {name: np.asarray(rows["label"]) for name, rows in sets.items()}
+        victim = load_classifier(store.folder(stage.needs["victim"]))
+        tables, seconds = _said(victim, texts, labels, limit, progress)
+        return lambda target: write_rows(target / ROWS_FILE, tables), {"asked": True, "seconds": seconds}
+
+    _run(stage, store, work)
+
+
+def make_scores(stage: Stage, store: Store, progress: bool) -> None:
+    """Answers and confidences side by side."""
+    del progress
+    answers, confidences, shortened = (
+        store.run(stage.needs[part])["result"] for part in ("answers", "confidences", "shortened")
+    )
+
+    def work(partial: Path) -> Made:
+        del partial
+        said = read_rows(store.folder(stage.needs["shortened" if shortened["asked"] else "answers"]) / ROWS_FILE)
+        scored = read_rows(store.folder(stage.needs["confidences"]) / ROWS_FILE)
+        tables = {
+            name: {**said[name].to_dict("series"), "confidence": rows.confidence, "truncated": rows.truncated}
+            for name, rows in scored.items()
+        }
+        result = {key: answers[key] for key in ("classes", "target", "max_length", "not_applicable")}
+        return lambda target: write_rows(target / ROWS_FILE, tables), {
+            **result,
+            "score_range": confidences["score_range"],
+        }
+
+    _run(stage, store, work)
+
+
+def _said(
+    victim: Classifier,
+    texts: Mapping[str, list[str]],
+    labels: Mapping[str, np.ndarray],
+    limit: int,
+    progress: bool,
+) -> tuple[dict[str, dict[str, np.ndarray]], float]:
+    """By set: true classes, the victim's answers and whether it read the whole text, each (n,); and the seconds."""
+    started, tables = time.perf_counter(), {}
+    for name, rows in texts.items():
+        logits = victim.score(rows, max_length=limit, progress=name if progress else None)
+        tables[name] = {"label": labels[name], "prediction": logits.predictions, "truncated": logits.truncated}
+    return tables, time.perf_counter() - started
+
+
+def _run(stage: Stage, store: Store, work: Callable[[Path], Made]) -> None:
+    """A stage whose spec is its place in the grid: what it reads is in its key, by content."""
+    from poisonsieve.stages.keep import run_stage
+
+    run_stage(store.folder(stage), {"stage": stage.kind, "key": stage.key, "params": stage.params}, work)
+
+
+def _rewriter(text: str, seed: int) -> Rewriter:
+    from poisonsieve.defenses import Rewriter
+    from poisonsieve.defenses.specs import make_defense
+
+    rewriter = make_defense(text, seed=seed)
+    assert isinstance(rewriter, Rewriter)  # noqa: S101 - the plan says so; for the type checker
+    return rewriter
+
+
+def _target(sets: Mapping[str, AnyRows]) -> int | None:
+    """The class the attacker wants; None where no set is triggered."""
+    for rows in sets.values():
+        plain = rows.of if isinstance(rows, Rewritten) else rows
+        if isinstance(plain, Triggered):
+            return target_of(plain.of, plain.target)
+    return None
+
+
 _DO: dict[str, Callable[[Stage, Store, bool], None]] = {
-    "theta_p": making.make_theta_p,
-    "victim": making.make_victim,
-    "repair": making.make_repair,
-    "guard": making.make_guard,
-    "rewriting": scoring.make_rewriting,
-    "answers": scoring.make_answers,
-    "confidences": scoring.make_confidences,
-    "scores": scoring.make_scores,
+    "theta_p": make_theta_p,
+    "victim": make_victim,
+    "repair": make_repair,
+    "guard": make_guard,
+    "rewriting": make_rewriting,
+    "answers": make_answers,
+    "confidences": make_confidences,
+    "shortened": make_shortened,
+    "scores": make_scores,
 }

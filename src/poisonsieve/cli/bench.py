@@ -12,9 +12,10 @@ import typer
 from poisonsieve.cli import common
 
 if TYPE_CHECKING:
+    from poisonsieve.bench.entries import ThresholdEntry
     from poisonsieve.bench.runner import Engine
     from poisonsieve.bench.show.table import GridTable
-    from poisonsieve.bench.spec import GridSpec, How, ThresholdEntry
+    from poisonsieve.bench.spec import GridSpec, How
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
@@ -167,7 +168,7 @@ def _only(given: list[str]) -> dict[str, list[str]]:
 
 
 def _rule(text: str) -> ThresholdEntry:
-    from poisonsieve.bench.spec import ThresholdEntry
+    from poisonsieve.bench.entries import ThresholdEntry
     from poisonsieve.config import make_spec
     from poisonsieve.errors import ConfigError
 

@@ -10,7 +10,7 @@ import typer
 from poisonsieve.cli import common
 
 if TYPE_CHECKING:
-    from poisonsieve.bench.comparison.table import Table
+    from poisonsieve.bench.show.table import ComparisonTable
 
 
 def compare(
@@ -33,11 +33,11 @@ def compare(
     Example: poisonsieve compare cr-fdk --data-root DATA --out comparison/
     """
     with common.running(resumable=True):
-        from poisonsieve.bench.comparison.running import Cell, run_comparison
-        from poisonsieve.bench.comparison.spec import load_comparison
-        from poisonsieve.bench.comparison.table import failures, make_table, to_markdown
+        from poisonsieve.bench.comparison import Cell, load_comparison, run_comparison
         from poisonsieve.bench.data_root import require_rows
         from poisonsieve.bench.shipped import find_config
+        from poisonsieve.bench.show.rendering import markdown_table
+        from poisonsieve.bench.show.table import cell_failures, make_comparison_table
         from poisonsieve.environment import environment
         from poisonsieve.storage import write_json, writing_file
 
@@ -53,7 +53,7 @@ def compare(
         cells = run_comparison(
             spec, out, attacks=attack or (), defenses=defense or (), progress=not quiet, report=report
         )
-        table = make_table(cells)
+        table = make_comparison_table(cells)
         record = {
             "comparison": spec.model_dump(mode="json"),
             "environment": environment(),
@@ -61,12 +61,12 @@ def compare(
         }
         write_json(out / "comparison.json", record)
         with writing_file(out / "comparison.md") as stream:
-            stream.write(f"# {spec.title}\n\n{to_markdown(table)}")
+            stream.write(f"# {spec.title}\n\n{markdown_table(table.heads, table.rows, 1)}")
         if json:
             common.print_result(record)
         else:
             _print(table, spec.title)
-        failed = failures(cells)
+        failed = cell_failures(cells)
         for line in failed:
             common.note(f"failed: {line}")
         if failed:
@@ -83,7 +83,7 @@ def _line(cell: dict[str, object]) -> str:
     )
 
 
-def _print(table: Table, title: str) -> None:
+def _print(table: ComparisonTable, title: str) -> None:
     from rich import box
     from rich.table import Table as RichTable
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from poisonsieve.config import Source
 from poisonsieve.defenses.rewriter import Rewriter
 from poisonsieve.errors import DataError
 from poisonsieve.registry import register
@@ -41,8 +42,8 @@ class BackTranslation(Rewriter):
 
     def __init__(
         self,
-        forward: str | Path = "Helsinki-NLP/opus-mt-en-de",
-        backward: str | Path = "Helsinki-NLP/opus-mt-de-en",
+        forward: Source = "Helsinki-NLP/opus-mt-en-de",
+        backward: Source = "Helsinki-NLP/opus-mt-de-en",
         *,
         beams: int = 4,
         max_new_tokens: int | None = None,
@@ -130,7 +131,7 @@ class FileRewriter(Rewriter):
         original: the data file that `file` follows row by row, when the originals are not in it.
     """
 
-    def __init__(self, file: str | Path, original: str | Path | None = None) -> None:
+    def __init__(self, file: Source, original: Source | None = None) -> None:
         self.file = file
         self.original = original
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from poisonsieve.building import check_arguments
-from poisonsieve.config import Precision, TuneSpec
+from poisonsieve.config import Precision, Source, TuneSpec
 from poisonsieve.data import labels_of
 from poisonsieve.defenses.mixing import backbone, clean_counterparts, mix, put_back, suspicious_tokens
 from poisonsieve.defenses.repair import WeightRepair
@@ -100,7 +100,7 @@ class FineMixing(WeightRepair):
 
     name: ClassVar[str] = "fine-mixing"
 
-    pretrained: str | Path = field(kw_only=False)
+    pretrained: Source = field(kw_only=False)
     shares: Annotated[Sequence[Fraction], Field(min_length=1)] = (0.1, 0.3, 0.5, 0.7, 0.9)
     max_ca_drop: Fraction = 0.01
     epochs: int | None = None

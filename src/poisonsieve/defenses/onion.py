@@ -6,6 +6,7 @@ word is taken out (Section 3, Equation 1); words whose suspicion reaches the bar
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
+from poisonsieve.config import Source
 from poisonsieve.data.files import is_encodable
-from poisonsieve.defenses.rewriter import Rewriter
+from poisonsieve.defenses.rewriter import Prepared, Rewriter
 from poisonsieve.environment import versions
 from poisonsieve.errors import CheckpointError, ConfigError, DataError
 from poisonsieve.metrics import clean_accuracy
@@ -25,7 +27,6 @@ from poisonsieve.models.sources import resolve
 from poisonsieve.parsing import read_json
 from poisonsieve.progress import progress_bar
 from poisonsieve.registry import register
-from poisonsieve.rewriting.memory import Memory
 from poisonsieve.storage import canonical_hash, require_free, write_json, writing_folder
 from poisonsieve.texts import as_texts
 
@@ -74,11 +75,11 @@ class ONION(Rewriter):
     """
 
     name: ClassVar[str] = "onion"
-    _memory: Memory | None = None
+    unprepared: ClassVar[frozenset[str]] = frozenset({"bar", "max_ca_drop", "batch_tokens", "allow_pickle"})
 
     def __init__(
         self,
-        lm: str | Path = "smollm2",
+        lm: Source = "smollm2",
         *,
         bar: float | None = None,
         max_ca_drop: float = 0.01,
@@ -158,55 +159,65 @@ class ONION(Rewriter):
         Raises:
             DataError: something that is not a string is among the texts.
             ConfigError, CheckpointError, UnsafeWeightsError, HubError, UnsupportedError: see `fit`.
-            OutputError: see `remember_in`.
         """
-        texts = as_texts(texts)
+        return self._suspicions(texts, None, progress)[0]
+
+    def _suspicions(
+        self, texts: Sequence[str], workdir: Path | None, progress: str | None
+    ) -> tuple[list[np.ndarray], float]:
+        """See `suspicions`; and the seconds that those took which a killed run has kept in `workdir`."""
+        texts, seconds = as_texts(texts), 0.0
         self._check_settings()
         prepared = getattr(self, "prepared_", {})
         found = {text: np.array(prepared[text], dtype=np.float64) for text in texts if text in prepared}
         new = {text: np.full(len(text.split()), np.nan) for text in texts if text not in found}
         found.update(new)
         judged = [text for text, words in new.items() if len(words) > 1 and is_encodable(text)]
-        if self._memory is not None:
-            known = self._memory.recall(judged)
-            found.update({text: answer for text, (answer, _) in known.items()})
-            self.spared_seconds += sum(seconds for _, seconds in known.values())
-            judged = [text for text in judged if text not in known]
         judged.sort(key=lambda text: len(text.split()))  # texts of like length share forward passes
         with progress_bar(progress, "text", total=len(judged)) as moved:
             for start in range(0, len(judged), _AT_A_TIME):
-                found.update(self._judge(judged[start : start + _AT_A_TIME], moved))
-        return [found[text].copy() for text in texts]
+                file = None if workdir is None else workdir / f"suspicions-{start}.json"
+                answers, spared = self._kept_or_judged(judged[start : start + _AT_A_TIME], file, moved)
+                found.update(answers)
+                seconds += spared
+        return [found[text].copy() for text in texts], seconds
+
+    def _kept_or_judged(
+        self, texts: Sequence[str], file: Path | None, moved: Bar
+    ) -> tuple[dict[str, np.ndarray], float]:
+        """The suspicions of some texts, by text, from `file` and with the seconds they took; else they are put there."""
+        if file is None:
+            return self._judge(texts, moved), 0.0
+        key = canonical_hash([list(texts), self.reads(), self.max_length, self.precision])
+        kept = _read_kept(file)
+        if kept.get("key") == key:
+            moved.update(len(texts))
+            found = {text: np.array(each, float) for text, each in zip(texts, kept["suspicions"], strict=True)}
+            return found, float(kept["seconds"])
+        started = time.perf_counter()
+        found = self._judge(texts, moved)
+        seconds = time.perf_counter() - started
+        write_json(file, {"key": key, "suspicions": [_to_json(found[text]) for text in texts], "seconds": seconds})
+        return found, 0.0
 
     def _judge(self, texts: Sequence[str], moved: Bar) -> dict[str, np.ndarray]:
         """The suspicions of some texts of two words or more, by text."""
-        started = time.perf_counter()
         found = {text: np.full(len(text.split()), np.nan) for text in texts}
         losses = self._lm.mean_nll(self._rows_of(texts, moved), batch_tokens=self.batch_tokens)
         for text, loss in zip(texts, losses, strict=True):
             perplexity = np.exp(loss)
             found[text][: len(loss) - 1] = perplexity[0] - perplexity[1:]
-        if self._memory is not None:
-            self._memory.keep(found, time.perf_counter() - started)
         return found
 
-    def remember_in(self, file: Path) -> None:
-        """Keep suspicions in a file, by the language model, `max_length` and precision; see the base class.
+    def prepare(self, texts: Sequence[str], *, workdir: Path | None = None, progress: str | None = None) -> Prepared:
+        """The suspicions of the words: they depend on the text alone, and are nearly all of the work. None for NaN.
 
-        Raises:
-            CheckpointError, UnsafeWeightsError, HubError, UnsupportedError: `lm` cannot be found.
+        In `workdir` they are kept a few hundred texts at a time, with the seconds these took.
         """
-        scope = {"method": self.name, **self.reads(), "max_length": self.max_length, "precision": self.precision}
-        self._memory = Memory(file, canonical_hash(scope))
-
-    def prepare(self, texts: Sequence[str], *, progress: str | None = None) -> dict[str, Any]:
-        """The suspicions of the words: they depend on the text alone, and are nearly all of the work. None for NaN."""
-        texts = as_texts(texts)
-        found = self.suspicions(texts, progress=progress)
-        return {
-            text: [float(value) if np.isfinite(value) else None for value in suspicions]
-            for text, suspicions in zip(texts, found, strict=True)
-        }
+        started, texts = time.perf_counter(), as_texts(texts)
+        found, spared = self._suspicions(texts, workdir, progress)
+        by_text = {text: _to_json(each) for text, each in zip(texts, found, strict=True)}
+        return Prepared(by_text, time.perf_counter() - started + spared)
 
     def _known_rewrites(self) -> Mapping[str, str]:
         """None: what was prepared are suspicions, which become rewrites with the bar."""
@@ -312,6 +323,18 @@ class ONION(Rewriter):
             raise ConfigError(f"onion: precision is fp32 or bf16, not {self.precision}")
         if self.max_length < 2 or self.batch_tokens < 1:
             raise ConfigError("onion: max_length is at least 2, and batch_tokens at least 1")
+
+
+def _to_json(suspicions: np.ndarray) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in suspicions]
+
+
+def _read_kept(file: Path) -> dict[str, Any]:
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
 
 
 def without(text: str, suspicions: np.ndarray, bar: float) -> str:

@@ -6,8 +6,10 @@ Nothing is rejected; the victim answers every rewritten text. A new rewriter is 
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -21,6 +23,19 @@ if TYPE_CHECKING:
     from poisonsieve.models.classifier import Classifier
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a rewriter did on texts, for whatever victim.
+
+    Attributes:
+        by_text: JSON-ready; what it is, the rewriter knows.
+        seconds: that the work took, those of runs that were killed included as far as their work was kept.
+    """
+
+    by_text: dict[str, Any]
+    seconds: float
+
+
 class Rewriter(ABC, BaseEstimator):  # type: ignore[misc]
     """Base of all rewriters, with scikit-learn's conventions.
 
@@ -28,16 +43,13 @@ class Rewriter(ABC, BaseEstimator):  # type: ignore[misc]
     """
 
     name: ClassVar[str]
-    #: Seconds of work that were spared because answers were remembered: they belong to what a rewrite costs.
-    spared_seconds: float = 0.0
+    #: Arguments that `prepare` does not depend on: whatever they are, it gives the same.
+    unprepared: ClassVar[frozenset[str]] = frozenset()
 
-    def remember_in(self, file: Path) -> None:
-        """Keep slow answers in a file, and find there what another run has kept. Most rewriters have none to keep.
-
-        Args:
-            file: of `poisonsieve.rewriting.memory.Memory`; need not exist.
-        """
-        del file
+    @classmethod
+    def learns(cls) -> bool:
+        """Whether `fit` chooses something; most rewriters have nothing to choose."""
+        return cls.fit is not Rewriter.fit
 
     def fit(self, dataset: datasets.Dataset, *, victim: Classifier, progress: bool = False) -> Self:
         """Choose on clean rows what there is to choose; most rewriters have nothing.
@@ -72,19 +84,30 @@ class Rewriter(ABC, BaseEstimator):  # type: ignore[misc]
         new = iter(rewritten)
         return [known[text] if text in known else next(new) for text in texts]
 
-    def prepare(self, texts: Sequence[str], *, progress: str | None = None) -> dict[str, Any]:
-        """The part of its work on texts that no victim has a say in, by text, JSON-ready: done once, for every victim.
+    def prepare(self, texts: Sequence[str], *, workdir: Path | None = None, progress: str | None = None) -> Prepared:
+        """The part of its work on texts that no victim has a say in: done once, for every victim.
 
         Hand it to `use` of another rewriter with the same arguments. Here it is the rewrites themselves; nothing, for a
-        rewriter whose `fit` asks the victim and that does not say which part of its work is free of that.
+        rewriter that learns and does not say which part of its work is free of that.
+
+        Args:
+            texts: n strings.
+            workdir: a folder where unfinished work on these texts is kept, to go on after a kill; a quick rewriter
+                keeps none.
+            progress: a label for a progress bar on stderr; no bar without one.
+
+        Raises:
+            OutputError: `workdir` cannot be written to. See `rewrite` for the rest.
         """
-        if type(self).fit is not Rewriter.fit:
-            return {}
-        texts = as_texts(texts)
-        return dict(zip(texts, self.rewrite(texts, progress=progress), strict=True))
+        del workdir
+        if self.learns():
+            return Prepared({}, 0.0)
+        started, texts = time.perf_counter(), as_texts(texts)
+        rewritten = self.rewrite(texts, progress=progress)
+        return Prepared(dict(zip(texts, rewritten, strict=True)), time.perf_counter() - started)
 
     def use(self, prepared: Mapping[str, Any]) -> Self:
-        """Take over what `prepare` gave; those texts are not worked on again."""
+        """Take over what `prepare` gave, by text; those texts are not worked on again."""
         self.prepared_ = {**getattr(self, "prepared_", {}), **prepared}
         return self
 

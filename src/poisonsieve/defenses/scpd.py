@@ -8,9 +8,9 @@ is not the published defence; say which model it was when a figure is reported.
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
+from poisonsieve.config import Source
 from poisonsieve.defenses.back_translation import FileRewriter, where_blank_the_text
 from poisonsieve.defenses.rewriter import Rewriter
 from poisonsieve.registry import register
@@ -45,7 +45,7 @@ class Seq2SeqSCPD(Rewriter):
 
     def __init__(
         self,
-        model: str | Path,
+        model: Source,
         *,
         prefix: str = "",
         beams: int = 4,

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from poisonsieve.bench.entries import NONE
 from poisonsieve.bench.show.figures import LIGHT, Palette
 from poisonsieve.bench.show.rendering import shown
 from poisonsieve.bench.show.table import RATES, Figure, figure_of, make_table
-from poisonsieve.bench.spec import GAMMA, NONE
+from poisonsieve.bench.spec import GAMMA
 from poisonsieve.errors import ConfigError, PoisonsieveError
 
 if TYPE_CHECKING:

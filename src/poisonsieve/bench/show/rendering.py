@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 
 from poisonsieve.bench.show.table import RATES, Figure, GridTable, Row
 
@@ -54,8 +55,8 @@ def method(row: Row, table: GridTable) -> str:
     """The defence's name, with PSIM's tuning where the table has several; of an un-poisoned model, Normal."""
     if row.defense == "none":
         return "Normal" if row.attack == "normal" else "Attack"
-    several = len({other.psim for other in table.rows if other.psim}) > 1
-    return f"{shown(row.defense)} ({shown(row.psim)})" if row.psim and several else shown(row.defense)
+    several = len({other.variant for other in table.rows if other.variant}) > 1
+    return f"{shown(row.defense)} ({shown(row.variant)})" if row.variant and several else shown(row.defense)
 
 
 def notes(table: GridTable, *, compare: bool = False) -> list[str]:
@@ -71,10 +72,14 @@ def notes(table: GridTable, *, compare: bool = False) -> list[str]:
 
 def to_markdown(table: GridTable, *, compare: bool = False) -> str:
     """A title, a GitHub table and the notes."""
-    columns = heads(table)
-    rows = [columns, [*["---"] * 3, *["---:"] * (len(columns) - 3)], *lines(table, compare=compare)]
-    body = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    return f"## {table.title}\n\n{body}\n\n{' '.join(notes(table, compare=compare))}\n"
+    body = markdown_table(heads(table), lines(table, compare=compare), 3)
+    return f"## {table.title}\n\n{body}\n{' '.join(notes(table, compare=compare))}\n"
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+    """A GitHub table, whose first `left` columns are set to the left and the others to the right."""
+    aligned = [*["---"] * left, *["---:"] * (len(columns) - left)]
+    return "".join("| " + " | ".join(row) + " |\n" for row in (columns, aligned, *rows))
 
 
 def to_csv(table: GridTable) -> str:
@@ -87,7 +92,7 @@ def to_csv(table: GridTable) -> str:
         for victim in table.victims:
             figures = [row.figures[victim][rate] for rate in RATES]
             state = "done" if figures[0].value is not None else figures[0].state
-            where = [table.table, row.dataset, row.setting, row.model, row.attack, row.defense, victim, row.psim]
+            where = [table.table, row.dataset, row.setting, row.model, row.attack, row.defense, victim, row.variant]
             writer.writerow([*where, state, *(entry for figure in figures for entry in _numbers(figure))])
     return stream.getvalue()
 

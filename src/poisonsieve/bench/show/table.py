@@ -1,16 +1,23 @@
-"""A grid's results in the paper's layout: a row a model, attack and defence; two columns, CA and ASR, a victim's tuning.
+"""Tables. A grid's in the paper's layout: a row a model, attack and defence; two columns, CA and ASR, a victim's tuning.
 
-Several seeds become their mean and the half width of its 95% interval (Student's t over the seeds).
+Several seeds become their mean and the half width of its 95% interval (Student's t over the seeds). What the paper printed
+stands beside it: every CA and ASR of its Tables 1 to 10 (Zhao et al. 2024) is data of this package. A comparison's table
+has a row a defence, and three columns an attack.
 """
 
 from __future__ import annotations
 
+import csv
+import functools
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
-from poisonsieve.bench.show.published import Published, published_for
+from poisonsieve.bench.comparison import Cell
+from poisonsieve.bench.entries import NONE
+from poisonsieve.bench.spec import NORMAL
 
 RATES = ("ca", "asr")
 FAILED, WAITING, NOTHING = "failed", "waiting", "-"
@@ -63,7 +70,7 @@ class Row:
     model: str
     attack: str
     defense: str
-    psim: str | None
+    variant: str | None
     figures: dict[str, dict[str, Figure]]
 
 
@@ -119,20 +126,20 @@ def _grouped(cells: Sequence[dict[str, Any]]) -> Iterator[tuple[_Key, list[dict[
     """Cells by row, in the order in which the rows first come."""
     groups: dict[_Key, list[dict[str, Any]]] = {}
     for cell in cells:
-        key = (cell["dataset"], cell["setting"], cell["model"], cell["attack"], cell["defense"], cell["psim"])
+        key = (cell["dataset"], cell["setting"], cell["model"], cell["attack"], cell["defense"], cell["variant"])
         groups.setdefault(key, []).append(cell)
     yield from groups.items()
 
 
 def _figures(grid: dict[str, Any], key: _Key, victim: str, cells: list[dict[str, Any]]) -> dict[str, Figure]:
-    _, _, model, attack, defense, psim = key
+    _, _, model, attack, defense, variant = key
     found = published_for(
         grid["table"],
         model=grid["models"][model]["beside"] or model,
         attack=attack,
         defense=defense,
         victim=victim,
-        psim=psim,
+        variant=variant,
     )
     return {rate: figure_of(cells, rate, found) for rate in RATES}
 
@@ -167,3 +174,98 @@ def _half_width(values: Sequence[float]) -> float:
     from scipy.stats import t
 
     return float(t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5)
+
+
+@dataclass(frozen=True)
+class Published:
+    """One cell of the paper.
+
+    Attributes:
+        ca, asr: percentages as printed; None where none is.
+    """
+
+    ca: float | None
+    asr: float | None
+
+
+#: Where a figure stands: model, attack, defence, the victim's tuning, PSIM's tuning; the last two empty where there is none.
+Key = tuple[str, str, str, str, str]
+
+
+@functools.cache
+def published_table(table: int) -> Mapping[Key, Published]:
+    """The figures of one table, by where they stand; empty for a table that the paper does not have."""
+    text = files("poisonsieve.bench").joinpath("published/tables.csv").read_text(encoding="utf-8")
+    return {
+        (row["model"], row["attack"], row["defense"], row["victim_tuning"], row["psim_tuning"]): Published(
+            _number(row["ca"]), _number(row["asr"])
+        )
+        for row in csv.DictReader(text.splitlines())
+        if row["table"] == str(table)
+    }
+
+
+def published_for(
+    table: int | None, *, model: str, attack: str, defense: str, victim: str, variant: str | None
+) -> Published | None:
+    """What the paper printed for a cell, by the grid's own names; None where it has no such cell.
+
+    The paper calls an un-poisoned and undefended model its normal one, and names no attack for it.
+    """
+    if table is None:
+        return None
+    clean = attack == NORMAL
+    key = (model, "" if clean else attack, NORMAL if clean and defense == NONE else defense, victim, variant or "")
+    return published_table(table).get(key)
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+@dataclass(frozen=True)
+class ComparisonTable:
+    """Ready to print.
+
+    Attributes:
+        attacks: the attacks, in order; each heads the columns CA, ASR and AUROC.
+        rows: defence, then three texts an attack, then the seconds.
+    """
+
+    attacks: list[str]
+    rows: list[list[str]]
+
+    @property
+    def heads(self) -> list[str]:
+        """The columns' heads."""
+        rates = [head for attack in self.attacks for head in (f"{attack} CA", "ASR", "AUROC")]
+        return ["defence", *rates, "s / 1,000 texts"]
+
+
+def make_comparison_table(cells: Sequence[Cell]) -> ComparisonTable:
+    """Percentages with one decimal, AUROC with three, seconds a thousand texts with one; "-" where there is none."""
+    attacks = list(dict.fromkeys(cell.attack for cell in cells))
+    defenses = list(dict.fromkeys(cell.defense for cell in cells))
+    rows = []
+    for defense in defenses:
+        row = [defense]
+        for attack in attacks:
+            found = [cell for cell in cells if (cell.attack, cell.defense) == (attack, defense)]
+            row += [_mean(found, "ca", 100, 1), _mean(found, "asr", 100, 1), _mean(found, "auroc", 1, 3)]
+        mine = [cell for cell in cells if cell.defense == defense]
+        rows.append([*row, _mean(mine, "seconds_per_1000", 1, 1)])
+    return ComparisonTable(attacks, rows)
+
+
+def cell_failures(cells: Sequence[Cell]) -> list[str]:
+    """One line for every cell that could not be measured."""
+    return [
+        f"{cell.attack}, {cell.defense}, seed {cell.seed}: {cell.error}" for cell in cells if cell.error is not None
+    ]
+
+
+def _mean(cells: Sequence[Cell], key: str, scale: float, digits: int) -> str:
+    if any(cell.result is None for cell in cells):
+        return "failed"
+    values = [cell.result[key] for cell in cells if cell.result is not None and cell.result.get(key) is not None]
+    return f"{scale * statistics.mean(values):.{digits}f}" if values else NOTHING

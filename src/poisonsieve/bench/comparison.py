@@ -1,0 +1,265 @@
+"""A comparison: attacks x defences on one data set, one model and one victim. It is a grid in short form.
+
+What it adds to a grid is its table: a row a defence, three columns an attack, and what a thousand texts cost; and a row
+that shows what an un-poisoned model makes of the triggered rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from poisonsieve.bench.checks import check
+from poisonsieve.bench.entries import (
+    NONE,
+    AttackEntry,
+    DatasetEntry,
+    DefenseEntry,
+    GridAttack,
+    GridRows,
+    ModelEntry,
+    ThresholdEntry,
+    read_mapping,
+    with_root,
+)
+from poisonsieve.bench.runner import run_grid
+from poisonsieve.bench.spec import GridSpec, How
+from poisonsieve.config import Spec, make_spec
+from poisonsieve.errors import ConfigError
+
+#: The row of the table that shows what an un-poisoned model makes of the triggered rows.
+FLOOR = "un-poisoned model"
+#: What the grid's only data set, model and victim are called.
+_DATA, _MODEL, _VICTIM = "data", "model", "victim"
+NAME = "comparison"
+
+
+class ComparisonSpec(Spec):
+    """Attacks x defences on one data set.
+
+    Attributes:
+        title: what the table is headed with.
+        model: the clean model that the attacker starts from.
+        data: the user's rows.
+        attacker: the attacker's rows; the user's own (full data knowledge) when left out.
+        target: the class the attacker wants, by name or number.
+        poison: fields of `TuneSpec` for the attacker's full tuning, beside the preset's.
+        victim: the same for the victim, with its `method`.
+        attacks, defenses: what is compared, by the name that the table gives it.
+        frr: the false-rejection rate that every detector is calibrated to.
+        floor: also train an un-poisoned model, to show how many triggered rows it sends to the target by itself.
+        seeds: one whole comparison for each.
+    """
+
+    title: str
+    model: str
+    data: GridRows
+    attacker: GridRows | None = None
+    target: str = "0"
+    poison: dict[str, Any] = Field(default_factory=dict)
+    victim: dict[str, Any]
+    attacks: dict[str, AttackEntry] = Field(min_length=1)
+    defenses: dict[str, DefenseEntry] = Field(min_length=1)
+    frr: float = Field(0.01, gt=0, lt=1)
+    floor: bool = True
+    seeds: list[int] = Field(default=[0], min_length=1)
+
+    @model_validator(mode="after")
+    def _has_test_rows(self) -> Self:
+        if self.data.test is None:
+            raise ValueError("data has no test rows; give data.test")
+        return self
+
+    def only(self, attacks: Sequence[str], defenses: Sequence[str]) -> Self:
+        """Less of it: these attacks and rows of the table; all of them when empty.
+
+        Raises:
+            ConfigError: there is no such attack or defence.
+        """
+        _require_known("attack", attacks, self.attacks)
+        _require_known("defense", defenses, [*self.defenses, FLOOR])
+        kept = {name: entry for name, entry in self.attacks.items() if not attacks or name in attacks}
+        rows = {name: entry for name, entry in self.defenses.items() if not defenses or name in defenses}
+        floor = self.floor and (not defenses or FLOOR in defenses)
+        return self.model_copy(update={"attacks": kept, "defenses": rows, "floor": floor})
+
+    def grid(self) -> GridSpec:
+        """The same as a grid. A repaired model answers itself, and each attack has an un-poisoned floor of its own.
+
+        Raises:
+            ConfigError: a part of it names what another does not have.
+        """
+        undefended = next((name for name, entry in self.defenses.items() if entry.defense == NONE), FLOOR)
+        defenses = {
+            name: entry.model_copy(
+                update={
+                    "retune": False,
+                    "triggered": {name: file for name, file in entry.triggered.items() if name in self.attacks},
+                }
+            )
+            for name, entry in self.defenses.items()
+        }
+        attacks = {
+            name: GridAttack(**entry.model_dump(), defenses=[*self.defenses]) for name, entry in self.attacks.items()
+        }
+        if self.floor:
+            defenses.setdefault(undefended, DefenseEntry(defense=NONE))
+            attacks |= {
+                _floor(name): GridAttack(clean=True, floors=[name], defenses=[undefended]) for name in self.attacks
+            }
+        knowledge = "full_data" if self.attacker is None else "full_task"
+        dataset = {"setting": knowledge, "data": self.data, "attacker": self.attacker, "target": self.target}
+        return make_spec(
+            GridSpec,
+            title=self.title,
+            datasets={_DATA: make_spec(DatasetEntry, **dataset)},
+            models={_MODEL: ModelEntry(model=self.model)},
+            attacks=attacks,
+            defenses=defenses,
+            victims={_VICTIM: self.victim},
+            poison=self.poison,
+            threshold=ThresholdEntry(frr=self.frr),
+            seeds=self.seeds,
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: an attack, a row of the table, a seed, and what was measured or why it could not be."""
+
+    attack: str
+    defense: str
+    seed: int
+    result: dict[str, Any] | None
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "attack": self.attack,
+            "defense": self.defense,
+            "seed": self.seed,
+            **({"error": self.error} if self.result is None else self.result),
+        }
+
+
+def load_comparison(path: Path, data_root: Path | None = None) -> ComparisonSpec:
+    """Read and check a comparison file.
+
+    Args:
+        path: the YAML file.
+        data_root: what ``{data}`` stands for in it.
+
+    Raises:
+        ConfigError: the file cannot be read, a key or name in it is unknown, or it needs a data root.
+    """
+    content = read_mapping(path, "comparison; it has to be a YAML mapping with the keys data, attacks, ...")
+    try:
+        spec = make_spec(ComparisonSpec, **with_root(content, data_root and data_root.absolute()))
+        for name, entry in spec.defenses.items():
+            _require_known(f"defenses.{name}.triggered", entry.triggered, spec.attacks)
+        check(spec.grid())
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return spec
+
+
+def run_comparison(
+    spec: ComparisonSpec,
+    out: Path,
+    *,
+    attacks: Sequence[str] = (),
+    defenses: Sequence[str] = (),
+    progress: bool = False,
+    report: Callable[[Cell], None] = lambda cell: None,
+) -> list[Cell]:
+    """All cells: seeds, then attacks, then the floor and the defences in the order of the file.
+
+    Args:
+        spec: what to compare.
+        out: the store; what is there is used again, and what failed before is tried again.
+        attacks: only these; all when empty.
+        defenses: only these rows of the table; all when empty.
+        progress: draw progress bars on stderr.
+        report: is shown every cell as soon as it is there.
+
+    Raises:
+        ConfigError: `attacks` or `defenses` names something that the comparison does not have.
+        OutputError: the store cannot be written to.
+    """
+    chosen = spec.only(attacks, defenses)
+    if not chosen.floor and not chosen.defenses:
+        return []
+    record = run_grid(
+        chosen.grid(),
+        NAME,
+        out,
+        retry_failed=True,
+        how=How(progress=progress),
+        report=lambda cell: report(_cell(cell)),
+    )
+    found = [_cell(cell) for cell in record["cells"]]
+    order = [*chosen.attacks]
+    return sorted(
+        found, key=lambda cell: (chosen.seeds.index(cell.seed), order.index(cell.attack), cell.defense != FLOOR)
+    )
+
+
+def _floor(attack: str) -> str:
+    """The un-poisoned counterpart of an attack in the grid."""
+    return f"{FLOOR}: {attack}"
+
+
+def _cell(cell: dict[str, Any]) -> Cell:
+    """A grid's cell as one of the comparison."""
+    attack, defense = cell["attack"], cell["defense"]
+    if cell["variant"] is not None:
+        defense = f"{defense} ({cell['variant']})"
+    if attack.startswith(f"{FLOOR}: "):
+        attack, defense = attack.removeprefix(f"{FLOOR}: "), FLOOR
+    if cell["status"] != "done":
+        return Cell(attack, defense, cell["seed"], None, cell.get("error", "not measured yet"))
+    metrics, stages = cell["metrics"], {stage["kind"]: stage["result"] for stage in cell["stages"]}
+    if defense == FLOOR:
+        counted = {
+            "ca": metrics["ca"],
+            "asr": metrics["floor"][attack],
+            "intervals": {**metrics["intervals"], "asr": metrics["floor_intervals"][attack]},
+            "n_clean": metrics["n_clean"],
+            "n_triggered": metrics["floor_rows"][attack],
+        }
+    else:
+        counted = {key: value for key, value in metrics.items() if key != "threshold"}
+    theta_p = stages["theta_p"]
+    result = {
+        **counted,
+        "seconds_per_1000": cell["seconds_per_1000"],
+        "fit_seconds": cell["seconds_to_fit"],
+        "facts": _facts(metrics, stages),
+        "not_applicable": sum(stages["answers"]["not_applicable"].values()),
+        "theta_p": {key: theta_p.get(key) for key in ("dev_ca", "dev_asr", "poisoning")},
+    }
+    return Cell(attack, defense, cell["seed"], result)
+
+
+def _facts(metrics: dict[str, Any], stages: dict[str, Any]) -> dict[str, Any]:
+    """What the defence chose."""
+    if "threshold" in metrics:
+        return dict(metrics["threshold"])
+    if "repair" in stages:
+        return dict(stages["repair"])
+    facts = dict(stages["answers"]["facts"])
+    changed = facts.pop("changed", {})
+    return {**facts, **{f"changed_{name}": share for name, share in changed.items()}}
+
+
+def _require_known(kind: str, wanted: Any, known: Any) -> None:
+    unknown = sorted(set(wanted) - set(known))
+    if unknown and "." in kind:
+        raise ConfigError(f"{kind} names {', '.join(unknown)}, which is no attack of this file")
+    if unknown:
+        raise ConfigError(f"the comparison has no {kind} {', '.join(unknown)}; it has: {', '.join(known)}")
