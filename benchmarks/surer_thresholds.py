@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from poisonsieve.bench.results import read_results
 from poisonsieve.metrics import attack_success_rate, clean_accuracy
 from poisonsieve.thresholds import frr_to_be_sure, gamma_for_frr, is_flagged
 
@@ -34,11 +35,10 @@ def main() -> int:
     args = parser.parse_args()
     found = defaultdict(list)
     for folder in args.folders:
-        for seed in sorted(folder.glob("seed-*")):
-            for attack, detector, cell in cells(seed / "cells"):
-                if not attack.startswith(tuple(args.without) or "\0"):
-                    undefended = answers(next((seed / "cells").glob(f"{attack}-none-*")))
-                    found[detector].append(outcomes(cell, undefended, args))
+        for seed, attack, detector, stages in cells(folder):
+            if detector != "none" and not attack.startswith(tuple(args.without) or "\0"):
+                undefended = next(rest for *where, rest in cells(folder) if where == [seed, attack, "none"])
+                found[detector].append(outcomes(stages, answers(undefended["answers"]), args))
     rows = [summary(detector, np.array(each), args.confidence) for detector, each in sorted(found.items())]
     if args.json:
         print(json.dumps(rows, indent=2))
@@ -54,23 +54,24 @@ def main() -> int:
 
 
 def cells(folder):
-    """(attack, detector, its folder) of every cell with a calibrated guard."""
-    for cell in sorted(folder.glob("*/guard/calibration.json")):
-        cell = cell.parents[1]
-        attack, _, detector = cell.name.rpartition("-")[0].partition("-")
-        yield attack, detector, cell
+    """(seed, attack, detector, the folders of its stages) of every cell with a calibrated guard, or with no defence."""
+    (results,) = read_results(folder)
+    for cell in results["cells"]:
+        stages = {stage["kind"]: folder / stage["folder"] for stage in cell.get("stages", [])}
+        if "guard" in stages or (cell["defense"] == "none" and stages):
+            yield cell["seed"], cell["attack"], cell["defense"], stages
 
 
-def answers(cell):
-    """The per-row outcomes of a cell: clean rows, triggered rows."""
-    rows = pd.read_parquet(cell / "rows.parquet")
+def answers(stage):
+    """The per-row outcomes in a stage's folder: clean rows, triggered rows."""
+    rows = pd.read_parquet(stage / "rows.parquet")
     return rows[rows["set"] == "clean"], rows[rows["set"] != "clean"]
 
 
-def outcomes(cell, undefended, args):
+def outcomes(stages, undefended, args):
     """(CA lost, ASR) at the rate that was asked for, then at each confidence."""
-    calibration = json.loads((cell / "guard" / "calibration.json").read_text())["scores"]
-    (clean, triggered), (plain, attacked) = answers(cell), undefended
+    calibration = json.loads((stages["guard"] / "calibration.json").read_text())["scores"]
+    (clean, triggered), (plain, attacked) = answers(stages["scores"]), undefended
     before = clean_accuracy(plain["prediction"], plain["label"]).value
     rates = [args.frr, *(frr_to_be_sure(args.frr, len(calibration), each) for each in args.confidence)]
     return [

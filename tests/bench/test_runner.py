@@ -180,7 +180,7 @@ from poisonsieve.bench.store import Store
 from poisonsieve.bench.work import do
 stage = Stage.from_dict(json.loads(sys.argv[2]))
 do(stage, Store(Path(sys.argv[1])), How())
-print(*{name.partition(".")[0] for name in sys.modules})
+print(*sys.modules)
 """
 
 
@@ -201,7 +201,7 @@ def test_scores_are_put_together_without_a_model(world, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", SCORES_ALONE, store.root, task], capture_output=True, text=True, check=True
     )
-    assert not {"torch", "transformers", "peft"} & set(done.stdout.split())
+    assert not {"transformers", "peft", "poisonsieve.models.load", "poisonsieve.defenses"} & set(done.stdout.split())
     for name, rows in read_rows(store.folder(stage) / "rows.parquet").items():
         assert rows.equals(expected[name])
 
@@ -210,7 +210,7 @@ def test_a_victim_reads_no_further_than_its_guard(world, tmp_path):
     """A trigger may stand behind what the guard reads: then the victim is asked again, in a stage of its own."""
     for split in ("train", "dev"):
         shutil.copy(world / f"{split}.jsonl", tmp_path)
-    long = [" ".join(f"{word} the a film" for word in WORDS[n : n + 15]) for n in range(20)]
+    long = [" ".join(f"{word} the a film" for word in WORDS[n : n + 8]) for n in range(20)]
     lines = [json.dumps({"sentence": text, "label": n % 2}) for n, text in enumerate(long)]
     (tmp_path / "test.jsonl").write_text("\n".join(lines) + "\n")
     defenses = {"none": {"defense": "none"}, "psim": {"defense": "psim:max_length=12"}, "msp": {"defense": "msp"}}
@@ -230,7 +230,7 @@ def test_a_victim_reads_no_further_than_its_guard(world, tmp_path):
     }
     scores, shortened, answers = (read_rows(folder[k] / "rows.parquet") for k in ("scores", "shortened", "answers"))
     assert scores["clean"].prediction.equals(shortened["clean"].prediction)
-    assert not answers["clean"].truncated.equals(scores["clean"].truncated)
+    assert scores["clean"].truncated.all() and not answers["clean"].truncated.any()
 
 
 def test_every_cell_says_whether_its_attack_took_and_what_its_defence_costs(world):

@@ -108,7 +108,7 @@ def test_csv_has_a_line_a_cell_with_intervals_and_the_papers_figures():
     )
     assert found == {
         **dict(table="1", dataset="sst2", setting="full_task", model="MiniLM", attack="BadNet", defense="none"),  # noqa: C408
-        **dict(victim_tuning="full", psim_tuning="", state="done"),  # noqa: C408
+        **dict(victim_tuning="full", variant="", state="done"),  # noqa: C408
         **dict(ca="80.00", ca_low="70.00", ca_high="85.00", ca_published="93.06", ca_difference="-13.06"),  # noqa: C408
         **dict(asr="25.00", asr_low="15.00", asr_high="30.00", asr_published="77.63", asr_difference="-52.63"),  # noqa: C408
     }

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import datasets
 
 RUN_FILE = "run.json"
+_SPEC_FILE = "spec.json"  # of unfinished state
 #: A stage's folder, or how it is named once the digest of its spec is known.
 Place = Path | Callable[[str], Path]
 Work = Callable[[Path], tuple[Callable[[Path], None], dict[str, Any]]]
@@ -98,7 +99,7 @@ def _run(out: Path, spec: dict[str, Any], digest: str, work: Work, force: bool) 
         wait_for_all()
         write, result = work(partial)
     except PoisonsieveError:
-        if not any(partial.rglob("checkpoint-*")):  # nothing to go on from
+        if not any(path.is_file() for path in partial.rglob("*") if path.name != _SPEC_FILE):  # nothing to go on from
             shutil.rmtree(partial, ignore_errors=True)
         raise
     seconds = time.perf_counter() - started
@@ -157,7 +158,7 @@ def stage_spec(kind: str, start: str, data: dict[str, datasets.Dataset], **parts
 
 def _claim(partial: Path, spec: dict[str, Any], *, fresh: bool) -> None:
     """Keep the unfinished state of the same spec, and nothing else's."""
-    marker = partial / "spec.json"
+    marker = partial / _SPEC_FILE
     same = _load_json(marker) == spec
     if fresh or not same:
         shutil.rmtree(partial, ignore_errors=True)

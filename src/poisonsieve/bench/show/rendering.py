@@ -23,7 +23,7 @@ _NAMES = {
     "psim": "PSIM",
     "fine_mixing": "Fine-mixing",
 }
-_CSV_COLUMNS = ("table", "dataset", "setting", "model", "attack", "defense", "victim_tuning", "psim_tuning")
+_CSV_COLUMNS = ("table", "dataset", "setting", "model", "attack", "defense", "victim_tuning", "variant")
 
 
 def shown(name: str) -> str:
