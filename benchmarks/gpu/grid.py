@@ -165,7 +165,7 @@ def rank(line: dict[str, Any]) -> int:
 
 
 _STANDINGS = ["waiting", "failed", "done"]
-_FOUND = ("status", "error", "key", "seconds")
+_FOUND = ("status", "error", "key", "seconds", "seconds_per_1000", "seconds_to_fit")
 
 
 def _key(group: dict[str, Any]) -> str:

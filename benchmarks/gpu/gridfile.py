@@ -12,8 +12,7 @@ from typing import Any
 import yaml
 
 from gpu.parts import KitError
-from poisonsieve.bench.cells import expand
-from poisonsieve.bench.spec import at_scale, load_grid
+from poisonsieve.bench.spec import at_scale, expand, load_grid
 from poisonsieve.models.packaged import packaged_names
 
 DATA = "{data}"

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from poisonsieve.config import Source
 from poisonsieve.defenses.detector import Detector, Scored
 from poisonsieve.defenses.rows import CleanRows
 from poisonsieve.defenses.specs import DefenseSpec, kind_of, make_defense
@@ -55,7 +56,7 @@ class Combined(Detector):
 
     model: str | Path = field(kw_only=False)
     of: str = "psim+dan"
-    base: str | Path | None = None
+    base: Source | None = None
     allow_pickle: bool = False
     members_: dict[str, Detector] = field(init=False)
     references_: dict[str, np.ndarray] = field(init=False)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from poisonsieve.config import Source
 from poisonsieve.defenses.detector import Detector, Scored
 from poisonsieve.defenses.rows import CleanRows
 from poisonsieve.errors import CheckpointError, ConfigError, HubError
@@ -50,7 +51,7 @@ class NetworkDetector(Detector):
 
     model: str | Path = field(kw_only=False)
     max_length: int | None = None
-    base: str | Path | None = None
+    base: Source | None = None
     allow_pickle: bool = False
     classifier_: Classifier = field(init=False)
     base_digest_: str = field(init=False)
