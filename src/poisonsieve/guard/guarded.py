@@ -259,7 +259,7 @@ def _are_one(guard: Guard, victim: Classifier) -> bool:
     network = guard.classifier
     if network is None or not isinstance(guard.detector, OnePassDetector):
         return False
-    same = network is victim or "" != network.identity == victim.identity
+    same = network is victim or "" != network.provenance.identity == victim.provenance.identity
     return same and network.max_length == victim.max_length and network.label_names == victim.label_names
 
 
