@@ -71,7 +71,9 @@ def load_classifier(
             folder, label_names, default_names, base=base, trainable=trainable, allow_pickle=allow_pickle, bits=bits
         )
     else:
-        opened = load_whole(folder, label_names, head=head, seed=seed, allow_pickle=allow_pickle, bits=bits)
+        opened = load_whole(
+            folder, label_names, head=head, seed=seed, allow_pickle=allow_pickle, bits=bits, named=str(source)
+        )
     known = _provenance(str(source), folder, metadata, opened.provenance)
     classifier = Classifier(opened.network, opened.tokenizer, opened.label_names, max_length=length, provenance=known)
     if known.bits is None:  # else bitsandbytes has put the weights where they stay
