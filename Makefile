@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip
 SEED   ?= 0
 
-.PHONY: setup demo test test-slow api-fuzz check bench docs clean
+.PHONY: setup demo test test-slow notebook api-fuzz check bench docs clean
 
 setup: $(VENV)/.dev
 
@@ -46,6 +46,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/pytest --runslow -m slow -n 2 --dist loadfile
+
+# The notebook, cell after cell, on real weights and reviews.
+notebook: setup
+	$(BIN)/pytest --runslow tests/slow/test_notebook.py -q
 
 # Two thousand requests made up from the service's own description; none may end in a server error.
 api-fuzz: setup

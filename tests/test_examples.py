@@ -35,6 +35,7 @@ def test_every_example_is_run_here_and_says_how_to_run_it():
         "own_trigger.py",
         "pipeline_task.py",
         "service_client.py",  # run in tests/serve/test_client.py, where there is a service
+        "trainer.py",
     ]
     for file in files:
         source = file.read_text(encoding="utf-8")
@@ -63,6 +64,13 @@ def test_pipeline_task(tiny, guard_folder):
     assert len(lines) == 2
     for line in lines:
         assert "  passed  " in line or line.startswith("REJECTED     0.000  rejected")
+
+
+def test_trainer(tiny, toy_train, write_jsonl, tmp_path):
+    data = write_jsonl("clean.jsonl", toy_train)
+    out = run("trainer.py", tiny("encoder"), data, "--out", tmp_path, "--frr", 0.1, "--epochs", 1)
+    assert sum(line.startswith(("passed", "poisoned")) for line in out.splitlines()) == 3
+    assert (tmp_path / "victim" / "adapter_config.json").is_file() and (tmp_path / "guard" / "guard.json").is_file()
 
 
 def test_own_trigger():

@@ -108,3 +108,75 @@ def test_workers_of_a_cluster_hand_the_id_on(guard_folder, own, tmp_path):
     records = bulk.Screener(str(guard_folder), None, {}, with_text=False, with_id=True)(piece)
     assert records["id"].to_pylist() == ["T-0", "T-1", "T-2", "T-3"]
     assert "text" not in records.column_names
+
+
+@pytest.mark.parametrize("defense", ["psim", "dan", "msp"])
+def test_fit_needs_no_labels(defense, cli, own, tiny, tmp_path):
+    train, dev = tmp_path / "train.csv", tmp_path / "dev.csv"
+    pd.read_csv(own("a.csv"))[["body"]].to_csv(train, index=False)
+    pd.read_csv(own("b.csv", 2, 60))[["body"]].to_csv(dev, index=False)
+    fitting = (
+        "fit",
+        "--model",
+        tiny("encoder"),
+        "--defense",
+        defense,
+        "--data",
+        train,
+        "--calibrate",
+        dev,
+        "--frr",
+        0.05,
+    )
+    out = tmp_path / "guard"
+    code, said, err = cli(*fitting, "--text-column", "body", "--out", out, "--json", "--quiet")
+    assert code == 0, err
+    assert json.loads(said)["n_calibration"] == 60
+    code, said, err = cli(*fitting, "--text-column", "body", "--out", out, "--json", "--quiet")
+    assert code == 0, err
+    assert json.loads(said)["reused"]
+    code, said, err = cli("screen", out, dev, "--text-column", "body", "--json", "--quiet")
+    assert code == 0, err
+    assert json.loads(said)["n"] == 60
+
+
+def test_fit_on_unlabelled_text_is_the_fit_on_the_same_text_with_labels(cli, own, tiny, tmp_path):
+    labelled = own("a.csv")
+    bare = tmp_path / "bare.csv"
+    pd.read_csv(labelled)[["body"]].to_csv(bare, index=False)
+    found = []
+    for number, data in enumerate((labelled, bare)):
+        fitting = (
+            "fit",
+            "--model",
+            tiny("encoder"),
+            "--data",
+            data,
+            "--frr",
+            0.05,
+            "--out",
+            tmp_path / f"guard{number}",
+        )
+        code, said, err = cli(*fitting, *NAMES, "--json", "--quiet")
+        assert code == 0, err
+        found.append(json.loads(said)["gamma"])
+    assert found[0] == found[1]
+
+
+def test_fit_warns_of_many_classes_without_labels_too(cli, own, tiny, tmp_path):
+    bare = tmp_path / "bare.csv"
+    pd.read_csv(own("a.csv"))[["body"]].to_csv(bare, index=False)
+    fitting = (
+        "fit",
+        "--model",
+        tiny("encoder", labels=4),
+        "--data",
+        bare,
+        "--frr",
+        0.05,
+        "--out",
+        tmp_path / "guard",
+    )
+    code, _, err = cli(*fitting, "--text-column", "body", "--quiet")
+    assert code == 0, err
+    assert "the model has 4 classes" in err

@@ -57,7 +57,7 @@ def test_the_digest_is_that_of_its_folder_as_long_as_it_is_the_same_guard(fitted
     two.set_threshold(frr=0.2)
     with pytest.raises(ConfigError, match="in no folder"):
         _ = two.digest
-    two.save_pretrained(tmp_path / "two")
+    two.save_pretrained(tmp_path / "two", overwrite=True)
     assert two.digest != one.digest
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from poisonsieve import PSIM, Guard, GuardedClassifier
-from poisonsieve.errors import CheckpointError, DataError
+from poisonsieve.errors import CheckpointError, ConfigError, DataError
 from poisonsieve.models.load import load_classifier
 
 
@@ -243,3 +243,22 @@ def test_a_checkpoint_that_is_sure_of_everything_is_no_ground_for_a_guard(tiny, 
     save_file(weights, path, metadata={"format": "pt"})
     with pytest.raises(CalibrationError, match="nothing would ever be flagged"):
         Guard(PSIM(tmp_path / "sure", learning_rate=1e-9), frr=0.05).fit(toy_train, calibration=toy_dev)
+
+
+def test_a_saved_guard_is_replaced_only_when_told_so(guarded, tmp_path):
+    folder = tmp_path / "guard"
+    guarded.save_pretrained(folder)
+    kept = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for save in (guarded.save_pretrained, guarded.guard.save_pretrained):
+        with pytest.raises(
+            ConfigError, match=r"guard holds a guard; save_pretrained\(..., overwrite=True\) replaces it"
+        ):
+            save(folder)
+        assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == kept
+    guarded.guard.save_pretrained(folder, overwrite=True)
+    assert not (folder / "victim").exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").touch()
+    with pytest.raises(ConfigError, match="already exists"):
+        guarded.save_pretrained(tmp_path / "other", overwrite=True)
+    assert (tmp_path / "other" / "mine.txt").exists()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from poisonsieve.cli import common
+from poisonsieve.data.columns import Columns
 
 if TYPE_CHECKING:
     from poisonsieve.defenses.specs import DefenseSpec
@@ -59,6 +60,8 @@ def fit(
         str | None,
         typer.Option(help="Short for --set precision=... psim: auto, fp32 or bf16 (training only), auto by default."),
     ] = None,
+    text_column: common.TextColumn = None,
+    label_column: common.LabelColumn = None,
     base: common.Base = None,
     seed: common.Seed = 0,
     allow_pickle: common.AllowPickle = False,
@@ -66,7 +69,7 @@ def fit(
     json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Fit a guard. No trigger has to be known, and none may be in the data. Interrupted runs go on.
+    """Fit a guard. No trigger has to be known, and none may be in the data; labels are not needed. Interrupted runs go on.
 
     The guard is PSIM, unless --defense names another detector; `poisonsieve list` names them all. What a detector takes
     is given by --defense name:key=value,... or by --set key=value; --method, --epochs, --lr, --batch-size, --max-length,
@@ -79,6 +82,8 @@ def fit(
         from poisonsieve.data import labels_of
         from poisonsieve.defenses.specs import parse_defense
         from poisonsieve.guard import make_guard
+        from poisonsieve.models.labels import head_label_names
+        from poisonsieve.models.sources import resolve
         from poisonsieve.stages.train import fit_stage
         from poisonsieve.thresholds import Threshold
 
@@ -90,10 +95,14 @@ def fit(
         rule = {key: value for key, value in (("frr", frr), ("gamma", gamma)) if value is not None}
         _check_options(spec, settings, rule)
         guard = make_guard(spec, preset=preset, model=model, allow_pickle=allow_pickle, seed=seed, **settings, **rule)
-        rows = common.load_for_model(data, "train", model, allow_pickle=allow_pickle, keep_head=True)
-        held_out = common.load_rows(calibrate, "dev", labels_of(rows)) if calibrate else None
+        columns = Columns(text=text_column, label=label_column)
+        rows = common.load_for_model(
+            data, "train", model, columns=columns, allow_pickle=allow_pickle, keep_head=True, need_label=False
+        )
+        names = labels_of(rows) or None
+        held_out = common.load_rows(calibrate, "dev", names, columns, need_label=False) if calibrate else None
         stage = fit_stage(guard, rows, held_out, out, force=force, progress=not quiet)
-        classes = len(labels_of(rows))
+        classes = len(names or head_label_names(resolve(model, allow_pickle=allow_pickle)) or ())
         if classes > 2:
             common.note(
                 f"warning: the model has {classes} classes, and guards were measured to hold on two: poison a model of "

@@ -61,7 +61,7 @@ class Combined(Detector):
     members_: dict[str, Detector] = field(init=False)
     references_: dict[str, np.ndarray] = field(init=False)
 
-    def plan(self, label_names: Sequence[str]) -> dict[str, Any]:
+    def plan(self, label_names: Sequence[str] | None) -> dict[str, Any]:
         """Its settings, and every member's plan."""
         plans = {name: member.plan(label_names) for name, member in self._make().items()}
         start = next(iter(plans.values()))["start"]

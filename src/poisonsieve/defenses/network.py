@@ -88,7 +88,7 @@ class ModelDetector(NetworkDetector):
     #: Whether the score comes from what the model says, and not from its hidden states alone.
     reads_output: ClassVar[bool] = True
 
-    def plan(self, label_names: Sequence[str]) -> dict[str, Any]:
+    def plan(self, label_names: Sequence[str] | None) -> dict[str, Any]:
         """Its settings, and the identity of the model it will read."""
         classifier = self._open(label_names)
         return {"start": classifier.provenance.identity, "guard": {"method": self.name, **self._settings(classifier)}}

@@ -74,7 +74,7 @@ class PSIM(NetworkDetector):
         """The paper's settings; its gamma of 0.7 is for the guard: ``Guard(PSIM.paper(model), gamma=0.7)``."""
         return cls(model, **{**PAPER_PSIM, **changes})
 
-    def plan(self, label_names: Sequence[str]) -> dict[str, Any]:
+    def plan(self, label_names: Sequence[str] | None) -> dict[str, Any]:
         """Its settings, and how it will be trained from this starting point.
 
         The classifier is let go again before `fit` opens its own: two large models might not fit.

@@ -36,15 +36,17 @@ def is_guard(folder: Path) -> bool:
     return (folder / _GUARD_FILE).is_file()
 
 
-def require_guard_or_free(folder: Path) -> None:
-    """Refuse to replace, and so to delete, a folder that is no guard.
+def require_room(folder: Path, *, overwrite: bool) -> None:
+    """Refuse to replace, and so to delete, a guard without being told so, and what is no guard in any case.
 
     Raises:
-        ConfigError: it holds something else.
+        ConfigError: it holds a guard, and `overwrite` is off; or something else.
         OutputError: it cannot be written.
     """
     if not is_guard(folder):
         require_free(folder)
+    elif not overwrite:
+        raise ConfigError(f"{folder} holds a guard; save_pretrained(..., overwrite=True) replaces it")
 
 
 def write(folder: Path, detector: Detector, calibration: Calibration) -> None:

@@ -123,21 +123,26 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         """1 for poisoned (flagged, or not scorable), 0 for clean; int array of shape (n,)."""
         return is_flagged(self.decision_function(texts), self.threshold_.gamma).astype(int)
 
-    def plan(self, label_names: Sequence[str]) -> dict[str, Any]:
+    def plan(self, label_names: Sequence[str] | None) -> dict[str, Any]:
         """All that decides what `fit` will come to on given rows, JSON-ready; see `Detector.plan`."""
         plan = self.detector.plan(label_names)
         return {**plan, "guard": {**plan["guard"], "frr": self.frr, "gamma": self.gamma}}
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write the guard folder, whole or not at all. A guard that was there is replaced.
+    def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the guard folder, whole or not at all.
+
+        Args:
+            folder: where to.
+            overwrite: replace a guard that is there.
 
         Raises:
-            ConfigError: there is nothing to save yet, or the folder holds something else.
+            ConfigError: there is nothing to save yet; the folder holds a guard, and `overwrite` is off; or it holds
+                something else, which is never replaced.
             OutputError: it could not be written.
         """
         folder = Path(folder)
         self._require_fitted()
-        guard_folder.require_guard_or_free(folder)
+        guard_folder.require_room(folder, overwrite=overwrite)
         with writing_folder(folder) as target:
             self.write(target)
         self.folder = folder

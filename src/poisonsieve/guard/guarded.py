@@ -103,10 +103,18 @@ class GuardedClassifier:
         )
         return cls(opened, classifier)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write the guard folder, and the victim into its subfolder ``victim``."""
+    def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the guard folder, and the victim into its subfolder ``victim``.
+
+        Args:
+            folder: where to.
+            overwrite: replace a guard that is there.
+
+        Raises:
+            ConfigError, OutputError: see `Guard.save_pretrained`.
+        """
         folder = Path(folder)
-        guard_folder.require_guard_or_free(folder)
+        guard_folder.require_room(folder, overwrite=overwrite)
         with writing_folder(folder) as target:
             self.guard.write(target)
             if self.victim is not None:

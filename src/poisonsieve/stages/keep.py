@@ -142,8 +142,9 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def data_digest(data: datasets.Dataset) -> str:
-    """Hex sha256 of a data set's texts, labels and class names, in order."""
-    return canonical_hash([labels_of(data), list(data["text"]), list(data["label"])])
+    """Hex sha256 of a data set's texts, labels (if it has any) and class names, in order."""
+    labels = list(data["label"]) if "label" in data.column_names else None
+    return canonical_hash([labels_of(data), list(data["text"]), labels])
 
 
 def stage_spec(kind: str, start: str, data: dict[str, datasets.Dataset], **parts: Any) -> dict[str, Any]:

@@ -185,7 +185,7 @@ def fit_stage(
     progress: bool = False,
 ) -> StageResult:
     """A guard folder: `guard` fitted on clean `data`, its threshold from `calibration` or a held-out share."""
-    plan = guard.plan(labels_of(data))
+    plan = guard.plan(labels_of(data) or None)
     inputs = {"data": data} if calibration is None else {"data": data, "calibration": calibration}
     spec = stage_spec("fit", plan.pop("start"), inputs, **plan)
 
