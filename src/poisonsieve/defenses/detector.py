@@ -116,8 +116,8 @@ class Detector(Settings, ABC):
     def plan(self, label_names: Sequence[str] | None) -> dict[str, Any]:
         """All that decides what `fit` will learn from rows of these classes: `start`, the model's identity, and `guard`.
 
-        None stands for rows without labels. `guard` is JSON-ready, every default filled in. Opens the model, and so finds what is wrong with it before
-        anything is trained.
+        None stands for rows without labels. `guard` is JSON-ready, every default filled in. Opens the model, and so finds
+        what is wrong with it before anything is trained.
         """
 
     @abstractmethod
