@@ -352,7 +352,7 @@ def test_bf16_is_near(folder):
 
 
 def test_a_precision_that_is_none_is_refused(folder):
-    with pytest.raises(ConfigError, match="fp32 or bf16"):
+    with pytest.raises(ConfigError, match="'fp32' or 'bf16'"):
         ONION(folder, precision="fp8").suspicions(TEXTS)
 
 

@@ -57,7 +57,7 @@ def test_company_and_order_do_not_matter(defense):
 
 
 def test_a_choice_that_is_none():
-    with pytest.raises(ConfigError, match="has to be move or drop"):
+    with pytest.raises(ConfigError, match="fronted: input should be 'move' or 'drop'"):
         RuleSCPD("leave")
 
 

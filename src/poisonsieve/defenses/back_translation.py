@@ -7,6 +7,7 @@ models, Apertium's rules, and translations that were made elsewhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -38,24 +39,14 @@ class BackTranslation(Rewriter):
     """
 
     name: ClassVar[str] = "back-translation"
-    _cut: int | None = None
 
-    def __init__(
-        self,
-        forward: Source = "Helsinki-NLP/opus-mt-en-de",
-        backward: Source = "Helsinki-NLP/opus-mt-de-en",
-        *,
-        beams: int = 4,
-        max_new_tokens: int | None = None,
-        batch_size: int = 32,
-        allow_pickle: bool = False,
-    ) -> None:
-        self.forward = forward
-        self.backward = backward
-        self.beams = beams
-        self.max_new_tokens = max_new_tokens
-        self.batch_size = batch_size
-        self.allow_pickle = allow_pickle
+    forward: Source = field(default="Helsinki-NLP/opus-mt-en-de", kw_only=False)
+    backward: Source = field(default="Helsinki-NLP/opus-mt-de-en", kw_only=False)
+    beams: int = 4
+    max_new_tokens: int | None = None
+    batch_size: int = 32
+    allow_pickle: bool = False
+    _cut: int | None = field(default=None, init=False)
 
     def facts(self) -> dict[str, Any]:
         """Its arguments, the sha256 of both models, and how many texts of the last call were cut."""
@@ -102,9 +93,8 @@ class ApertiumBackTranslation(Rewriter):
 
     name: ClassVar[str] = "back-translation-apertium"
 
-    def __init__(self, source: str = "eng", pivot: str = "spa") -> None:
-        self.source = source
-        self.pivot = pivot
+    source: str = field(default="eng", kw_only=False)
+    pivot: str = field(default="spa", kw_only=False)
 
     def reads(self) -> dict[str, Any]:
         """The sha256 of the rules and dictionaries of both directions."""
@@ -131,9 +121,8 @@ class FileRewriter(Rewriter):
         original: the data file that `file` follows row by row, when the originals are not in it.
     """
 
-    def __init__(self, file: Source, original: Source | None = None) -> None:
-        self.file = file
-        self.original = original
+    file: Source = field(kw_only=False)
+    original: Source | None = field(default=None, kw_only=False)
 
     def reads(self) -> dict[str, Any]:
         """The sha256 of the files, and how many of their rows repeat a text with another rewrite."""

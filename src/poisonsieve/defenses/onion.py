@@ -9,15 +9,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
+from pydantic import Field
 
+from poisonsieve.building import check_arguments
 from poisonsieve.config import Source
 from poisonsieve.data.files import is_encodable
 from poisonsieve.defenses.rewriter import Prepared, Rewriter
+from poisonsieve.defenses.settings import AtLeastOne, Fraction
 from poisonsieve.environment import versions
 from poisonsieve.errors import CheckpointError, ConfigError, DataError
 from poisonsieve.metrics import clean_accuracy
@@ -77,24 +81,13 @@ class ONION(Rewriter):
     name: ClassVar[str] = "onion"
     unprepared: ClassVar[frozenset[str]] = frozenset({"bar", "max_ca_drop", "batch_tokens", "allow_pickle"})
 
-    def __init__(
-        self,
-        lm: Source = "smollm2",
-        *,
-        bar: float | None = None,
-        max_ca_drop: float = 0.01,
-        max_length: int = 512,
-        batch_tokens: int = 512,
-        precision: Literal["fp32", "bf16"] = "fp32",
-        allow_pickle: bool = False,
-    ) -> None:
-        self.lm = lm
-        self.bar = bar
-        self.max_ca_drop = max_ca_drop
-        self.max_length = max_length
-        self.batch_tokens = batch_tokens
-        self.precision = precision
-        self.allow_pickle = allow_pickle
+    lm: Source = field(default="smollm2", kw_only=False)
+    bar: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    max_ca_drop: Fraction = 0.01
+    max_length: Annotated[int, Field(ge=2)] = 512
+    batch_tokens: AtLeastOne = 512
+    precision: Literal["fp32", "bf16"] = "fp32"
+    allow_pickle: bool = False
 
     def fit(self, dataset: datasets.Dataset, *, victim: Classifier, progress: bool = False) -> Self:
         """Find the lowest bar whose rewrites cost the victim at most `max_ca_drop` on these rows.
@@ -112,7 +105,7 @@ class ONION(Rewriter):
             DataError: there are no rows, or none with words to judge.
             CheckpointError, UnsafeWeightsError, HubError, UnsupportedError: `lm` cannot be used.
         """
-        self._check_settings()
+        check_arguments(self)
         if self.bar is not None:
             self.bar_ = float(self.bar)
             return self
@@ -167,7 +160,7 @@ class ONION(Rewriter):
     ) -> tuple[list[np.ndarray], float]:
         """See `suspicions`; and the seconds that those took which a killed run has kept in `workdir`."""
         texts, seconds = as_texts(texts), 0.0
-        self._check_settings()
+        check_arguments(self)
         prepared = getattr(self, "prepared_", {})
         found = {text: np.array(prepared[text], dtype=np.float64) for text in texts if text in prepared}
         new = {text: np.full(len(text.split()), np.nan) for text in texts if text not in found}
@@ -270,7 +263,6 @@ class ONION(Rewriter):
         try:
             settings = {key: state[key] for key in ("bar", "max_ca_drop", "max_length", "batch_tokens", "precision")}
             opened = cls(lm or state["lm"], **settings, allow_pickle=allow_pickle)
-            opened._check_settings()
             opened.bar_, opened._expected = float(state["bar_in_force"]), str(state["lm_sha256"])
         except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise CheckpointError(f"{file} is damaged ({error}); fit again") from None
@@ -313,16 +305,6 @@ class ONION(Rewriter):
                 "one (lm), or fit again"
             )
         return lm
-
-    def _check_settings(self) -> None:
-        if self.bar is not None and not np.isfinite(self.bar):
-            raise ConfigError(f"onion: bar is {self.bar}; it has to be a finite number")
-        if not 0 <= self.max_ca_drop <= 1:
-            raise ConfigError(f"onion: max_ca_drop is a fraction from 0 to 1, not {self.max_ca_drop}")
-        if self.precision not in ("fp32", "bf16"):
-            raise ConfigError(f"onion: precision is fp32 or bf16, not {self.precision}")
-        if self.max_length < 2 or self.batch_tokens < 1:
-            raise ConfigError("onion: max_length is at least 2, and batch_tokens at least 1")
 
 
 def _to_json(suspicions: np.ndarray) -> list[float | None]:

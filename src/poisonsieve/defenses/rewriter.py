@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from sklearn.base import BaseEstimator
-
+from poisonsieve.defenses.settings import Settings
 from poisonsieve.texts import as_texts
 
 if TYPE_CHECKING:
@@ -36,13 +35,9 @@ class Prepared:
     seconds: float
 
 
-class Rewriter(ABC, BaseEstimator):  # type: ignore[misc]
-    """Base of all rewriters, with scikit-learn's conventions.
+class Rewriter(Settings, ABC):
+    """Base of all rewriters. What `fit` learns is kept in attributes that end in an underscore."""
 
-    The constructor stores its arguments untouched, each with a default; what `fit` learns ends in an underscore.
-    """
-
-    name: ClassVar[str]
     #: Arguments that `prepare` does not depend on: whatever they are, it gives the same.
     unprepared: ClassVar[frozenset[str]] = frozenset()
 

@@ -7,6 +7,7 @@ is not the published defence; say which model it was when a figure is reported.
 
 from __future__ import annotations
 
+from dataclasses import field
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -41,24 +42,14 @@ class Seq2SeqSCPD(Rewriter):
     """
 
     name: ClassVar[str] = "scpd-seq2seq"
-    _cut: int | None = None
 
-    def __init__(
-        self,
-        model: Source,
-        *,
-        prefix: str = "",
-        beams: int = 4,
-        max_new_tokens: int | None = None,
-        batch_size: int = 32,
-        allow_pickle: bool = False,
-    ) -> None:
-        self.model = model
-        self.prefix = prefix
-        self.beams = beams
-        self.max_new_tokens = max_new_tokens
-        self.batch_size = batch_size
-        self.allow_pickle = allow_pickle
+    model: Source = field(kw_only=False)
+    prefix: str = ""
+    beams: int = 4
+    max_new_tokens: int | None = None
+    batch_size: int = 32
+    allow_pickle: bool = False
+    _cut: int | None = field(default=None, init=False)
 
     def facts(self) -> dict[str, Any]:
         """Its arguments, the sha256 of the model, and how many texts of the last call were cut."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from poisonsieve.defenses.rewriter import Rewriter
-from poisonsieve.errors import ConfigError
 from poisonsieve.pinned import PARSER
 from poisonsieve.registry import register
 from poisonsieve.rewriting.clauses import compose, declare, fronted, marker, sentences, strip_edges, without
@@ -47,11 +47,8 @@ class RuleSCPD(Rewriter):
 
     name: ClassVar[str] = "scpd-rules"
 
-    def __init__(self, fronted: Literal["move", "drop"] = "move", parser: Any = None) -> None:
-        if fronted not in ("move", "drop"):
-            raise ConfigError(f"scpd-rules: fronted is {fronted!r}; it has to be move or drop")
-        self.fronted = fronted
-        self.parser = parser
+    fronted: Literal["move", "drop"] = field(default="move", kw_only=False)
+    parser: Any = field(default=None, kw_only=False)
 
     def rewrite_each(self, texts: Sequence[str], *, progress: str | None = None) -> list[str | None]:
         """Every text in plain sentences, in order; None where nothing could be done or had to be.
