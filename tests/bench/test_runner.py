@@ -94,6 +94,10 @@ def test_cells_are_counted_as_the_package_counts(world):
     assert psim["threshold"]["rule"] == "frr"
     assert psim["asr"] <= none["asr"]
     assert psim["ca"] <= none["ca"]
+    lost = psim["accuracy_lost"]
+    assert (lost["n"], lost["gained"]) == (120, 0), "a guard turns no wrong answer right"
+    assert lost["lost"] / 120 == lost["value"] == pytest.approx(none["ca"] - psim["ca"])
+    assert lost["low"] <= lost["value"] <= lost["high"] and "accuracy_lost" not in none
     assert 0 <= psim["auroc"] <= 1
     floor = found["normal", "none", "full"]["metrics"]["floor"]
     assert floor.keys() == {"BadNet"}
@@ -294,6 +298,10 @@ def test_every_kind_of_defence_has_its_cells(again, world, tmp_path):
     assert kinds["BadNet", "mixing", "lora"] == ["theta_p", "repair", "victim", "answers"]
     assert kinds["BadNet", "msp", "lora"].count("guard") == 1
     assert found["BadNet", "files", "full"]["metrics"]["ca"] == found["BadNet", "none", "full"]["metrics"]["ca"]
+    for (attack, defense, victim), cell in found.items():
+        before = found[attack, "none", victim]["metrics"]["ca"]
+        if defense != "none":
+            assert cell["metrics"]["accuracy_lost"]["value"] == pytest.approx(before - cell["metrics"]["ca"])
     (answers,) = [stage for stage in found["BadNet", "onion", "full"]["stages"] if stage["kind"] == "answers"]
     assert answers["result"]["facts"]["fit"]["rows"] == 120
     assert set(answers["result"]["facts"]["changed"]) == {"clean", "triggered"}

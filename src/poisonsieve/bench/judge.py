@@ -6,6 +6,7 @@ Another threshold, metric or table is a matter of these files, never of training
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,14 @@ from poisonsieve.bench.entries import ThresholdEntry
 from poisonsieve.bench.plan import CLEAN, TRIGGERED, Stage
 from poisonsieve.bench.store import Store
 from poisonsieve.guard.folder import read_calibration
-from poisonsieve.metrics import Rate, attack_success_rate, auroc, clean_accuracy, false_rejection_rate
+from poisonsieve.metrics import (
+    Rate,
+    accuracy_lost,
+    attack_success_rate,
+    auroc,
+    clean_accuracy,
+    false_rejection_rate,
+)
 from poisonsieve.storage import reporting_write_errors
 from poisonsieve.thresholds import Threshold, is_flagged
 
@@ -121,6 +129,20 @@ def judge(stage: Stage, store: Store, rule: ThresholdEntry) -> dict[str, Any]:
         "n_clean": rates["ca"].n,
         "n_triggered": rates["asr"].n if "asr" in rates else 0,
     }
+
+
+def lost_to_defence(stage: Stage, undefended: Stage, store: Store, rule: ThresholdEntry) -> dict[str, Any]:
+    """What CA a defence costs a victim, row by row, as `metrics.accuracy_lost` counts it. JSON-ready.
+
+    Args:
+        stage: the defended cell's scores, finished.
+        undefended: those of the same victim without a defence.
+        store: where they are.
+        rule: see `threshold_for`.
+    """
+    before, after = (read_rows(store.folder(each) / ROWS_FILE)[CLEAN] for each in (undefended, stage))
+    answers = np.where(_flagged(after, threshold_for(stage, store, rule)), -1, after.prediction)
+    return asdict(accuracy_lost(before.prediction, answers, after.label))
 
 
 def _flagged(rows: pd.DataFrame, threshold: Threshold | None) -> np.ndarray:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from poisonsieve.bench.entries import ThresholdEntry
-from poisonsieve.bench.judge import judge
+from poisonsieve.bench.entries import NONE, ThresholdEntry
+from poisonsieve.bench.judge import judge, lost_to_defence
 from poisonsieve.bench.plan import Answers, Plan, Stage
 from poisonsieve.bench.rows import Rewritten
 from poisonsieve.bench.spec import GAMMA, CellSpec, GridSpec
@@ -53,6 +53,7 @@ class Results:
     def record(self) -> dict[str, Any]:
         """All of it, JSON-ready: the grid and every cell as it stands now."""
         cells = [self._cell(cell, stage) for cell, stage in zip(self.plan.cells, self.plan.scores, strict=True)]
+        self._add_accuracy_lost(cells)
         return {
             "format_version": FORMAT_VERSION,
             "title": self.grid.title,
@@ -92,6 +93,18 @@ class Results:
         error = self.store.failure(stage)
         status = {"status": "waiting"} if error is None else {"status": "failed", "error": error}
         return {**axes, "key": stage.key, "judged_by": judged_by, **status}
+
+    def _add_accuracy_lost(self, cells: list[dict[str, Any]]) -> None:
+        """Beside the CA of every defended cell, what was lost of the same victim's without a defence."""
+        planned = list(zip(self.plan.cells, self.plan.scores, strict=True))
+        undefended = {
+            _behind(spec): stage for spec, stage in planned if self.grid.defenses[spec.defense].defense == NONE
+        }
+        for cell, (spec, stage) in zip(cells, planned, strict=True):
+            before = undefended.get(_behind(spec))
+            known = cell["status"] != "done" or "accuracy_lost" in cell["metrics"]
+            if not known and before is not None and before.key != stage.key and self.store.finished(before):
+                cell["metrics"]["accuracy_lost"] = lost_to_defence(stage, before, self.store, self._threshold(spec))
 
     def _rules(self, cell: CellSpec) -> dict[str, ThresholdEntry]:
         """The threshold, and those that a sweep of gamma asks for beside it, by name."""
@@ -148,6 +161,11 @@ class Results:
             "seconds": {f"{entry.kind} {entry.words}": runs[key]["seconds"] for key, entry in stages.items()},
             **_costs(stage, runs),
         }
+
+
+def _behind(cell: CellSpec) -> tuple[str, str, str, str, str, int]:
+    """Which victim stands behind a cell's defence."""
+    return cell.dataset, cell.setting, cell.model, cell.attack, cell.victim, cell.seed
 
 
 def _costs(stage: Stage, runs: Mapping[str, dict[str, Any]]) -> dict[str, float | None]:
