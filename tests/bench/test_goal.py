@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from poisonsieve.bench.goal import goal_of, judged_cells
+from poisonsieve.bench.show.goals import goal_markdown
 
 ATTACKS: dict[str, dict[str, Any]] = {
     "normal": {"clean": True, "clean_label": True, "poisoning": "full", "family": None},
@@ -19,7 +20,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
 def cell(
     attack: str, defense: str, *, asr: float = 1.0, ca: float = 0.9, dev_asr: float | None = 1.0, **axes: Any
 ) -> dict[str, Any]:
-    metrics: dict[str, Any] = {"ca": ca, "classes": 2}
+    metrics: dict[str, Any] = {"ca": ca}
     if attack == "normal":
         metrics["floor"] = {name: 0.1 for name in ATTACKS if name != "normal"}
     else:
@@ -33,7 +34,11 @@ def cell(
         "seed": 0,
         "status": "done",
         "metrics": metrics,
-        "stages": [{"kind": "theta_p", "result": {} if attack == "normal" else {"dev_asr": dev_asr}}],
+        "variant": None,
+        "stages": [
+            {"kind": "theta_p", "result": {} if attack == "normal" else {"dev_asr": dev_asr}},
+            {"kind": "answers", "result": {"classes": ["0", "1"]}},
+        ],
         **axes,
     }
 
@@ -123,3 +128,25 @@ def test_the_interval_draws_poisoned_models_and_not_their_victims() -> None:
     assert (one_model.low, one_model.high) == (0.5, 0.5), "resampling one model gives it again"
     assert ten_models.low < 0.4 < 0.6 < ten_models.high
     assert share(goal_of([grid(victims=1, seeds=10)]), "psim") == ten_models, "the same figures each time"
+
+
+def test_the_table_has_the_headline_its_parts_and_what_did_not_take() -> None:
+    text = goal_markdown(
+        goal_of(
+            [
+                record(
+                    cell("normal", "none"),
+                    *(cell(attack, "none") for attack in ("BadNet", "smoothed")),
+                    cell("BadNet", "psim", asr=0.1, ca=0.896),
+                    cell("smoothed", "psim", asr=0.5),
+                    cell("InSent dirty", "none"),
+                    cell("InSent dirty", "psim", dev_asr=0.6),
+                )
+            ]
+        )
+    )
+    headline = next(line for line in text.splitlines() if line.startswith("| PSIM"))
+    assert [part.strip() for part in headline.split("|")[2:-1]] == ["50%", "0% to 100%", "2", "20.0", "0.2"]
+    assert "By label mode" in text
+    assert "By model" not in text, "one model is no part of the grid"
+    assert "60.0" in text.split("Did not take")[1]

@@ -120,7 +120,7 @@ def _check_settings_of(grid: GridSpec) -> None:
     """Attacks, and the settings of every training."""
     from poisonsieve.attacks import make_poisoning, make_trigger
 
-    for name, attack in grid.attacks.items():
+    for name, attack in grid.all_attacks().items():
         with _naming(f"attacks.{name}"):
             if attack.trigger is not None:
                 described = attack.attack(0, 0)
@@ -209,7 +209,7 @@ def _read_by_content(grid: GridSpec) -> dict[str, dict[str, str | None]]:
     from poisonsieve.config import name_of
 
     named: dict[tuple[Literal["attack", "poisoning", "defense"], str], None] = {}
-    for attack in grid.attacks.values():
+    for attack in grid.all_attacks().values():
         named["poisoning", name_of(attack.poisoning)] = None
         if attack.trigger is not None:
             named["attack", name_of(attack.trigger)] = None
@@ -234,7 +234,7 @@ def _check_bits(grid: GridSpec, defenses: Mapping[str, Facts]) -> None:
                 if {**every[key], **model.victims.get(key, {})}.get("method") == "full"
             ]
             full += [key for key, method in _tunings_of_defenses(grid).items() if method == "full"]
-            full += [f"attacks.{key}" for key, attack in grid.attacks.items() if attack.poisoning != "full"]
+            full += [f"attacks.{key}" for key, attack in grid.all_attacks().items() if attack.poisoning != "full"]
             full += [f"defenses.{key}" for key, facts in defenses.items() if facts.kind == "repair"]
             if full:
                 raise ConfigError(

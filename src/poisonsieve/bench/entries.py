@@ -185,17 +185,37 @@ class GridAttack(AttackEntry):
             triggered rows of the other attacks go to the target by themselves.
         floors: with `clean`, which attacks' rows these are; all when left out.
         defenses: the entries of `defenses` that stand before it; all when left out.
+        datasets: the data sets that it is run on, each with what is otherwise there, such as another `count`; all, and
+            nothing, when left out.
+        family: what its trigger is (word, sentence, syntax, ...), for tables that group by it; its name when left out.
     """
 
     clean: bool = False
     floors: list[str] | None = None
     defenses: list[str] | None = None
+    datasets: dict[str, dict[str, Any] | None] | None = None
+    family: str | None = None
 
     def _check_origin(self) -> None:
         if not self.clean:
             super()._check_origin()
         elif self.trigger or self.poisoned or self.triggered:
             raise ValueError("clean means that there is no trigger; leave trigger, poisoned and triggered out")
+
+    def runs_on(self, dataset: str) -> bool:
+        """Whether it is run on the data set of that name."""
+        return self.datasets is None or dataset in self.datasets
+
+    def on(self, dataset: str) -> Self:
+        """The attack as it is run there.
+
+        Raises:
+            ConfigError: what is otherwise there makes no sense.
+        """
+        changes = (self.datasets or {}).get(dataset) or {}
+        if not changes:
+            return self
+        return make_spec(type(self), **{**self.model_dump(exclude={"datasets"}, exclude_unset=True), **changes})
 
 
 class DefenseEntry(Spec):

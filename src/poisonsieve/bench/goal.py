@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from poisonsieve.bench.spec import NONE
+from poisonsieve.bench.entries import NONE
 
 #: theta_p's ASR on the attacker's dev rows from which on an attack has taken (Zhao et al. 2024, Section 5).
 TOOK = 0.95
@@ -197,6 +197,7 @@ def judged_cells(record: dict[str, Any]) -> tuple[list[Judged], int]:
     judged, missing = [], 0
     for cell in cells:
         attack = grid["attacks"][cell["attack"]]
+        attack = {**attack, **((attack.get("datasets") or {}).get(cell["dataset"]) or {})}
         if cell["defense"] == NONE or attack["clean"]:
             continue
         floor = floors.get(_place(cell), {}).get(cell["attack"])
@@ -209,8 +210,8 @@ def judged_cells(record: dict[str, Any]) -> tuple[list[Judged], int]:
 
 
 def _judged(cell: dict[str, Any], attack: dict[str, Any], floor: float, before: float) -> Judged:
-    metrics, variant = cell["metrics"], cell.get("variant")
-    theta_p = next(stage["result"] for stage in cell["stages"] if stage["kind"] == "theta_p")
+    metrics, variant = cell["metrics"], cell["variant"]
+    found = {stage["kind"]: stage["result"] for stage in cell["stages"]}
     return Judged(
         dataset=cell["dataset"],
         model=cell["model"],
@@ -220,8 +221,8 @@ def _judged(cell: dict[str, Any], attack: dict[str, Any], floor: float, before: 
         seed=cell["seed"],
         family=attack.get("family") or cell["attack"],
         labels=_labels(attack),
-        classes=metrics["classes"],
-        dev_asr=theta_p.get("dev_asr"),
+        classes=len(found["answers"]["classes"]),
+        dev_asr=found["theta_p"].get("dev_asr"),
         asr=metrics["asr"],
         floor=floor,
         ca_lost=before - metrics["ca"],

@@ -238,7 +238,7 @@ class _Planner:
         return self._stage("repair", f"{cell.attack}-{_defense(cell)}", repair, {"model": theta_p})
 
     def _theta_p(self, cell: CellSpec) -> Stage:
-        model, entry = self.grid.models[cell.model], self.grid.attacks[cell.attack]
+        model, entry = self.grid.models[cell.model], self.grid.attacks[cell.attack].on(cell.dataset)
         train, dev = self._attackers(cell)
         if entry.poisoned is not None:
             train = train.model_copy(update={"source": entry.poisoned, "part": "all"})
@@ -291,12 +291,14 @@ class _Planner:
         if self._kind(cell) != "none":
             return {CLEAN: clean}
         floors = self.grid.attacks[cell.attack].floors
-        others = [name for name, attack in self.grid.attacks.items() if not attack.clean]
+        others = [
+            name for name, attack in self.grid.attacks.items() if not attack.clean and attack.runs_on(cell.dataset)
+        ]
         others = [name for name in others if floors is None or name in floors]
         return {CLEAN: clean, **{f"{TRIGGERED}:{name}": self._triggered(cell, name) for name in others}}
 
     def _triggered(self, cell: CellSpec, attack: str) -> Triggered:
-        dataset, entry = self.grid.datasets[cell.dataset], self.grid.attacks[attack]
+        dataset, entry = self.grid.datasets[cell.dataset], self.grid.attacks[attack].on(cell.dataset)
         return Triggered(
             of=self._test(cell),
             trigger=None if entry.triggered else entry.trigger,

@@ -98,6 +98,12 @@ class GridSpec(Spec):
         for name, attack in self.attacks.items():
             _require_known(f"attacks.{name}.defenses", attack.defenses or [], self.defenses)
             _require_known(f"attacks.{name}.floors", attack.floors or [], self.attacks)
+            _require_known(f"attacks.{name}.datasets", attack.datasets or {}, self.datasets)
+            for dataset in attack.datasets or {}:
+                try:
+                    attack.on(dataset)
+                except ConfigError as error:
+                    raise ValueError(f"attacks.{name}.datasets.{dataset}: {error}") from None
         for name, defense in self.defenses.items():
             _require_known(f"defenses.{name}.triggered", defense.triggered, self.attacks)
         for name, model in self.models.items():
@@ -106,6 +112,16 @@ class GridSpec(Spec):
         for name, sweep in self.sweeps.items():
             _require_known(f"sweeps.{name}.victim", [sweep.victim], self.victims)
         return self
+
+    def all_attacks(self) -> dict[str, GridAttack]:
+        """Every attack, and beside it those that are otherwise on some data set, by where they stand in the file."""
+        elsewhere = {
+            f"{name}.datasets.{dataset}": attack.on(dataset)
+            for name, attack in self.attacks.items()
+            for dataset, changes in (attack.datasets or {}).items()
+            if changes
+        }
+        return {**self.attacks, **elsewhere}
 
     def all_victims(self) -> dict[str, dict[str, Any]]:
         """The settings of every victim, those of the sweeps beside the plain ones."""
@@ -193,6 +209,7 @@ def expand(grid: GridSpec) -> list[CellSpec]:
         for dataset in grid.datasets
         for model in grid.models
         for attack in grid.attacks
+        if grid.attacks[attack].runs_on(dataset)
         for defense, variant in _defenses(grid, attack)
         for victim in victims_of(grid, model)
         for seed in grid.seeds

@@ -12,6 +12,8 @@ import typer
 from poisonsieve.cli import common
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from poisonsieve.bench.entries import ThresholdEntry
     from poisonsieve.bench.runner import Engine
     from poisonsieve.bench.show.table import GridTable
@@ -28,7 +30,7 @@ _EXIT_FAILED = 1
 @bench.command()
 def run(
     config: Annotated[
-        Path, typer.Argument(help="A grid that ships (table01 to table10, fig1, fig3, fig4), or a file (YAML).")
+        Path, typer.Argument(help="A grid that ships (core, table01 to table10, fig1, fig3, fig4), or a file (YAML).")
     ],
     out: Annotated[Path, typer.Option(help="Folder for everything that is made. Grids may share it.")],
     scale: Annotated[
@@ -189,6 +191,10 @@ def table(
         bool, typer.Option("--csv", help="One line a cell, with intervals and the paper's figures.")
     ] = False,
     latex: Annotated[bool, typer.Option("--latex", help="In the paper's layout, for booktabs and multirow.")] = False,
+    goal: Annotated[
+        bool,
+        typer.Option("--goal", help="The share of attacks that took and are stopped at no cost, a defence a row."),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="File for it. Default: stdout.")] = None,
     json: common.Json = False,
 ) -> None:
@@ -205,7 +211,14 @@ def table(
 
         if markdown + csv + latex + json > 1:
             raise ConfigError("--markdown, --csv, --latex and --json exclude each other; give one")
+        if goal and (compare or csv or latex):
+            raise ConfigError(
+                "--goal is a table of its own, as Markdown or --json; leave --compare, --csv and --latex out"
+            )
         records = read_results(results)
+        if goal:
+            _show_goal(records, out, as_json=json)
+            return
         tables = [make_table(record) for record in records]
         if not (markdown or csv or latex or json) and out is None:
             for made in tables:
@@ -279,6 +292,21 @@ def report(
             common.print_result({"out": str(out), "grids": [record["title"] for record in records]})
         else:
             common.note(f"written: {out}")
+
+
+def _show_goal(records: Sequence[dict[str, Any]], out: Path | None, *, as_json: bool) -> None:
+    from poisonsieve.bench.goal import goal_of
+    from poisonsieve.bench.show.goals import goal_markdown
+    from poisonsieve.storage import writing_file
+
+    found = goal_of(records)
+    if as_json:
+        common.print_result(found.to_dict())
+    elif out is None:
+        common.print_line(goal_markdown(found).rstrip("\n"))
+    else:
+        with writing_file(out) as stream:
+            stream.write(goal_markdown(found))
 
 
 def _print(made: GridTable, *, compare: bool) -> None:
