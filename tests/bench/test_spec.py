@@ -1,9 +1,13 @@
 """What is refused before anything trains, naming the key; and how scales and sweeps change a file."""
 
+from pathlib import Path
+
 import pytest
 
 from conftest import make_mpnet, write_grid, write_toy_rows
 from poisonsieve.bench.checks import check, model_type
+from poisonsieve.bench.fingerprints import Fingerprints
+from poisonsieve.bench.plan import make_plan
 from poisonsieve.bench.spec import at_scale, expand, load_grid
 from poisonsieve.errors import ConfigError
 
@@ -39,6 +43,18 @@ TOY = {"train": "{data}/train.jsonl", "test": "{data}/test.jsonl"}
         ({"attacks": {"x": {"trigger": "nothing", "count": 3}}}, "attacks.x: unknown attack 'nothing'"),
         ({"attacks": {"x": {"trigger": "badnet", "cuont": 3}}}, "attacks.x.cuont: extra inputs"),
         ({"attacks": {"x": {"trigger": "badnet"}}}, "attacks.x: give exactly one of count and rate"),
+        (
+            {"attacks": {"x": {"trigger": "badnet", "count": 3, "datasets": {"nowhere": None}}}},
+            "attacks.x.datasets names nowhere",
+        ),
+        (
+            {"attacks": {"x": {"trigger": "badnet", "count": 3, "datasets": {"toy": {"cuont": 1}}}}},
+            "attacks.x.datasets.toy: cuont: extra inputs",
+        ),
+        (
+            {"attacks": {"x": {"trigger": "badnet", "count": 3, "datasets": {"toy": {"trigger": "nothing"}}}}},
+            "attacks.x.datasets.toy: unknown attack 'nothing'",
+        ),
         ({"attacks": {"x": {"clean": True, "trigger": "badnet"}}}, "clean means that there is no trigger"),
         ({"attacks": {"x": {"clean": True, "defenses": ["psi"]}}}, "attacks.x.defenses names psi"),
         ({"attacks": {"x": {"trigger": "badnet", "count": 3, "training": {"lr": 1}}}}, "attacks.x: lr: extra inputs"),
@@ -191,6 +207,38 @@ def test_cells_are_what_the_entries_allow(load):
     assert victims == {"one": {"lora"}, "two": {"full", "lora", "full[epochs=1]", "full[epochs=2]"}}
     assert {cell.defense for cell in cells if cell.attack == "normal"} == {"none"}
     assert len(cells) == len(set(cells)) == (1 + 4) * (1 + 2) * 2
+
+
+def test_an_attack_is_run_on_its_own_data_sets_with_what_is_otherwise_there(load):
+    toy = {"setting": "full_data", "data": {**TOY, "dev": "{data}/dev.jsonl"}}
+    everywhere = {"trigger": "badnet", "count": 3}
+    grid = load(
+        datasets={"one": toy, "two": toy},
+        attacks={
+            "normal": {"clean": True, "defenses": ["none"]},
+            "both": {**everywhere, "datasets": {"one": None, "two": {"count": 5}}},
+            "second": {**everywhere, "datasets": {"two": {"trigger": "insent"}}},
+        },
+    )
+    assert {cell.dataset for cell in expand(grid) if cell.attack == "second"} == {"two"}
+    prints = Fingerprints(Path("unused.json"))
+    plan = make_plan(grid, expand(grid), check(grid), prints)
+    made = {
+        (cell.dataset, cell.attack): next(stage for stage in last.chain() if stage.kind == "theta_p").params["attack"]
+        for cell, last in zip(plan.cells, plan.scores, strict=True)
+        if cell.attack != "normal"
+    }
+    assert {where: (attack["trigger"], attack["count"]) for where, attack in made.items()} == {
+        ("one", "both"): ("badnet", 3),
+        ("two", "both"): ("badnet", 5),
+        ("two", "second"): ("insent", 3),
+    }
+    floors = {
+        cell.dataset: {name.partition(":")[2] for name in last.params["sets"] if ":" in name}
+        for cell, last in zip(plan.cells, plan.scores, strict=True)
+        if cell.attack == "normal"
+    }
+    assert floors == {"one": {"both"}, "two": {"both", "second"}}
 
 
 def test_the_command_says_it_in_one_line_and_leaves_nothing(tmp_path, cli):

@@ -14,9 +14,10 @@ def goal_markdown(goal: Goal) -> str:
     """The headline, its parts, and the attacks that did not take."""
     said = [
         f"A cell is within the goal when its excess ASR is at most {100 * MOST_EXCESS:g} point and it costs at most "
-        f"{100 * MOST_LOST:g} point of CA. Excess ASR is the guarded ASR less what an un-poisoned victim sends to "
-        f"the target on the same rows. Counted are attacks that took (theta_p's ASR on dev rows at least {100 * TOOK:g}%). Intervals: "
-        "95%, bootstrap over attacks and seeds."
+        f"{100 * MOST_LOST:g} point of CA.",
+        "Excess ASR is the guarded ASR less what an un-poisoned victim sends to the target on the same rows.",
+        f"Counted are attacks that took (theta_p's ASR on dev rows at least {100 * TOOK:g}%).",
+        "Intervals: 95%, bootstrap over attacks and seeds.",
     ]
     parts = [_table(["defence"], goal.defenses)]
     parts += [
