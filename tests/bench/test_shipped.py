@@ -11,7 +11,13 @@ from poisonsieve.errors import ConfigError
 
 
 def test_names():
-    assert shipped_names("grid") == ["fig1", "fig3", "fig4", *(f"table{number:02}" for number in range(1, 11))]
+    assert shipped_names("grid") == [
+        "core",
+        "fig1",
+        "fig3",
+        "fig4",
+        *(f"table{number:02}" for number in range(1, 11)),
+    ]
     assert "cr-fdk" in shipped_names("comparison")
     for kind in ("grid", "comparison"):
         for name in shipped_names(kind):
@@ -30,7 +36,7 @@ def test_a_file_wins_over_a_name(tmp_path, monkeypatch):
 @pytest.mark.parametrize("given", ["tabel01", "configs/table01", "table01.yaml", "cr-fdk"])
 def test_neither_file_nor_name(given, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="is no file, and no grid is called so; there are: fig1, fig3"):
+    with pytest.raises(ConfigError, match="is no file, and no grid is called so; there are: core, fig1, fig3"):
         find_config(Path(given), "grid")
 
 

@@ -295,9 +295,9 @@ def report(
 
 
 def _show_goal(records: Sequence[dict[str, Any]], out: Path | None, *, as_json: bool) -> None:
-    from poisonsieve.bench.goal import goal_of
-    from poisonsieve.bench.show.goals import goal_markdown
     from poisonsieve.storage import writing_file
+    from poisonsieve.yardstick.goal import goal_of
+    from poisonsieve.yardstick.table import goal_markdown
 
     found = goal_of(records)
     if as_json:

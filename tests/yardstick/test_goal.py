@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from poisonsieve.bench.goal import goal_of, judged_cells
-from poisonsieve.bench.show.goals import goal_markdown
+from poisonsieve.yardstick.goal import goal_of, judged_cells
+from poisonsieve.yardstick.table import goal_markdown
 
 ATTACKS: dict[str, dict[str, Any]] = {
     "normal": {"clean": True, "clean_label": True, "poisoning": "full", "family": None},

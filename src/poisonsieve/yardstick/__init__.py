@@ -1,0 +1,1 @@
+"""What results come to: a grid's finished cells, held against the goal. Reads results files; runs nothing."""
