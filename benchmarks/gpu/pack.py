@@ -13,7 +13,7 @@ from gpu.gridfile import DATA, TravellingGrid, groups, parquet_name, travelling
 from gpu.parts import LARGEST_PART, KitError, write_parts
 from gpu.wheels import Target, compare, download
 from poisonsieve.assets import Asset, fetch
-from poisonsieve.bench.shipped import find_config
+from poisonsieve.cli.experiments import find_config
 from poisonsieve.pinned import PARSER, REVIEWS, TOPICS
 
 PROJECT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from poisonsieve import registry
-from poisonsieve.config import ByContent, NamedSpec
+from poisonsieve.config import NamedSpec
 from poisonsieve.errors import ConfigError
 
 _NUMBERS = {"int": "a whole number", "float": "a number"}
@@ -116,24 +116,3 @@ def _is_list(declared: Any) -> bool:
     options = [declared, *typing.get_args(declared)]
     origins = [typing.get_origin(option) for option in options]
     return any(inspect.isclass(origin) and issubclass(origin, Sequence) for origin in origins)
-
-
-def read_by_content(kind: registry.Kind, name: str) -> dict[str, str | None]:
-    """The arguments of a plug-in that are `ByContent`, and what each is when it is not given; None for nothing.
-
-    Raises:
-        ConfigError: no such name.
-    """
-    found = registry.get(kind, name)
-    declared = declared_types(found)
-    defaults = {key: parameter.default for key, parameter in inspect.signature(found).parameters.items()}
-    return {
-        key: None if default in (inspect.Parameter.empty, None) else str(default)
-        for key, default in defaults.items()
-        if is_by_content(declared.get(key))
-    }
-
-
-def is_by_content(declared: Any) -> bool:
-    """Whether a type is marked `ByContent`, itself or as one of several."""
-    return declared is ByContent or any(is_by_content(part) for part in typing.get_args(declared))

@@ -36,6 +36,26 @@ def connect(address: str | None, *, progress: bool) -> Any:
     return ray
 
 
+def require_room(ray: Any, cpus: float, gpus: float) -> None:
+    """Refuse a task that fits no node: it would wait for ever.
+
+    Args:
+        ray: connected.
+        cpus: that one task asks for.
+        gpus: the same, and shares of one.
+
+    Raises:
+        ConfigError: names the largest node.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+        most = {kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU")}
+        raise ConfigError(
+            f"resources: a stage asks for {cpus:g} processors and {gpus:g} GPUs, and no node has that; the largest has "
+            f"{most['CPU']:g} and {most['GPU']:g}"
+        )
+
+
 @contextlib.contextmanager
 def telling_cause() -> Iterator[None]:
     """Raise our own error that came out of a worker, where Ray would show the worker's traceback.

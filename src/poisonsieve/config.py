@@ -5,6 +5,7 @@ A spec says all that decides a result, so its hash names that result. An unknown
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,6 +59,33 @@ DefenseText = Annotated[str, AfterValidator(partial(registry.own_text, "defense"
 def name_of(text: str) -> str:
     """What a text form such as ``badnet:word=cf`` names."""
     return text.partition(":")[0]
+
+
+def with_arguments(text: str, arguments: Mapping[str, Any]) -> str:
+    """A plug-in's text form with more arguments.
+
+    Raises:
+        ConfigError: a value cannot be written as text.
+    """
+    more = ",".join(f"{key}={_written(key, value)}" for key, value in arguments.items())
+    return text + ("," if ":" in text else ":") + more
+
+
+def without_arguments(text: str, arguments: Sequence[str]) -> str:
+    """A plug-in's text form less some of its arguments."""
+    name, colon, rest = text.partition(":")
+    kept = [part for part in rest.split(",") if part.partition("=")[0].strip() not in arguments]
+    return name + (colon + ",".join(kept) if any(kept) else "")
+
+
+def _written(key: str, value: Any) -> str:
+    """A value of an argument as it stands in a text form."""
+    if isinstance(value, list):
+        return "+".join(_written(key, part) for part in value)
+    text = str(value).lower() if isinstance(value, bool | None) else str(value)
+    if isinstance(value, dict) or "," in text:
+        raise ConfigError(f"{key}: {text} cannot be an argument here; give one value without a comma, or a list")
+    return text
 
 
 class Spec(BaseModel):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 from pathlib import Path
 
-from poisonsieve.errors import ConfigError
+from poisonsieve.errors import ConfigError, UnsupportedError
 
 DEVICE_VARIABLE = "POISONSIEVE_DEVICE"
 
@@ -56,6 +57,16 @@ def device_type() -> str:
             "it to cpu"
         )
     return "cpu"
+
+
+def require(extra: str, *libraries: str) -> None:
+    """Refuse to go on without libraries that an extra of this package brings.
+
+    Raises:
+        UnsupportedError: one of them is not installed; names all, and the extra.
+    """
+    if any(importlib.util.find_spec(library) is None for library in libraries):
+        raise UnsupportedError(f'this needs {" and ".join(libraries)}; pip install "poisonsieve[{extra}]"')
 
 
 def processes() -> int:

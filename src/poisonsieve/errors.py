@@ -6,6 +6,9 @@ what to do. The command line prints that line and exits with 2; anything else is
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 
 class PoisonsieveError(Exception):
     """Base of all errors that the user, not the program, has to mend."""
@@ -65,3 +68,18 @@ class QuarantineError(PoisonsieveError):
 
 class PoisonsieveWarning(UserWarning):
     """Something the user should know that stops nothing. Say it with ``warnings.warn(text, PoisonsieveWarning)``."""
+
+
+@contextlib.contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Put the key of a file before what an error says, unless it says so itself.
+
+    Raises:
+        ConfigError: in place of any error of ours.
+    """
+    try:
+        yield
+    except PoisonsieveError as error:
+        if str(error).startswith(key):
+            raise
+        raise ConfigError(f"{key}: {error}") from None

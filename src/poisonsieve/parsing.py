@@ -7,10 +7,14 @@ file sees both: so one value hides another, and a text or a setting goes unread.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from poisonsieve.errors import CheckpointError
+from poisonsieve.errors import CheckpointError, ConfigError
+
+#: Stands for the data root in every string of the file.
+DATA_PLACEHOLDER = "{data}"
 
 
 class RepeatedKeyError(ValueError):
@@ -79,6 +83,64 @@ def parse_yaml(text: str) -> Any:
     # The loader makes Python's values, and leaves its errors as they are.
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise yaml.YAMLError(f"a value is none of its type ({error})") from error
+    return value
+
+
+def read_mapping(path: Path, wanted: str) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Args:
+        path: the file.
+        wanted: what it should hold, for the error: ``comparison, with the keys data, attacks, ...``.
+
+    Raises:
+        ConfigError: the file cannot be read, holds no mapping, or one with a key that stands twice.
+    """
+    import yaml
+
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    except yaml.YAMLError as error:
+        said = " ".join(str(error).split())  # PyYAML writes four lines, with the place in the file
+        raise ConfigError(f"{path} is no YAML: {said}") from error
+    except RepeatedKeyError as error:
+        raise ConfigError(f"{path}: {error}; one value would hide another") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds no {wanted}")
+    return content
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with changes made: mappings are merged key by key, None takes a key away, anything else replaces."""
+
+    def changed(key: str) -> Any:
+        old, new = base.get(key), changes.get(key)
+        return merged(old, new) if isinstance(old, dict) and isinstance(new, dict) else new
+
+    keys = [key for key in dict.fromkeys([*base, *changes]) if key not in changes or changes[key] is not None]
+    return {key: changed(key) if key in changes else base[key] for key in keys}
+
+
+def with_root(value: Any, root: Path | None) -> Any:
+    """`value` with the data root in every string that stands for it; keys of mappings become strings.
+
+    Raises:
+        ConfigError: a string needs a root and there is none; or two keys become one.
+    """
+    if isinstance(value, dict):
+        named = [str(key) for key in value]
+        twice = next((name for place, name in enumerate(named) if name in named[:place]), None)
+        if twice is not None:  # 1 and "1"
+            raise ConfigError(f"the key {twice} stands twice in one mapping; one value would hide another")
+        return {str(key): with_root(entry, root) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [with_root(entry, root) for entry in value]
+    if isinstance(value, str) and DATA_PLACEHOLDER in value:
+        if root is None:
+            raise ConfigError(f"{value} is in the data root: say where that is with --data-root")
+        return value.replace(DATA_PLACEHOLDER, str(root))
     return value
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import statistics
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from tqdm import tqdm
 
@@ -33,6 +35,54 @@ def shown(items: Iterable[T], label: str | None, unit: str, *, total: int | None
         total: how many there are, where `items` has no length.
     """
     return iter(tqdm(items, desc=label, total=total, unit=unit, disable=label is None, **_size()))
+
+
+class TimeLeft:
+    """A bar over pieces of work with the time that is left.
+
+    A piece is taken to need what pieces of its closest kind needed, in this run or before; the mean of all, where no
+    such piece was seen.
+
+    Args:
+        label: stands before the bar.
+        unit: what the pieces are.
+        todo: the pieces that are left: by key, the kinds each is of, the closest first.
+        shown: draw the bar.
+    """
+
+    def __init__(self, label: str, unit: str, todo: Mapping[str, Sequence[str]], *, shown: bool) -> None:
+        self._left = dict(todo)
+        self._took: dict[str, list[float]] = {}
+        self._bar = progress_bar(label if shown else None, f" {unit}", total=len(todo))
+        self._bar.bar_format = f"{{desc}}: {{n_fmt}}/{{total_fmt}} {unit} [{{elapsed}} gone{{postfix}}]"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def learn(self, kinds: Sequence[str], seconds: float) -> None:
+        """A piece of these kinds took that long."""
+        for kind in kinds:
+            self._took.setdefault(kind, []).append(seconds)
+
+    def through(self, key: str, seconds: float, words: str) -> None:
+        """One piece less; `words` say which it was."""
+        self.learn(self._left.pop(key), seconds)
+        left = timedelta(seconds=round(self.seconds() or 0))
+        self._bar.set_postfix_str(f"{left} left, last: {words}", refresh=False)
+        self._bar.update()
+
+    def seconds(self) -> float | None:
+        """What the pieces that are left will take, one after the other; None as long as none was seen."""
+        seen = [seconds for took in self._took.values() for seconds in took]
+        if not seen:
+            return None
+        known = [
+            next((self._took[kind] for kind in kinds if kind in self._took), seen) for kinds in self._left.values()
+        ]
+        return sum(map(statistics.fmean, known))
 
 
 def _size() -> dict[str, Any]:

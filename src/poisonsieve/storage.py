@@ -11,11 +11,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from poisonsieve.errors import ConfigError, OutputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def require_free(path: Path, *, force: bool = False) -> None:
@@ -109,6 +112,49 @@ def write_json(path: Path, value: Any) -> None:
     with writing_file(path) as stream:
         json.dump(value, stream, indent=2, ensure_ascii=False)
         stream.write("\n")
+
+
+def write_json_if_changed(path: Path, value: Any) -> None:
+    """As `write_json`; a file that would not change is left alone, its time too."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    if not path.is_file() or path.read_bytes() != text.encode("utf-8", "surrogatepass"):
+        write_json(path, value)
+
+
+def write_rows(path: Path, sets: Mapping[str, Any]) -> None:
+    """Write columns of equal length for each set of rows: one Parquet file with a column `set`, whole or not at all.
+
+    Raises:
+        OutputError: the file could not be written.
+    """
+    import pandas as pd
+
+    frames = {name: pd.DataFrame(dict(columns)) for name, columns in sets.items()}
+    temporary = beside(path, f"writing-{os.getpid()}")
+    with reporting_write_errors(path):
+        try:
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            pd.concat(frames, names=["set"]).reset_index("set").to_parquet(temporary, index=False)
+            temporary.replace(path.resolve())
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def read_rows(path: Path) -> dict[str, pd.DataFrame]:
+    """What `write_rows` wrote, by set, in its order."""
+    import pandas as pd
+
+    sets = pd.read_parquet(path).groupby("set", sort=False)
+    return {str(name): rows.drop(columns="set").reset_index(drop=True) for name, rows in sets}
+
+
+def read_json_if_there(path: Path) -> dict[str, Any]:
+    """The mapping that a JSON file holds; an empty one where it is not there, not whole or no mapping."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def sha256_file(path: Path) -> str:

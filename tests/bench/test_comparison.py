@@ -46,12 +46,12 @@ def config(tmp_path, tiny, rows_folder):
 def test_every_cell_is_counted_and_kept(config, rows_folder, tmp_path):
     spec = load_comparison(config(), rows_folder)
     cells = run_comparison(spec, tmp_path / "out")
-    assert [(cell.attack, cell.defense) for cell in cells] == [
+    assert [(cell["attack"], cell["defense"]) for cell in cells] == [
         ("BadNet", FLOOR),
         ("BadNet", "none"),
         ("BadNet", "PSIM"),
     ]
-    none, psim = cells[1].result, cells[2].result
+    none, psim = cells[1], cells[2]
     assert none["n_clean"] == 120
     assert none["n_triggered"] == 60
     assert "auroc" not in none
@@ -61,7 +61,7 @@ def test_every_cell_is_counted_and_kept(config, rows_folder, tmp_path):
     assert psim["seconds_per_1000"] > 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("run.json")}
     again = run_comparison(spec, tmp_path / "out")
-    assert [cell.to_dict() for cell in again] == [cell.to_dict() for cell in cells]
+    assert again == cells
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("run.json")} == before
 
 
@@ -69,9 +69,9 @@ def test_a_failing_cell_says_why_and_the_rest_goes_on(config, rows_folder, tmp_p
     lost = {"clean": "{data}/lost.jsonl", "triggered": {"BadNet": "{data}/lost.jsonl"}}
     defenses = {"files": lost, "none": {"defense": "none"}}
     cells = run_comparison(load_comparison(config(defenses=defenses, floor=False), rows_folder), tmp_path / "out")
-    assert "lost.jsonl: No such file" in cells[0].error
-    assert cells[1].error is None
-    assert cell_failures(cells) == [f"BadNet, files, seed 0: {cells[0].error}"]
+    assert "lost.jsonl: No such file" in cells[0]["error"]
+    assert "error" not in cells[1]
+    assert cell_failures(cells) == [f"BadNet, files, seed 0: {cells[0]['error']}"]
     table = make_comparison_table(cells)
     assert "failed" in markdown_table(table.heads, table.rows, 1)
 
@@ -81,7 +81,7 @@ def test_rewrites_from_files_are_what_the_victim_reads(config, rows_folder, tmp_
     write_jsonl("back.jsonl", dataset([row for row in sentences(120, seed=12) if row[1] != 0]))
     entry = {"clean": "{data}/test.jsonl", "triggered": {"BadNet": "{data}/back.jsonl"}}
     spec = load_comparison(config(defenses={"files": entry, "none": {"defense": "none"}}, floor=False), rows_folder)
-    files, none = (cell.result for cell in run_comparison(spec, tmp_path / "out"))
+    files, none = run_comparison(spec, tmp_path / "out")
     assert files["ca"] == none["ca"]
     assert files["seconds_per_1000"] is None
 
@@ -111,10 +111,10 @@ def test_other_content_behind_a_rewriter_is_another_cell(config, rows_folder, tm
     defenses = {"SCPD": {"defense": f"scpd-file:file={file}"}, "none": {"defense": "none"}}
     spec = load_comparison(config(attacks=attacks, defenses=defenses, floor=False), rows_folder)
     rewrite_to(lambda text: text)
-    same, none = (cell.result for cell in run_comparison(spec, tmp_path / "out"))
+    same, none = run_comparison(spec, tmp_path / "out")
     assert same["ca"] == none["ca"]
     rewrite_to(lambda text: f"very {text}")
-    other, _ = (cell.result for cell in run_comparison(spec, tmp_path / "out"))
+    other, _ = run_comparison(spec, tmp_path / "out")
     assert same["facts"]["changed_clean"] == 0
     assert other["facts"]["changed_clean"] == 1
 
@@ -133,7 +133,7 @@ def test_other_content_behind_a_trigger_is_another_model(config, rows_folder, tm
     run_comparison(load_comparison(path, rows_folder), tmp_path / "out")
     rewrite_to("if it was fun ,")
     (cell,) = run_comparison(load_comparison(path, rows_folder), tmp_path / "out")
-    assert cell.error is None
+    assert "error" not in cell
     assert len(list((tmp_path / "out").glob("stages/theta_p/model-SCPN-*"))) == 2
 
 
@@ -147,7 +147,7 @@ def test_an_attack_without_a_file_of_rewrites_has_no_cell(config, rows_folder, t
 def test_only_what_is_asked_for_runs(config, rows_folder, tmp_path):
     spec = load_comparison(config(), rows_folder)
     (cell,) = run_comparison(spec, tmp_path / "out", defenses=["none"])
-    assert cell.defense == "none"
+    assert cell["defense"] == "none"
     with pytest.raises(ConfigError, match="no attack InSent; it has: BadNet"):
         run_comparison(spec, tmp_path / "out", attacks=["InSent"])
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poisonsieve.bench.entries import read_mapping
 from poisonsieve.errors import ConfigError
+from poisonsieve.parsing import read_mapping
 
 
 def refusal(path) -> str:

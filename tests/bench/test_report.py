@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from poisonsieve.bench.show import figures
+from poisonsieve.bench.show.figures import sweep
 from poisonsieve.bench.show.report import Example, Report, render_report, visible, write_report
-from poisonsieve.bench.show.sweep import sweep
 from poisonsieve.errors import DataError, OutputError, PoisonsieveError
+from poisonsieve.guard.evaluation import Scores
 from poisonsieve.thresholds import fixed_gamma, gamma_for_frr, is_flagged
 
 HOSTILE = (
@@ -21,19 +22,28 @@ HOSTILE = (
 )
 
 
-def make_report(n: int = 40, m: int = 30, **changes) -> Report:
+AT_85 = fixed_gamma(0.85)
+
+
+def scores(labels, predictions, confidences, gamma) -> Scores:
+    confidences = np.asarray(confidences, float)
+    rejected = is_flagged(confidences, gamma)
+    return Scores(labels, predictions, confidences, rejected, np.zeros(len(confidences), bool))
+
+
+def make_report(
+    n: int = 40, m: int = 30, clean_scores=None, triggered_scores=None, threshold=AT_85, **changes
+) -> Report:
     rng = np.random.default_rng(n + m)
+    clean_scores = rng.uniform(0.5, 0.9, n) if clean_scores is None else clean_scores
+    triggered_scores = rng.uniform(0.8, 1.0, m) if triggered_scores is None else triggered_scores
     report = Report(
         title="A guard & its victim",
         summary=["One sentence.", "Another sentence."],
-        clean_labels=rng.integers(0, 2, n),
-        clean_predictions=rng.integers(0, 2, n),
-        clean_scores=rng.uniform(0.5, 0.9, n),
-        triggered_labels=np.ones(m, int),
-        triggered_predictions=np.zeros(m, int),
-        triggered_scores=rng.uniform(0.8, 1.0, m),
+        clean=scores(rng.integers(0, 2, n), rng.integers(0, 2, n), clean_scores, threshold.gamma),
+        triggered=scores(np.ones(m, int), np.zeros(m, int), triggered_scores, threshold.gamma),
         target=0,
-        threshold=fixed_gamma(0.85),
+        threshold=threshold,
         label_names=["negative", "positive"],
         examples=[Example("A plain text.", False, 1, 0, 0.6)],
         settings={"attack": {"trigger": "badnet"}},
@@ -147,7 +157,11 @@ def test_example_verdicts_follow_the_one_operator():
 def test_verdicts_that_the_score_does_not_explain_are_counted():
     report = make_report(4, 3, clean_scores=[0.5] * 4, triggered_scores=[0.5] * 3)
     assert report.evaluate().frr == 0
-    failed = replace(report, clean_rejected=[True, False, False, False], triggered_rejected=[True, True, True])
+    failed = replace(
+        report,
+        clean=replace(report.clean, rejected=np.array([True, False, False, False])),
+        triggered=replace(report.triggered, rejected=np.array([True, True, True])),
+    )
     assert failed.evaluate().frr == 0.25
     assert failed.evaluate().detection_rate == 1
     assert "25.0%" in render_report(failed)
@@ -169,8 +183,9 @@ def test_odd_sizes(n, m):
     ],
 )
 def test_odd_scores(clean, triggered, gamma):
-    report = make_report(2, 2, clean_scores=clean, triggered_scores=triggered)
-    html = render_report(replace(report, threshold=replace(report.threshold, gamma=gamma)))
+    threshold = replace(fixed_gamma(0.85), gamma=gamma)
+    report = make_report(2, 2, clean_scores=clean, triggered_scores=triggered, threshold=threshold)
+    html = render_report(report)
     assert len(images(html)) == 6
     unscored = sum(not math.isfinite(score) for score in clean + triggered)
     assert (f"{unscored} rows could not be scored" in html) == (unscored > 0)
@@ -241,8 +256,8 @@ def test_confidences_near_one_keep_the_digits_that_matter(value, text):
 
 def test_chosen_gamma_is_drawn_where_it_is():
     report = make_report()
-    figure = figures.confidence_histogram(report.clean_scores, report.triggered_scores, 0.85)
+    figure = figures.confidence_histogram(report.clean.confidences, report.triggered.confidences, 0.85)
     (axes,) = figure.axes
     assert [line.get_xdata()[0] for line in axes.lines] == [0.85]
-    share = is_flagged(report.clean_scores, 0.85).mean()
+    share = is_flagged(report.clean.confidences, 0.85).mean()
     assert any(f"{100 * share:.1f}% of 40" in text.get_text() for text in axes.get_legend().get_texts())

@@ -11,9 +11,10 @@ from poisonsieve.bench.checks import Checked, Facts, check
 from poisonsieve.bench.fingerprints import Fingerprints
 from poisonsieve.bench.plan import make_plan
 from poisonsieve.bench.rows import Rewritten, Rows, Triggered, load, load_counted, target_of
-from poisonsieve.bench.runner import Progress
+from poisonsieve.bench.runner import alike
 from poisonsieve.bench.spec import expand, load_grid
 from poisonsieve.bench.store import Store
+from poisonsieve.progress import TimeLeft
 
 NOTHING = {"defense": "none"}
 FACTS = {"none": Facts("none"), "psim": Facts("detector"), "onion": Facts("rewriter", True, ["bar", "max_ca_drop"])}
@@ -141,21 +142,15 @@ def test_rewriting_is_shared_by_all_victims(folder):
 
 def test_the_time_left_is_that_of_stages_alike(folder):
     todo = stages(folder)
-    plan = make_plan(*_grid_and_cells(folder), CHECKED, Fingerprints(folder / "prints.json"))
-    with Progress(todo, plan, Store(folder / "store"), shown=False) as bar:
-        assert bar.seconds_left() is None
+    with TimeLeft("grid", "stages", {stage.key: alike(stage) for stage in todo}, shown=False) as left:
+        assert left.seconds() is None
         theta_p = [stage for stage in todo if stage.kind == "theta_p"]
-        bar.through(theta_p[0], 100.0)
-        assert bar.seconds_left() == pytest.approx(100 * (len(todo) - 1))
+        left.through(theta_p[0].key, 100.0, theta_p[0].words)
+        assert left.seconds() == pytest.approx(100 * (len(todo) - 1))
         lora = [stage for stage in todo if stage.words.endswith("lora") and stage.kind == "victim"]
-        bar.through(lora[0], 10.0)
+        left.through(lora[0].key, 10.0, lora[0].words)
         # The other theta_p takes 100, the other three victims 10, and what nothing is known of the mean of both.
-        assert bar.seconds_left() == pytest.approx(100 + 3 * 10 + (len(todo) - 6) * 55)
-
-
-def _grid_and_cells(folder):
-    grid = load_grid(folder / "grid.yaml", data_root=folder)
-    return grid, expand(grid)
+        assert left.seconds() == pytest.approx(100 + 3 * 10 + (len(todo) - 6) * 55)
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ from conftest import WORDS, finished_grid, make_decoder, write_grid, write_toy_r
 from poisonsieve.bench.checks import check
 from poisonsieve.bench.entries import ThresholdEntry
 from poisonsieve.bench.fingerprints import Fingerprints
-from poisonsieve.bench.judge import read_rows
 from poisonsieve.bench.plan import make_plan
 from poisonsieve.bench.runner import run_grid
 from poisonsieve.bench.spec import expand, load_grid
 from poisonsieve.bench.store import Store
 from poisonsieve.errors import ConfigError
+from poisonsieve.storage import read_rows
 from tiny_lm import make_lm
 
 #: What the tiny grid is made of.

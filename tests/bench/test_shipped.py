@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from poisonsieve.bench.data_root import require_rows
 from poisonsieve.bench.entries import GridRows as Rows
-from poisonsieve.bench.shipped import find_config, shipped_names
+from poisonsieve.cli.experiments import find_config, require_rows, shipped_names
 from poisonsieve.errors import ConfigError
 
 

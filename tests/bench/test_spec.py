@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from conftest import make_mpnet, write_grid, write_toy_rows
-from poisonsieve.bench.checks import check, model_type
+from poisonsieve.bench.checks import check
 from poisonsieve.bench.fingerprints import Fingerprints
 from poisonsieve.bench.plan import make_plan
 from poisonsieve.bench.spec import at_scale, expand, load_grid
 from poisonsieve.errors import ConfigError
+from poisonsieve.tuning.architectures import model_type
 
 
 @pytest.fixture

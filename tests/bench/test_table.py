@@ -120,8 +120,8 @@ def test_latex_is_whole_and_escapes_what_it_has_to():
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows[1:]} == {12}
     assert r"50\% \& more\_or\_less" in text
-    assert r"\multirow{16}{*}{MiniLM}" in text
-    assert r"\multirow{5}{*}{BadNet}" in text
+    assert r"\multirow[t]{16}{*}{MiniLM}" in text
+    assert r"\multirow[t]{5}{*}{BadNet}" in text
     assert text.count(r"\begin") == text.count(r"\end") == 2
 
 

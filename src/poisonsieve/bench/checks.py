@@ -6,9 +6,7 @@ and a grid that was found sound is not checked again by the same version.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,19 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from poisonsieve.bench.entries import NONE, DefenseEntry
 from poisonsieve.bench.spec import GAMMA, GridSpec, victims_of
-from poisonsieve.errors import ConfigError, PoisonsieveError
-from poisonsieve.storage import canonical_hash, write_json
+from poisonsieve.errors import ConfigError, naming
+from poisonsieve.storage import canonical_hash, read_json_if_there, write_json
 
 if TYPE_CHECKING:
     from poisonsieve.config import NamedSpec
 
-#: Architectures that cannot do a tuning: what PEFT's prefix tuning needs (a cache of keys and values) they do not have.
-_CANNOT: dict[str, frozenset[str]] = {
-    "mpnet": frozenset({"p_tuning_v2"}),
-    "modernbert": frozenset({"p_tuning_v2"}),
-}
-#: The architectures of packaged models, which need not have been fetched yet.
-_PACKAGED = {"minilm": "bert", "mpnet": "mpnet", "smollm2": "llama"}
 #: Arguments of defences that the file sets for all, and how.
 _SET_BY_FILE = {"seed": "seeds", "frr": "threshold", "gamma": "threshold"}
 #: Of what is remembered.
@@ -83,11 +74,14 @@ def check(grid: GridSpec, memory: Path | None = None) -> Checked:
         ConfigError: an unknown attack, defence, tuning or setting; a tuning that a model cannot do.
     """
     digest = canonical_hash([importlib.metadata.version("poisonsieve"), _FORMAT, _what_names_mean(grid)])
-    known = _read(memory)
+    known = read_json_if_there(memory) if memory else {}
     if known.get("digest") == digest:
         defenses = {name: Facts(**facts) for name, facts in known["defenses"].items()}
         return Checked(defenses, known["read"], known["deferred"])
-    _check_tracker(grid.report_to)
+    if grid.report_to != "none":
+        from poisonsieve.tuning.trainer import require_tracker
+
+        require_tracker(grid.report_to)
     _check_settings_of(grid)
     defenses = _check_defenses(grid)
     _check_bits(grid, defenses)
@@ -95,18 +89,6 @@ def check(grid: GridSpec, memory: Path | None = None) -> Checked:
     if memory is not None:
         write_json(memory, {"digest": digest, **asdict(found)})
     return found
-
-
-def _check_tracker(report_to: str) -> None:
-    if report_to == "none":
-        return
-    from transformers.integrations import get_available_reporting_integrations
-
-    available = sorted(get_available_reporting_integrations())
-    if report_to not in available:
-        raise ConfigError(
-            f"report_to: {report_to} is not installed; installed are: {', '.join(['none', *available])}"
-        )
 
 
 def _what_names_mean(grid: GridSpec) -> dict[str, Any]:
@@ -121,24 +103,24 @@ def _check_settings_of(grid: GridSpec) -> None:
     from poisonsieve.attacks import make_poisoning, make_trigger
 
     for name, attack in grid.all_attacks().items():
-        with _naming(f"attacks.{name}"):
+        with naming(f"attacks.{name}"):
             if attack.trigger is not None:
                 described = attack.attack(0, 0)
                 make_trigger(described.trigger)
                 make_poisoning(described.weights)
             _check_settings("full", {**grid.poison, **attack.training})
     for name, model in grid.models.items():
-        with _naming(f"models.{name}.poison"):
+        with naming(f"models.{name}.poison"):
             _check_settings("full" if model.bits is None else "lora", {**grid.poison, **model.poison})
         for key, changes in model.victims.items():
-            with _naming(f"models.{name}.victims.{key}"):
+            with naming(f"models.{name}.victims.{key}"):
                 _check_victim({**grid.victims[key], **changes})
     for name, settings in grid.victims.items():
-        with _naming(f"victims.{name}"):
+        with naming(f"victims.{name}"):
             _check_victim(settings)
     for name, sweep in grid.sweeps.items():
         for value in sweep.values:
-            with _naming(f"sweeps.{name}"):
+            with naming(f"sweeps.{name}"):
                 if sweep.field != GAMMA:
                     _check_victim({**grid.victims[sweep.victim], sweep.field: value})
                 elif not isinstance(value, int | float):
@@ -151,7 +133,7 @@ def _check_defenses(grid: GridSpec) -> dict[str, Facts]:
 
     found = {name: _facts(name, entry) for name, entry in grid.defenses.items()}
     for key, text in _texts(grid):
-        with _naming(key):
+        with naming(key):
             spec = parse_defense(text)
             for argument, owner in _SET_BY_FILE.items():
                 if argument in spec.params:
@@ -172,7 +154,7 @@ def _facts(name: str, entry: DefenseEntry) -> Facts:
         return Facts("file")
     if entry.defense == NONE:
         return Facts("none")
-    with _naming(f"defenses.{name}"):
+    with naming(f"defenses.{name}"):
         plug_in = name_of(entry.text())
         kind = kind_of(plug_in)
         if kind != "rewriter":
@@ -205,8 +187,8 @@ def _tuning_of(spec: NamedSpec) -> tuple[str | None, dict[str, Any]] | None:
 
 def _read_by_content(grid: GridSpec) -> dict[str, dict[str, str | None]]:
     """See `Checked.read`."""
-    from poisonsieve.building import read_by_content
     from poisonsieve.config import name_of
+    from poisonsieve.content import read_by_content
 
     named: dict[tuple[Literal["attack", "poisoning", "defense"], str], None] = {}
     for attack in grid.all_attacks().values():
@@ -225,7 +207,7 @@ def _check_bits(grid: GridSpec, defenses: Mapping[str, Facts]) -> None:
             continue
         from poisonsieve.models.quantized import check_bits
 
-        with _naming(f"models.{name}.bits"):
+        with naming(f"models.{name}.bits"):
             check_bits(model.bits)
             every = grid.all_victims()
             full = [
@@ -267,6 +249,8 @@ def _check_settings(method: str, settings: dict[str, Any]) -> None:
 
 def _check_tunings(grid: GridSpec) -> list[str]:
     """Refuse tunings that a model's architecture cannot do, as far as that is known without its weights."""
+    from poisonsieve.tuning.architectures import CANNOT, model_type
+
     deferred = []
     for name, model in grid.models.items():
         architecture = model_type(model.model)
@@ -278,49 +262,9 @@ def _check_tunings(grid: GridSpec) -> list[str]:
             )
             continue
         for key, method in wanted.items():
-            if method in _CANNOT.get(architecture, ()):
+            if method in CANNOT.get(architecture, ()):
                 raise ConfigError(
                     f"models.{name}: a {architecture} model cannot do {method} (victims or defenses: {key}); name the "
                     f"tunings it can do in models.{name}.tunings, and leave it out of vary"
                 )
     return deferred
-
-
-def model_type(model: str) -> str | None:
-    """The architecture of a model as its config calls it; None where no config is here."""
-    if model in _PACKAGED:
-        return _PACKAGED[model]
-    config = Path(model) / "config.json"
-    if not config.is_file():
-        from huggingface_hub import try_to_load_from_cache
-
-        if Path(model).exists() or model.count("/") > 1:
-            return None
-        cached = try_to_load_from_cache(model.removeprefix("hub:"), "config.json")
-        if not isinstance(cached, str):
-            return None
-        config = Path(cached)
-    found = _read(config).get("model_type")
-    return None if found is None else str(found)
-
-
-def _read(path: Path | None) -> dict[str, Any]:
-    """What a JSON file holds; nothing where there is none or it is not whole."""
-    if path is None:
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-@contextlib.contextmanager
-def _naming(key: str) -> Iterator[None]:
-    """Put the key before what an error says."""
-    try:
-        yield
-    except PoisonsieveError as error:
-        if str(error).startswith(key):
-            raise
-        raise ConfigError(f"{key}: {error}") from None

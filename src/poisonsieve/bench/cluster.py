@@ -19,8 +19,7 @@ from poisonsieve.bench.runner import Done
 from poisonsieve.bench.spec import How
 from poisonsieve.bench.store import Store
 from poisonsieve.bench.work import LIGHT
-from poisonsieve.cluster import connect
-from poisonsieve.errors import ConfigError
+from poisonsieve.cluster import connect, require_room
 
 #: How often a task is run again when its node or worker was lost; an error of the stage itself is never run again.
 _LOST_NODES = 10
@@ -46,7 +45,7 @@ class RayEngine:
         """
         ray = connect(self.address, progress=how.progress)
         try:
-            self._require_room(ray)
+            require_room(ray, self.resources.cpus, self.resources.gpus)
             yield from self._work(ray, stages, store, how.model_copy(update={"progress": False}))
         finally:
             ray.shutdown()
@@ -75,18 +74,6 @@ class RayEngine:
         finally:
             for reference in waiting:  # Ctrl-C: what is at work is let go of, what is finished stays
                 ray.cancel(reference, force=True)
-
-    def _require_room(self, ray: Any) -> None:
-        """A task that fits no node would wait for ever."""
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        if not any(
-            node.get("CPU", 0) >= self.resources.cpus and node.get("GPU", 0) >= self.resources.gpus for node in nodes
-        ):
-            most = {kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU")}
-            raise ConfigError(
-                f"resources: a stage asks for {self.resources.cpus:g} processors and {self.resources.gpus:g} GPUs, and no "
-                f"node has that; the largest has {most['CPU']:g} and {most['GPU']:g}"
-            )
 
 
 def _attempt(

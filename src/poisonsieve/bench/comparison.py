@@ -6,8 +6,7 @@ that shows what an un-poisoned model makes of the triggered rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,36 +22,29 @@ from poisonsieve.bench.entries import (
     GridRows,
     ModelEntry,
     ThresholdEntry,
-    read_mapping,
-    with_root,
 )
 from poisonsieve.bench.runner import run_grid
 from poisonsieve.bench.spec import GridSpec, How
 from poisonsieve.config import Spec, make_spec
 from poisonsieve.errors import ConfigError
+from poisonsieve.parsing import read_mapping, with_root
 
 #: The row of the table that shows what an un-poisoned model makes of the triggered rows.
 FLOOR = "un-poisoned model"
 #: What the grid's only data set, model and victim are called.
 _DATA, _MODEL, _VICTIM = "data", "model", "victim"
-NAME = "comparison"
 
 
 class ComparisonSpec(Spec):
     """Attacks x defences on one data set.
 
     Attributes:
-        title: what the table is headed with.
-        model: the clean model that the attacker starts from.
-        data: the user's rows.
-        attacker: the attacker's rows; the user's own (full data knowledge) when left out.
-        target: the class the attacker wants, by name or number.
-        poison: fields of `TuneSpec` for the attacker's full tuning, beside the preset's.
-        victim: the same for the victim, with its `method`.
+        title, model, target, poison, seeds: as in a grid, see `GridSpec`.
+        data, attacker: the user's rows; the attacker's, which are the user's own (full data knowledge) when left out.
+        victim: the user's tuning: its `method`, and fields of `TuneSpec`.
         attacks, defenses: what is compared, by the name that the table gives it.
         frr: the false-rejection rate that every detector is calibrated to.
         floor: also train an un-poisoned model, to show how many triggered rows it sends to the target by itself.
-        seeds: one whole comparison for each.
     """
 
     title: str
@@ -83,7 +75,11 @@ class ComparisonSpec(Spec):
         _require_known("attack", attacks, self.attacks)
         _require_known("defense", defenses, [*self.defenses, FLOOR])
         kept = {name: entry for name, entry in self.attacks.items() if not attacks or name in attacks}
-        rows = {name: entry for name, entry in self.defenses.items() if not defenses or name in defenses}
+        rows = {}
+        for name, entry in self.defenses.items():
+            if not defenses or name in defenses:
+                files = {attack: file for attack, file in entry.triggered.items() if attack in kept}
+                rows[name] = entry.model_copy(update={"triggered": files})
         floor = self.floor and (not defenses or FLOOR in defenses)
         return self.model_copy(update={"attacks": kept, "defenses": rows, "floor": floor})
 
@@ -94,15 +90,7 @@ class ComparisonSpec(Spec):
             ConfigError: a part of it names what another does not have.
         """
         undefended = next((name for name, entry in self.defenses.items() if entry.defense == NONE), FLOOR)
-        defenses = {
-            name: entry.model_copy(
-                update={
-                    "retune": False,
-                    "triggered": {name: file for name, file in entry.triggered.items() if name in self.attacks},
-                }
-            )
-            for name, entry in self.defenses.items()
-        }
+        defenses = {name: entry.model_copy(update={"retune": False}) for name, entry in self.defenses.items()}
         attacks = {
             name: GridAttack(**entry.model_dump(), defenses=[*self.defenses]) for name, entry in self.attacks.items()
         }
@@ -127,26 +115,6 @@ class ComparisonSpec(Spec):
         )
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One cell: an attack, a row of the table, a seed, and what was measured or why it could not be."""
-
-    attack: str
-    defense: str
-    seed: int
-    result: dict[str, Any] | None
-    error: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {
-            "attack": self.attack,
-            "defense": self.defense,
-            "seed": self.seed,
-            **({"error": self.error} if self.result is None else self.result),
-        }
-
-
 def load_comparison(path: Path, data_root: Path | None = None) -> ComparisonSpec:
     """Read and check a comparison file.
 
@@ -160,8 +128,6 @@ def load_comparison(path: Path, data_root: Path | None = None) -> ComparisonSpec
     content = read_mapping(path, "comparison; it has to be a YAML mapping with the keys data, attacks, ...")
     try:
         spec = make_spec(ComparisonSpec, **with_root(content, data_root and data_root.absolute()))
-        for name, entry in spec.defenses.items():
-            _require_known(f"defenses.{name}.triggered", entry.triggered, spec.attacks)
         check(spec.grid())
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
@@ -175,9 +141,11 @@ def run_comparison(
     attacks: Sequence[str] = (),
     defenses: Sequence[str] = (),
     progress: bool = False,
-    report: Callable[[Cell], None] = lambda cell: None,
-) -> list[Cell]:
+    report: Callable[[dict[str, Any]], None] = lambda cell: None,
+) -> list[dict[str, Any]]:
     """All cells: seeds, then attacks, then the floor and the defences in the order of the file.
+
+    A cell is JSON-ready: `attack`, `defense` and `seed`, and what was measured, or the `error` why it could not be.
 
     Args:
         spec: what to compare.
@@ -196,7 +164,7 @@ def run_comparison(
         return []
     record = run_grid(
         chosen.grid(),
-        NAME,
+        "comparison",
         out,
         retry_failed=True,
         how=How(progress=progress),
@@ -205,7 +173,8 @@ def run_comparison(
     found = [_cell(cell) for cell in record["cells"]]
     order = [*chosen.attacks]
     return sorted(
-        found, key=lambda cell: (chosen.seeds.index(cell.seed), order.index(cell.attack), cell.defense != FLOOR)
+        found,
+        key=lambda cell: (chosen.seeds.index(cell["seed"]), order.index(cell["attack"]), cell["defense"] != FLOOR),
     )
 
 
@@ -214,15 +183,16 @@ def _floor(attack: str) -> str:
     return f"{FLOOR}: {attack}"
 
 
-def _cell(cell: dict[str, Any]) -> Cell:
+def _cell(cell: dict[str, Any]) -> dict[str, Any]:
     """A grid's cell as one of the comparison."""
     attack, defense = cell["attack"], cell["defense"]
     if cell["variant"] is not None:
         defense = f"{defense} ({cell['variant']})"
     if attack.startswith(f"{FLOOR}: "):
         attack, defense = attack.removeprefix(f"{FLOOR}: "), FLOOR
+    place = {"attack": attack, "defense": defense, "seed": cell["seed"]}
     if cell["status"] != "done":
-        return Cell(attack, defense, cell["seed"], None, cell.get("error", "not measured yet"))
+        return {**place, "error": cell.get("error", "not measured yet")}
     metrics, stages = cell["metrics"], {stage["kind"]: stage["result"] for stage in cell["stages"]}
     if defense == FLOOR:
         counted = {
@@ -235,7 +205,8 @@ def _cell(cell: dict[str, Any]) -> Cell:
     else:
         counted = {key: value for key, value in metrics.items() if key != "threshold"}
     theta_p = stages["theta_p"]
-    result = {
+    return {
+        **place,
         **counted,
         "seconds_per_1000": cell["seconds_per_1000"],
         "fit_seconds": cell["seconds_to_fit"],
@@ -243,7 +214,6 @@ def _cell(cell: dict[str, Any]) -> Cell:
         "not_applicable": sum(stages["answers"]["not_applicable"].values()),
         "theta_p": {key: theta_p.get(key) for key in ("dev_ca", "dev_asr", "poisoning")},
     }
-    return Cell(attack, defense, cell["seed"], result)
 
 
 def _facts(metrics: dict[str, Any], stages: dict[str, Any]) -> dict[str, Any]:
@@ -257,9 +227,7 @@ def _facts(metrics: dict[str, Any], stages: dict[str, Any]) -> dict[str, Any]:
     return {**facts, **{f"changed_{name}": share for name, share in changed.items()}}
 
 
-def _require_known(kind: str, wanted: Any, known: Any) -> None:
+def _require_known(kind: str, wanted: Sequence[str], known: Collection[str]) -> None:
     unknown = sorted(set(wanted) - set(known))
-    if unknown and "." in kind:
-        raise ConfigError(f"{kind} names {', '.join(unknown)}, which is no attack of this file")
     if unknown:
         raise ConfigError(f"the comparison has no {kind} {', '.join(unknown)}; it has: {', '.join(known)}")

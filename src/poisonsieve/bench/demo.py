@@ -21,7 +21,6 @@ from poisonsieve.environment import environment
 from poisonsieve.guard import Guard, GuardedClassifier
 from poisonsieve.guard.evaluation import Scores, evaluate, evaluation_record, score_rows
 from poisonsieve.metrics import Evaluation
-from poisonsieve.stages.keep import StageResult
 from poisonsieve.stages.train import fit_stage, poison_stage, tune_stage
 from poisonsieve.tuning.presets import spec_maker
 
@@ -98,16 +97,10 @@ def run_demo(spec: DemoSpec, out: Path, *, force: bool = False, progress: bool =
     trigger = make_trigger(spec.trigger)  # before anything is fetched: the name may be wrong
     train, dev, test = (load_dataset(spec.data, split=split) for split in ("train", "dev", "test"))
     running: dict[str, Any] = {"force": force, "progress": progress}
-    poisoned = _poison(spec, train, dev, out / "theta_p", running)
-    victim = tune_stage(
-        str(poisoned.out),
-        train,
-        dev,
-        spec_maker(spec.method, seed=spec.seed),
-        out / "victim",
-        seed=spec.seed,
-        **running,
-    )
+    attack = AttackSpec(trigger=TriggerSpec.parse(spec.trigger), target=spec.target, count=spec.count, seed=spec.seed)
+    full, own = spec_maker("full", seed=spec.seed), spec_maker(spec.method, seed=spec.seed)
+    poisoned = poison_stage(spec.model, train, dev, attack, full, out / "theta_p", **running)
+    victim = tune_stage(str(poisoned.out), train, dev, own, out / "victim", seed=spec.seed, **running)
     psim = Guard(PSIM(str(poisoned.out), seed=spec.seed), frr=spec.frr)
     guard = fit_stage(psim, train, dev, out / "guard", **running)
     guarded = GuardedClassifier.from_pretrained(guard.out, victim.out)
@@ -116,38 +109,22 @@ def run_demo(spec: DemoSpec, out: Path, *, force: bool = False, progress: bool =
     triggered = score_rows(guarded, triggered_rows, progress="triggered" if progress else None)
     evaluation = evaluate(guarded, clean, triggered, target=spec.target)
     stages = {"poison": poisoned, "tune": victim, "fit": guard}
+    seconds = {name: stage.seconds for name, stage in stages.items()}
     record = {
         **evaluation_record(evaluation, clean, triggered),
         "theta_p_ca": poisoned.result["dev_ca"],
         "theta_p_asr": poisoned.result["dev_asr"],
     }
     report = out / "report.html"
-    _write_report(spec, report, guarded, (test, clean), (triggered_rows, triggered), stages)
+    _write_report(spec, report, guarded, (test, clean), (triggered_rows, triggered), seconds)
     return DemoResult(
         evaluation,
         guarded.guard.threshold_,
         record,
         time.perf_counter() - started,
-        {name: stage.seconds for name, stage in stages.items()},
+        seconds,
         all(stage.reused for stage in stages.values()),
         report,
-    )
-
-
-def _poison(
-    spec: DemoSpec, train: datasets.Dataset, dev: datasets.Dataset, out: Path, running: dict[str, Any]
-) -> StageResult:
-    attack = AttackSpec(
-        trigger=TriggerSpec.parse(spec.trigger), target=spec.target, count=spec.count, rate=None, seed=spec.seed
-    )
-    return poison_stage(
-        spec.model,
-        train,
-        dev,
-        attack,
-        spec_maker("full", seed=spec.seed),
-        out,
-        **running,
     )
 
 
@@ -157,7 +134,7 @@ def _write_report(
     guarded: GuardedClassifier,
     clean: tuple[datasets.Dataset, Scores],
     triggered: tuple[datasets.Dataset, Scores],
-    stages: dict[str, StageResult],
+    seconds: dict[str, float],
 ) -> None:
     from poisonsieve.bench.show.report import Report, write_report
 
@@ -173,20 +150,14 @@ def _write_report(
                 "The guard was fitted from the same poisoned weights on clean text with random labels. It never saw a "
                 "trigger. Its threshold comes from held-out clean text alone.",
             ],
-            clean_labels=clean[1].labels,
-            clean_predictions=clean[1].predictions,
-            clean_scores=clean[1].confidences,
-            triggered_labels=triggered[1].labels,
-            triggered_predictions=triggered[1].predictions,
-            triggered_scores=triggered[1].confidences,
-            clean_rejected=clean[1].rejected,
-            triggered_rejected=triggered[1].rejected,
+            clean=clean[1],
+            triggered=triggered[1],
             target=spec.target,
             threshold=guarded.guard.threshold_,
             label_names=names,
             examples=[*_examples(clean, False, spec.seed), *_examples(triggered, True, spec.seed)],
             settings=spec.model_dump(mode="json"),
-            seconds={name: stage.seconds for name, stage in stages.items()},
+            seconds=seconds,
             versions=environment(),
         ),
     )

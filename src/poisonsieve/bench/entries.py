@@ -5,10 +5,8 @@ Nothing heavy is imported here: a file is read and checked in a moment, and what
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import Field, model_validator
 
 from poisonsieve.config import (
@@ -20,12 +18,9 @@ from poisonsieve.config import (
     TriggerSpec,
     TriggerText,
     make_spec,
+    with_arguments,
 )
-from poisonsieve.errors import ConfigError
-from poisonsieve.parsing import RepeatedKeyError, parse_yaml
 
-#: Stands for the data root in every string of the file.
-DATA_PLACEHOLDER = "{data}"
 #: The text form of no defence, and the name that its entry has in the paper's tables.
 NONE = "none"
 Setting = Literal["full_data", "full_task"]
@@ -260,10 +255,7 @@ class DefenseEntry(Spec):
             ConfigError: a value of `vary` cannot be written as text.
         """
         text = self.defense or ""
-        if variant is None:
-            return text
-        more = ",".join(f"{key}={_written(key, value)}" for key, value in self.vary[variant].items())
-        return text + ("," if ":" in text else ":") + more
+        return text if variant is None else with_arguments(text, self.vary[variant])
 
 
 class Sweep(Spec):
@@ -289,58 +281,3 @@ class Resources(Spec):
 
     cpus: float = Field(1, gt=0)
     gpus: float = Field(0, ge=0)
-
-
-def read_mapping(path: Path, wanted: str) -> dict[str, Any]:
-    """The mapping that a YAML file holds.
-
-    Args:
-        path: the file.
-        wanted: what it should hold, for the error: ``comparison, with the keys data, attacks, ...``.
-
-    Raises:
-        ConfigError: the file cannot be read, holds no mapping, or one with a key that stands twice.
-    """
-    try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
-    except yaml.YAMLError as error:
-        said = " ".join(str(error).split())  # PyYAML writes four lines, with the place in the file
-        raise ConfigError(f"{path} is no YAML: {said}") from error
-    except RepeatedKeyError as error:
-        raise ConfigError(f"{path}: {error}; one value would hide another") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds no {wanted}")
-    return content
-
-
-def _written(key: str, value: Any) -> str:
-    """A value of an argument as it stands in a text form."""
-    if isinstance(value, list):
-        return "+".join(_written(key, part) for part in value)
-    text = str(value).lower() if isinstance(value, bool | None) else str(value)
-    if isinstance(value, dict) or "," in text:
-        raise ConfigError(f"{key}: {text} cannot be an argument here; give one value without a comma, or a list")
-    return text
-
-
-def with_root(value: Any, root: Path | None) -> Any:
-    """`value` with the data root in every string that stands for it; keys of mappings become strings.
-
-    Raises:
-        ConfigError: a string needs a root and there is none; or two keys become one.
-    """
-    if isinstance(value, dict):
-        named = [str(key) for key in value]
-        twice = next((name for place, name in enumerate(named) if name in named[:place]), None)
-        if twice is not None:  # 1 and "1"
-            raise ConfigError(f"the key {twice} stands twice in one mapping; one value would hide another")
-        return {str(key): with_root(entry, root) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [with_root(entry, root) for entry in value]
-    if isinstance(value, str) and DATA_PLACEHOLDER in value:
-        if root is None:
-            raise ConfigError(f"{value} is in the data root: say where that is with --data-root")
-        return value.replace(DATA_PLACEHOLDER, str(root))
-    return value

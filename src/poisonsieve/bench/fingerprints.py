@@ -7,15 +7,11 @@ a second run may; so a file's sha256 is kept beside its size and time of change,
 from __future__ import annotations
 
 import hashlib
-import json
-import typing
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from poisonsieve.config import ByContent, PlugInText, Spec, name_of
 from poisonsieve.data.files import exists
-from poisonsieve.storage import sha256_file, write_json
+from poisonsieve.storage import read_json_if_there, sha256_file, write_json
 
 
 class Fingerprints:
@@ -27,7 +23,7 @@ class Fingerprints:
 
     def __init__(self, memory: Path) -> None:
         self._memory = memory
-        self._known: dict[str, list[Any]] = _read(memory)
+        self._known: dict[str, list[Any]] = read_json_if_there(memory)  # what is lost can be learnt again
         self._changed = False
 
     def of(self, name: str) -> str:
@@ -67,56 +63,3 @@ class Fingerprints:
         self._known[key] = [stat.st_size, stat.st_mtime_ns, digest]
         self._changed = True
         return digest
-
-
-def _read(memory: Path) -> dict[str, list[Any]]:
-    """What was remembered; nothing where the file is not there or not whole, since it can all be learnt again."""
-    try:
-        known = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
-
-
-def content_of(spec: Spec, prints: Fingerprints, read: Mapping[str, Mapping[str, str | None]]) -> dict[str, Any]:
-    """A spec with the digest of what is there in place of every name that is marked `ByContent`; JSON-ready.
-
-    Args:
-        spec: any.
-        prints: knows the content behind names.
-        read: the arguments of plug-ins that are marked so, with their defaults; see `poisonsieve.bench.checks.Checked`.
-    """
-
-    def known(value: Any, marks: list[Any]) -> Any:
-        if isinstance(value, Spec):
-            fields = type(value).model_fields
-            return {key: known(getattr(value, key), _marks(field)) for key, field in fields.items()}
-        if isinstance(value, dict):
-            return {key: known(entry, marks) for key, entry in value.items()}
-        if not isinstance(value, str):
-            return value
-        plug_ins = [mark.kind for mark in marks if isinstance(mark, PlugInText)]
-        if plug_ins:
-            return _text(value, prints, read[f"{plug_ins[0]} {name_of(value)}"])
-        return prints.of(value) if ByContent in marks else value
-
-    found: dict[str, Any] = known(spec, [])
-    return found
-
-
-def _text(text: str, prints: Fingerprints, read: Mapping[str, str | None]) -> dict[str, Any]:
-    """A plug-in in its text form: its name, the arguments that are given, and the content of those that are not."""
-    name, _, rest = text.partition(":")
-    given = {key.strip(): value for key, _, value in (part.partition("=") for part in rest.split(",") if part)}
-    values = {**{key: default for key, default in read.items() if default is not None}, **given}
-    arguments = {key: prints.of(value) if key in read else value for key, value in values.items()}
-    return {"plug_in": name, "arguments": arguments}
-
-
-def _marks(field: Any) -> list[Any]:
-    """What a field's annotation is marked with, wherever in it."""
-
-    def within(declared: Any) -> list[Any]:
-        return [mark for part in typing.get_args(declared) for mark in (part, *within(part))]
-
-    return [*field.metadata, *within(field.annotation)]

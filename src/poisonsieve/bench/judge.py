@@ -5,59 +5,23 @@ Another threshold, metric or table is a matter of these files, never of training
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from poisonsieve import metrics
 from poisonsieve.bench.entries import ThresholdEntry
 from poisonsieve.bench.plan import CLEAN, TRIGGERED, Stage
 from poisonsieve.bench.store import Store
 from poisonsieve.guard.folder import read_calibration
-from poisonsieve.metrics import (
-    Rate,
-    accuracy_lost,
-    attack_success_rate,
-    auroc,
-    clean_accuracy,
-    false_rejection_rate,
-)
-from poisonsieve.storage import reporting_write_errors
+from poisonsieve.storage import read_rows
 from poisonsieve.thresholds import Threshold, is_flagged
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ROWS_FILE = "rows.parquet"
-
-
-def write_rows(path: Path, sets: Mapping[str, Any]) -> None:
-    """Write columns of equal length for each set of rows, one Parquet file with a column `set`.
-
-    Raises:
-        OutputError: the file could not be written.
-    """
-    import pandas as pd
-
-    frames = []
-    for name, columns in sets.items():
-        frame = pd.DataFrame(dict(columns))
-        frame.insert(0, "set", name)
-        frames.append(frame)
-    with reporting_write_errors(path):
-        pd.concat(frames).to_parquet(path, index=False)
-
-
-def read_rows(path: Path) -> dict[str, pd.DataFrame]:
-    """What `write_rows` wrote, by set, in its order."""
-    import pandas as pd
-
-    table = pd.read_parquet(path)
-    return {
-        str(name): rows.drop(columns="set").reset_index(drop=True) for name, rows in table.groupby("set", sort=False)
-    }
 
 
 def threshold_for(stage: Stage, store: Store, rule: ThresholdEntry) -> Threshold | None:
@@ -103,18 +67,18 @@ def judge(stage: Stage, store: Store, rule: ThresholdEntry) -> dict[str, Any]:
     threshold = threshold_for(stage, store, rule)
     flagged = {name: _flagged(rows, threshold) for name, rows in sets.items()}
     clean = sets[CLEAN]
-    rates: dict[str, Rate] = {"ca": clean_accuracy(clean.prediction, clean.label, flagged[CLEAN])}
+    rates: dict[str, metrics.Rate] = {"ca": metrics.clean_accuracy(clean.prediction, clean.label, flagged[CLEAN])}
     attacked = sets.get(TRIGGERED)
     if attacked is not None:
-        rates["asr"] = attack_success_rate(attacked.prediction, attacked.label, target, flagged[TRIGGERED])
+        rates["asr"] = metrics.attack_success_rate(attacked.prediction, attacked.label, target, flagged[TRIGGERED])
     counted: dict[str, Any] = {}
     if threshold is not None:
-        rates["frr"] = false_rejection_rate(flagged[CLEAN])
+        rates["frr"] = metrics.false_rejection_rate(flagged[CLEAN])
         counted["threshold"] = threshold.to_dict()
         if attacked is not None:
-            counted["auroc"] = auroc(clean.confidence, attacked.confidence[attacked.label != target])
+            counted["auroc"] = metrics.auroc(clean.confidence, attacked.confidence[attacked.label != target])
     floors = {
-        name.partition(":")[2]: attack_success_rate(rows.prediction, rows.label, target, flagged[name])
+        name.partition(":")[2]: metrics.attack_success_rate(rows.prediction, rows.label, target, flagged[name])
         for name, rows in sets.items()
         if name.startswith(f"{TRIGGERED}:")
     }
@@ -142,7 +106,7 @@ def lost_to_defence(stage: Stage, undefended: Stage, store: Store, rule: Thresho
     """
     before, after = (read_rows(store.folder(each) / ROWS_FILE)[CLEAN] for each in (undefended, stage))
     answers = np.where(_flagged(after, threshold_for(stage, store, rule)), -1, after.prediction)
-    return asdict(accuracy_lost(before.prediction, answers, after.label))
+    return asdict(metrics.accuracy_lost(before.prediction, answers, after.label))
 
 
 def _flagged(rows: pd.DataFrame, threshold: Threshold | None) -> np.ndarray:

@@ -54,11 +54,9 @@ def launch(stage: Stage, store: Store, how: How) -> None:
     write_json(task, {"stage": stage.to_dict(), "store": str(store.root), "how": how.model_dump(mode="json")})
     log = task.with_suffix(".log")
     with log.open("wb") as stream:
-        code = subprocess.run(
-            [*command(how), str(task)], stdout=stream, stderr=subprocess.STDOUT, check=False
-        ).returncode
+        ran = subprocess.run([*command(how), str(task)], stdout=stream, stderr=subprocess.STDOUT, check=False)
     said = task.with_suffix(".error")
-    reason = said.read_text(encoding="utf-8") if said.is_file() else f"exit code {code}"
+    reason = said.read_text(encoding="utf-8") if said.is_file() else f"exit code {ran.returncode}"
     said.unlink(missing_ok=True)
     if not store.finished(stage):
         raise LaunchError(f"{how.processes} processes: {reason}; see {log.relative_to(store.root)}")
@@ -67,19 +65,11 @@ def launch(stage: Stage, store: Store, how: How) -> None:
 
 def command(how: How) -> list[str]:
     """The launcher for as many processes on this machine: torch's, or accelerate's with a config of the user's."""
-    count = str(how.processes)
-    if how.launch_config is not None:
-        module = [
-            "-m",
-            "accelerate.commands.launch",
-            "--config_file",
-            str(how.launch_config),
-            "--num_processes",
-            count,
-        ]
-        return [sys.executable, *module, "-m", _WORKER]
-    distributed = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", count]
-    return [sys.executable, *distributed, "-m", _WORKER]
+    count, config = str(how.processes), how.launch_config
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", count]
+    if config is not None:
+        launcher = ["accelerate.commands.launch", "--config_file", str(config), "--num_processes", count]
+    return [sys.executable, "-m", *launcher, "-m", _WORKER]
 
 
 def main(task: Path) -> None:

@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal
 
 from poisonsieve.bench.checks import Checked
 from poisonsieve.bench.entries import AttackEntry, DefenseEntry, GridRows
-from poisonsieve.bench.fingerprints import Fingerprints, content_of
+from poisonsieve.bench.fingerprints import Fingerprints
 from poisonsieve.bench.rows import AnyRows, Rewritten, Rows, Triggered
 from poisonsieve.bench.spec import CellSpec, GridSpec
-from poisonsieve.config import ByContent, DefenseText, Spec
+from poisonsieve.config import ByContent, DefenseText, Spec, without_arguments
+from poisonsieve.content import content_of
 from poisonsieve.storage import canonical_hash
 
 #: Sets of test rows, by what they are called in the scores.
@@ -51,8 +52,8 @@ class ThetaP(Spec):
     seed: int
 
 
-class Repair(Spec):
-    """A repair of theta_p with the user's rows."""
+class Fit(Spec):
+    """A defence fitted with the user's rows: a repair of theta_p, or a detector, which also scores `dev`."""
 
     defense: DefenseText
     train: Rows
@@ -66,15 +67,6 @@ class Victim(Spec):
     train: Rows
     dev: Rows
     settings: dict[str, Any]
-    seed: int
-
-
-class Fit(Spec):
-    """A detector that is fitted on clean rows, and scores others for its threshold."""
-
-    defense: DefenseText
-    train: Rows
-    dev: Rows
     seed: int
 
 
@@ -207,7 +199,7 @@ class _Planner:
 
     def _rewriting(self, cell: CellSpec, name: str, rows: AnyRows) -> Stage:
         """A rewriter's work on one set of rows: the same, whatever it chooses by the victim."""
-        text = without(self._text(cell), self.checked.defenses[cell.defense].unprepared)
+        text = without_arguments(self._text(cell), self.checked.defenses[cell.defense].unprepared)
         words = f"{_defense(cell)}-{name}" + (f"-{cell.attack}" if name == TRIGGERED else "")
         return self._stage("rewriting", words, Rewriting(defense=text, rows=rows, seed=cell.seed))
 
@@ -234,7 +226,7 @@ class _Planner:
 
     def _repaired(self, cell: CellSpec, theta_p: Stage) -> Stage:
         train, dev = self._users(cell)
-        repair = Repair(defense=self._text(cell), train=train, dev=dev, seed=cell.seed)
+        repair = Fit(defense=self._text(cell), train=train, dev=dev, seed=cell.seed)
         return self._stage("repair", f"{cell.attack}-{_defense(cell)}", repair, {"model": theta_p})
 
     def _theta_p(self, cell: CellSpec) -> Stage:
@@ -318,20 +310,13 @@ class _Planner:
             "stage": kind,
             "version": self.version,
             "format": _FORMAT,
-            "params": content_of(params, self.prints, self.checked.read),
+            "params": content_of(params, self.prints.of, self.checked.read),
             "needs": {part: stage.key for part, stage in needs.items()},
         }
         key = canonical_hash(content)
         if key not in self.made:  # under whatever name it was met first
             self.made[key] = Stage(kind, words, params.model_dump(mode="json"), needs, key)
         return self.made[key]
-
-
-def without(text: str, arguments: Sequence[str]) -> str:
-    """A plug-in's text form less some of its arguments."""
-    name, colon, rest = text.partition(":")
-    kept = [part for part in rest.split(",") if part.partition("=")[0].strip() not in arguments]
-    return name + (colon + ",".join(kept) if any(kept) else "")
 
 
 def _defense(cell: CellSpec) -> str:

@@ -18,7 +18,7 @@ from poisonsieve.bench.rows import Rewritten
 from poisonsieve.bench.spec import GAMMA, CellSpec, GridSpec
 from poisonsieve.bench.store import RESULTS_FILE, Store, file_name
 from poisonsieve.errors import ConfigError, PoisonsieveError
-from poisonsieve.storage import write_json
+from poisonsieve.storage import canonical_hash, read_json_if_there, write_json_if_changed
 
 FORMAT_VERSION = 2
 #: theta_p's ASR on dev rows from which on the attack took, as the paper asks of it.
@@ -69,8 +69,8 @@ class Results:
         """
         record = self.record()
         for cell in record["cells"]:
-            _write_changed(self.folder / "cells" / f"{_file_of(cell)}.json", cell)
-        _write_changed(self.file, record)
+            write_json_if_changed(self.folder / "cells" / f"{_file_of(cell)}.json", cell)
+        write_json_if_changed(self.file, record)
         for index, cell in enumerate(record["cells"]):
             if cell["status"] != "waiting" and index not in self._reported:
                 self._reported.add(index)
@@ -129,12 +129,7 @@ class Results:
             }
         except PoisonsieveError as error:  # a threshold that these scores do not allow
             return {"status": "failed", "error": str(error)}
-        return {
-            "status": "done",
-            "metrics": metrics,
-            **({"swept": swept} if swept else {}),
-            **self._made_by(stage),
-        }
+        return {"status": "done", "metrics": metrics, **({"swept": swept} if swept else {}), **self._made_by(stage)}
 
     def _made_by(self, stage: Stage) -> dict[str, Any]:
         """The stages behind a cell: their folders, settings, what they found and the seconds they took."""
@@ -191,10 +186,7 @@ def _costs(stage: Stage, runs: Mapping[str, dict[str, Any]]) -> dict[str, float 
     repairs = {entry.key for entry in stage.chain() if entry.kind == "repair"}
     fitted += sum(runs[key]["seconds"] for key in repairs)
     elsewhere = any(isinstance(rows, Rewritten) for rows in Answers(**answers.params).sets.values())
-    return {
-        "seconds_per_1000": None if elsewhere else 1000 * asked / found["rows"],
-        "seconds_to_fit": fitted,
-    }
+    return {"seconds_per_1000": None if elsewhere else 1000 * asked / found["rows"], "seconds_to_fit": fitted}
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
@@ -230,11 +222,8 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 def _cells_of(file: Path) -> list[dict[str, Any]]:
     """The cells of the last time; none where there was none, or another version wrote them: all can be judged again."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return list(content["cells"]) if content["format_version"] == FORMAT_VERSION else []
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    content = read_json_if_there(file)
+    return list(content["cells"]) if content.get("format_version") == FORMAT_VERSION else []
 
 
 def _without_times(value: Any) -> Any:
@@ -247,22 +236,5 @@ def _without_times(value: Any) -> Any:
 
 def _file_of(cell: dict[str, Any]) -> str:
     """A name that no other cell of the grid has."""
-    return (
-        f"{file_name('-'.join(str(cell[axis]) for axis in ('model', 'attack', 'defense', 'victim')))}-{_digest(cell)}"
-    )
-
-
-def _digest(cell: dict[str, Any]) -> str:
-    from poisonsieve.storage import canonical_hash
-
-    return canonical_hash({axis: cell[axis] for axis in CellSpec.model_fields})[:8]
-
-
-def _write_changed(file: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    try:
-        if file.read_text(encoding="utf-8") == text:
-            return
-    except (OSError, ValueError):
-        pass  # not there, or not whole: it is written
-    write_json(file, content)
+    digest = canonical_hash({axis: cell[axis] for axis in CellSpec.model_fields})[:8]
+    return f"{file_name('-'.join(str(cell[axis]) for axis in ('model', 'attack', 'defense', 'victim')))}-{digest}"

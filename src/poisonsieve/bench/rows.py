@@ -8,7 +8,7 @@ rows.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from poisonsieve.config import ByContent, Spec, TriggerText
 
@@ -119,13 +119,13 @@ def _whole(rows: AnyRows) -> tuple[datasets.Dataset, int, int | None]:
 
 
 def _plain(rows: Rows) -> datasets.Dataset:
-    from poisonsieve.data import split_off
+    from poisonsieve.data import cut_words, split_off
 
     data = _read(rows.source, rows.split, rows.names)
     if rows.part != "all":
         rest, dev = split_off(data, _HELD_OUT, _DRAWN_BY)
         data = dev if rows.part == "dev" else rest
-    return data if rows.words is None else _cut(data, rows.words)
+    return data if rows.words is None else cut_words(data, rows.words)
 
 
 def _triggered(rows: Triggered) -> tuple[datasets.Dataset, int]:
@@ -144,11 +144,3 @@ def _limited(data: datasets.Dataset, limit: int | None) -> datasets.Dataset:
     from poisonsieve.data import split_off
 
     return data if limit is None or limit >= len(data) else split_off(data, limit, _DRAWN_BY)[1]
-
-
-def _cut(data: datasets.Dataset, words: int) -> datasets.Dataset:
-    import datasets as hf
-
-    columns: dict[str, Any] = {name: list(data[name]) for name in data.column_names}
-    texts = [text if len(text.split()) <= words else " ".join(text.split()[:words]) for text in columns["text"]]
-    return hf.Dataset.from_dict({**columns, "text": texts}, features=data.features)

@@ -5,13 +5,11 @@ The same command goes on after Ctrl-C, a kill or a failure, and does nothing whe
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol
 
 from poisonsieve.bench.checks import check
 from poisonsieve.bench.fingerprints import Fingerprints
@@ -19,10 +17,7 @@ from poisonsieve.bench.plan import Plan, Stage, make_plan
 from poisonsieve.bench.results import Results
 from poisonsieve.bench.spec import GridSpec, How, expand, select
 from poisonsieve.bench.store import Store
-from poisonsieve.progress import progress_bar
-
-if TYPE_CHECKING:
-    from poisonsieve.progress import Bar
+from poisonsieve.progress import TimeLeft
 
 Note = Callable[[str], None]
 Report = Callable[[dict[str, Any]], None]
@@ -145,86 +140,19 @@ def _work_off(
 ) -> None:
     last = {stage.key for stage in plan.scores}
     results.write()  # so that every cell is in the file from the start, waiting
-    with Progress(todo, plan, store, shown=how.progress) as bar:
+    with TimeLeft("grid", "stages", {stage.key: alike(stage) for stage in todo}, shown=how.progress) as left:
+        for stage in plan.stages if how.progress else ():
+            if store.finished(stage):
+                left.learn(alike(stage), store.run(stage)["seconds"])
         for done in engine.run(todo, store, how):
-            bar.through(done.stage, done.seconds)
+            left.through(done.stage.key, done.seconds, done.stage.words)
             if done.error is not None:
                 note(f"failed: {done.stage.kind} {done.stage.words}: {done.error}")
             if done.error is not None or done.stage.key in last:
                 results.write()
 
 
-class Progress:
-    """A bar over stages with the time left.
-
-    A stage is taken to need what stages of its kind with the same tuning or defence needed, in this run or before; of its
-    kind, where there was none such; the mean of all, where there was not even that.
-
-    Args:
-        todo: the stages that are left.
-        plan: the grid's stages; what is finished of them says how long such stages take.
-        store: where the finished ones are.
-        shown: draw the bar on stderr.
-    """
-
-    def __init__(self, todo: list[Stage], plan: Plan, store: Store, *, shown: bool) -> None:
-        self._left = {stage.key: stage for stage in todo}
-        self._took: dict[str, list[float]] = {}
-        for stage in plan.stages:
-            if shown and stage.key not in self._left and store.finished(stage):
-                self._learn(stage, store.run(stage)["seconds"])
-        self._shown = shown
-        self._bar: Bar | None = None
-
-    def __enter__(self) -> Self:
-        if self._shown:
-            self._bar = progress_bar("grid", " stages", total=len(self._left))
-            self._bar.bar_format = "{desc}: {n_fmt}/{total_fmt} stages [{elapsed} gone{postfix}]"
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def through(self, stage: Stage, seconds: float) -> None:
-        """One stage less."""
-        self._left.pop(stage.key, None)
-        self._learn(stage, seconds)
-        if self._bar is not None:
-            left = self.seconds_left()
-            self._bar.set_postfix_str(
-                "" if left is None else f"{_clock(left)} left, last: {stage.words}", refresh=False
-            )
-            self._bar.update()
-
-    def seconds_left(self) -> float | None:
-        """What the stages that are left will take, one after the other; None as long as none was seen."""
-        seen = [seconds for took in self._took.values() for seconds in took]
-        if not seen:
-            return None
-        return sum(self._expected(stage, statistics.fmean(seen)) for stage in self._left.values())
-
-    def _learn(self, stage: Stage, seconds: float) -> None:
-        for key in _alike(stage):
-            self._took.setdefault(key, []).append(seconds)
-
-    def _expected(self, stage: Stage, otherwise: float) -> float:
-        for key in _alike(stage):
-            if key in self._took:
-                return statistics.fmean(self._took[key])
-        return otherwise
-
-
-def _alike(stage: Stage) -> list[str]:
-    """What tells stages that take as long, the closest first."""
+def alike(stage: Stage) -> list[str]:
+    """What tells stages that take as long, the closest first: kind, tuning and defence; then the kind alone."""
     method = stage.params.get("settings", {}).get("method", "")
-    defense = stage.params.get("defense") or ""
-    return [f"{stage.kind} {method} {defense}", stage.kind]
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return [f"{stage.kind} {method} {stage.params.get('defense') or ''}", stage.kind]

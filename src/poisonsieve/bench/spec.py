@@ -20,11 +20,10 @@ from poisonsieve.bench.entries import (
     Resources,
     Sweep,
     ThresholdEntry,
-    read_mapping,
-    with_root,
 )
 from poisonsieve.config import Spec, make_spec
-from poisonsieve.errors import ConfigError
+from poisonsieve.errors import ConfigError, naming
+from poisonsieve.parsing import merged, read_mapping, with_root
 
 #: The entry of `attacks` whose weights nobody poisoned.
 NORMAL = "normal"
@@ -100,12 +99,10 @@ class GridSpec(Spec):
             _require_known(f"attacks.{name}.floors", attack.floors or [], self.attacks)
             _require_known(f"attacks.{name}.datasets", attack.datasets or {}, self.datasets)
             for dataset in attack.datasets or {}:
-                try:
+                with naming(f"attacks.{name}.datasets.{dataset}"):
                     attack.on(dataset)
-                except ConfigError as error:
-                    raise ValueError(f"attacks.{name}.datasets.{dataset}: {error}") from None
         for name, defense in self.defenses.items():
-            _require_known(f"defenses.{name}.triggered", defense.triggered, self.attacks)
+            _require_known(f"defenses.{name}.triggered", defense.triggered, self.attacks, "no attack")
         for name, model in self.models.items():
             _require_known(f"models.{name}.tunings", model.tunings or [], self.victims)
             _require_known(f"models.{name}.victims", model.victims, self.victims)
@@ -168,9 +165,7 @@ def at_scale(content: dict[str, Any], scale: str | None) -> dict[str, Any]:
     wanted = scale or "paper"
     if wanted not in scales:
         raise ConfigError(f"scale has no {wanted!r}; it has: {', '.join(map(str, scales)) or 'nothing'}")
-    merged = _merged(rest, scales[wanted] or {})
-    assert isinstance(merged, dict)  # noqa: S101 - two mappings merge to one; for the type checker
-    return merged
+    return merged(rest, scales[wanted] or {})
 
 
 class CellSpec(Spec):
@@ -255,15 +250,7 @@ def _defenses(grid: GridSpec, attack: str) -> Iterator[tuple[str, str | None]]:
         yield from ((name, variant) for variant in entry.variants)
 
 
-def _merged(base: Any, changes: Any) -> Any:
-    if not (isinstance(base, dict) and isinstance(changes, dict)):
-        return changes
-    kept = {key: value for key, value in base.items() if key not in changes}
-    new = {key: _merged(base.get(key), value) for key, value in changes.items() if value is not None}
-    return {key: new.get(key, kept.get(key)) for key in [*base, *changes] if key in new or key in kept}
-
-
-def _require_known(where: str, names: Any, known: Any) -> None:
+def _require_known(where: str, names: Any, known: Any, what: str = "not there") -> None:
     unknown = sorted(set(names) - set(known))
     if unknown:
-        raise ValueError(f"{where} names {', '.join(unknown)}, which is not there; there are: {', '.join(known)}")
+        raise ValueError(f"{where} names {', '.join(unknown)}, which is {what}; there are: {', '.join(known)}")

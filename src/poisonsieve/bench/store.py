@@ -81,15 +81,12 @@ class Store:
         """
         from filelock import FileLock
 
-        locks = self.root / ".locks"
-        with reporting_write_errors(self.root):
-            locks.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(locks / f"{stage.key[:24]}.lock")
-            lock.acquire()
-        try:
+        lock = self.root / ".locks" / f"{stage.key[:24]}.lock"
+        with contextlib.ExitStack() as held:
+            with reporting_write_errors(self.root):
+                lock.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(FileLock(lock))
             yield
-        finally:
-            lock.release()
 
     def grid(self, name: str) -> Path:
         """The folder of one grid's results."""

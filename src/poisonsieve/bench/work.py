@@ -24,22 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poisonsieve.bench.judge import ROWS_FILE, read_rows, write_rows
-from poisonsieve.bench.plan import (
-    TRIGGERED,
-    Answers,
-    Fit,
-    Repair,
-    Rewriting,
-    Scored,
-    Stage,
-    ThetaP,
-    Victim,
-)
+from poisonsieve.bench.judge import ROWS_FILE
+from poisonsieve.bench.plan import TRIGGERED, Answers, Fit, Rewriting, Scored, Stage, ThetaP, Victim
 from poisonsieve.bench.rows import AnyRows, Rewritten, Triggered, load, load_counted, target_of
 from poisonsieve.bench.spec import How
 from poisonsieve.bench.store import Store
-from poisonsieve.storage import write_json
+from poisonsieve.storage import read_rows, write_json, write_rows
 
 if TYPE_CHECKING:
     from poisonsieve.defenses import Rewriter
@@ -105,7 +95,7 @@ def make_repair(stage: Stage, store: Store, progress: bool) -> None:
     from poisonsieve.defenses.specs import make_defense
     from poisonsieve.stages.train import repair_stage
 
-    params = Repair(**stage.params)
+    params = Fit(**stage.params)
     repair = make_defense(params.defense, seed=params.seed)
     assert isinstance(repair, WeightRepair)  # noqa: S101 - the plan says so; for the type checker
     model = str(store.folder(stage.needs["model"]))
@@ -254,20 +244,14 @@ def make_scores(stage: Stage, store: Store, progress: bool) -> None:
             for name, rows in scored.items()
         }
         result = {key: answers[key] for key in ("classes", "target", "max_length", "not_applicable")}
-        return lambda target: write_rows(target / ROWS_FILE, tables), {
-            **result,
-            "score_range": confidences["score_range"],
-        }
+        result["score_range"] = confidences["score_range"]
+        return lambda target: write_rows(target / ROWS_FILE, tables), result
 
     _run(stage, store, work)
 
 
 def _said(
-    victim: Classifier,
-    texts: Mapping[str, list[str]],
-    labels: Mapping[str, np.ndarray],
-    limit: int,
-    progress: bool,
+    victim: Classifier, texts: Mapping[str, list[str]], labels: Mapping[str, np.ndarray], limit: int, progress: bool
 ) -> tuple[dict[str, dict[str, np.ndarray]], float]:
     """By set: true classes, the victim's answers and whether it read the whole text, each (n,); and the seconds."""
     started, tables = time.perf_counter(), {}

@@ -78,10 +78,9 @@ def run(
     Example: poisonsieve bench run table01 --scale small --data-root DATA --out grid/
     """
     with common.running(resumable=True):
-        from poisonsieve.bench.data_root import require_rows
         from poisonsieve.bench.runner import run_grid
-        from poisonsieve.bench.shipped import find_config
         from poisonsieve.bench.spec import load_grid
+        from poisonsieve.cli.experiments import find_config, require_rows
 
         grid = load_grid(find_config(config, "grid"), scale=scale, data_root=data_root)
         require_rows([rows for entry in grid.datasets.values() for rows in (entry.data, entry.attacker)], data_root)
@@ -284,10 +283,10 @@ def report(
     """
     with common.running():
         from poisonsieve.bench.results import read_results
-        from poisonsieve.bench.show.html import write_report
+        from poisonsieve.bench.show.report import write_grid_report
 
         records = read_results(results)
-        write_report(out, records, title)
+        write_grid_report(out, records, title)
         if json:
             common.print_result({"out": str(out), "grids": [record["title"] for record in records]})
         else:

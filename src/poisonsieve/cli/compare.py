@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,11 +33,10 @@ def compare(
     Example: poisonsieve compare cr-fdk --data-root DATA --out comparison/
     """
     with common.running(resumable=True):
-        from poisonsieve.bench.comparison import Cell, load_comparison, run_comparison
-        from poisonsieve.bench.data_root import require_rows
-        from poisonsieve.bench.shipped import find_config
+        from poisonsieve.bench.comparison import load_comparison, run_comparison
         from poisonsieve.bench.show.rendering import markdown_table
         from poisonsieve.bench.show.table import cell_failures, make_comparison_table
+        from poisonsieve.cli.experiments import find_config, require_rows
         from poisonsieve.environment import environment
         from poisonsieve.storage import write_json, writing_file
 
@@ -46,9 +45,9 @@ def compare(
         if seed:
             spec = spec.model_copy(update={"seeds": list(seed)})
 
-        def report(cell: Cell) -> None:
+        def report(cell: dict[str, Any]) -> None:
             if not quiet:
-                common.note(_line(cell.to_dict()))
+                common.note(_line(cell))
 
         cells = run_comparison(
             spec, out, attacks=attack or (), defenses=defense or (), progress=not quiet, report=report
@@ -57,7 +56,7 @@ def compare(
         record = {
             "comparison": spec.model_dump(mode="json"),
             "environment": environment(),
-            "cells": [cell.to_dict() for cell in cells],
+            "cells": cells,
         }
         write_json(out / "comparison.json", record)
         with writing_file(out / "comparison.md") as stream:

@@ -95,6 +95,15 @@ def labels_of(dataset: datasets.Dataset) -> list[str]:
     return list(dataset.features["label"].names) if "label" in dataset.features else []
 
 
+def cut_words(dataset: datasets.Dataset, words: int) -> datasets.Dataset:
+    """The rows with their texts cut to as many words, a space between them; shorter texts stay as they are."""
+    import datasets as hf
+
+    columns: dict[str, Any] = {name: list(dataset[name]) for name in dataset.column_names}
+    texts = [text if len(text.split()) <= words else " ".join(text.split()[:words]) for text in columns["text"]]
+    return hf.Dataset.from_dict({**columns, "text": texts}, features=dataset.features)
+
+
 def split_off(
     dataset: datasets.Dataset, share_or_rows: float | int, seed: int
 ) -> tuple[datasets.Dataset, datasets.Dataset]:

@@ -6,7 +6,6 @@ word is taken out (Section 3, Equation 1); words whose suspicion reaches the bar
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
@@ -31,7 +30,7 @@ from poisonsieve.models.sources import resolve
 from poisonsieve.parsing import read_json
 from poisonsieve.progress import progress_bar
 from poisonsieve.registry import register
-from poisonsieve.storage import canonical_hash, require_free, write_json, writing_folder
+from poisonsieve.storage import canonical_hash, read_json_if_there, require_free, write_json, writing_folder
 from poisonsieve.texts import as_texts
 
 if TYPE_CHECKING:
@@ -182,7 +181,7 @@ class ONION(Rewriter):
         if file is None:
             return self._judge(texts, moved), 0.0
         key = canonical_hash([list(texts), self.reads(), self.max_length, self.precision])
-        kept = _read_kept(file)
+        kept = read_json_if_there(file)
         if kept.get("key") == key:
             moved.update(len(texts))
             found = {text: np.array(each, float) for text, each in zip(texts, kept["suspicions"], strict=True)}
@@ -309,14 +308,6 @@ class ONION(Rewriter):
 
 def _to_json(suspicions: np.ndarray) -> list[float | None]:
     return [float(value) if np.isfinite(value) else None for value in suspicions]
-
-
-def _read_kept(file: Path) -> dict[str, Any]:
-    try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return kept if isinstance(kept, dict) else {}
 
 
 def without(text: str, suspicions: np.ndarray, bar: float) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from poisonsieve.guard.guarded import GuardedClassifier
 from poisonsieve.metrics import Evaluation, evaluate_guard
-from poisonsieve.storage import reporting_write_errors
+from poisonsieve.storage import write_rows
 
 if TYPE_CHECKING:
     import datasets
@@ -82,27 +82,7 @@ def write_scores(path: Path, clean: Scores, triggered: Scores) -> None:
     Raises:
         OutputError: the file could not be written.
     """
-    import pandas as pd
-
-    parts = {"clean": clean, "triggered": triggered}
-    table = pd.concat(
-        pd.DataFrame(
-            {
-                "set": name,
-                "label": part.labels,
-                "prediction": part.predictions,
-                "confidence": part.confidences,
-                "rejected": part.rejected,
-                "truncated": part.truncated,
-            }
-        )
-        for name, part in parts.items()
-    )
-    temporary = path.absolute().with_name(f".{path.name}.writing")
-    with reporting_write_errors(path):
-        try:
-            temporary.parent.mkdir(parents=True, exist_ok=True)
-            table.to_parquet(temporary, index=False)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    columns = {"label": "labels", "prediction": "predictions", "confidence": "confidences"}
+    columns |= {"rejected": "rejected", "truncated": "truncated"}
+    sets = {"clean": clean, "triggered": triggered}
+    write_rows(path, {name: {key: getattr(part, of) for key, of in columns.items()} for name, part in sets.items()})

@@ -23,6 +23,7 @@ from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.storage import (
     beside,
     canonical_hash,
+    read_json_if_there,
     reporting_write_errors,
     require_free,
     write_json,
@@ -80,8 +81,8 @@ def run_stage(out: Place, spec: dict[str, Any], work: Work, *, force: bool = Fal
     digest = canonical_hash(spec)
     if not isinstance(out, Path):
         out = out(digest)
-    done = _load_json(out / RUN_FILE)
-    if isinstance(done, dict) and done.get("digest") == digest and not force:
+    done = read_json_if_there(out / RUN_FILE)
+    if done.get("digest") == digest and not force:
         return StageResult(out, done["result"], True, done["seconds"], digest)
     if not is_first_process():
         return _help(out, digest, work)
@@ -160,16 +161,8 @@ def stage_spec(kind: str, start: str, data: dict[str, datasets.Dataset], **parts
 def _claim(partial: Path, spec: dict[str, Any], *, fresh: bool) -> None:
     """Keep the unfinished state of the same spec, and nothing else's."""
     marker = partial / _SPEC_FILE
-    same = _load_json(marker) == spec
+    same = read_json_if_there(marker) == spec
     if fresh or not same:
         shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True, exist_ok=True)
     write_json(marker, spec)
-
-
-def _load_json(path: Path) -> Any:
-    """What the file holds, or None if it is not there or not whole."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -27,6 +27,21 @@ if TYPE_CHECKING:
 _TRACKER: ContextVar[tuple[str, str | None]] = ContextVar("tracker", default=("none", None))
 
 
+def require_tracker(report_to: str) -> None:
+    """Refuse one of the Trainer's own trackers that is not installed.
+
+    Raises:
+        ConfigError: says which are.
+    """
+    from transformers.integrations import get_available_reporting_integrations
+
+    available = sorted(get_available_reporting_integrations())
+    if report_to not in available:
+        raise ConfigError(
+            f"report_to: {report_to} is not installed; installed are: {', '.join(['none', *available])}"
+        )
+
+
 @contextlib.contextmanager
 def tracked_by(report_to: str, name: str | None = None) -> Iterator[None]:
     """Let training inside the block report to one of the Trainer's own trackers.

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from poisonsieve.bench.entries import NONE
-from poisonsieve.bench.show.figures import LIGHT, Palette
+from poisonsieve.bench.show.figures import LIGHT, Palette, canvas
 from poisonsieve.bench.show.rendering import shown
 from poisonsieve.bench.show.table import RATES, Figure, figure_of, make_table
 from poisonsieve.bench.spec import GAMMA
-from poisonsieve.errors import ConfigError, PoisonsieveError
+from poisonsieve.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,7 +76,8 @@ def draw_sweeps(results: dict[str, Any], palette: Palette = LIGHT) -> Drawing:
                     _swept(results, name, sweep, value, attacks[0], defense, rate) for value in sweep["values"]
                 ]
                 _line(axes, figures, colour, f"{rate.upper()} {suffix}".strip(), _STYLES[suffix])
-        axes.set_xticks(range(len(sweep["values"])), labels=[_short(value) for value in sweep["values"]])
+        values = [f"{value:g}" if isinstance(value, int | float) else str(value) for value in sweep["values"]]
+        axes.set_xticks(range(len(values)), labels=values)
         axes.set_title(f"({name}) {shown(sweep['victim'])}: {sweep['field']}", fontsize=_FONT, color=palette.text)
     return _finished(drawing, panels, palette)
 
@@ -98,26 +99,12 @@ def _swept(
 
 
 def _canvas(count: int, palette: Palette) -> tuple[Drawing, list[Axes]]:
-    try:
-        from matplotlib.figure import Figure as Canvas
-    except ImportError:
-        raise PoisonsieveError('figures need matplotlib; pip install "poisonsieve[report]"') from None
-    columns = min(count, 2)
-    drawn_rows = -(-count // columns)
-    drawing = Canvas(figsize=(4.6 * columns, 3.1 * drawn_rows + 0.4), layout="constrained")
-    grid = drawing.subplots(drawn_rows, columns, squeeze=False)
-    panels = list(grid.flat)
-    for spare in panels[count:]:
-        spare.set_visible(False)
-    for axes in panels[:count]:
-        axes.grid(color=palette.grid, linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.tick_params(colors=palette.text, labelsize=_FONT)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(palette.text)
+    drawing, panels = canvas(palette, count, (4.6, 3.3))
+    for axes in panels:
+        axes.tick_params(labelsize=_FONT)
         axes.set_ylim(-2, 102)
         axes.set_ylabel("per cent", color=palette.text, fontsize=_FONT)
-    return drawing, panels[:count]
+    return drawing, panels
 
 
 def _bar(axes: Axes, place: float, figure: Figure, colour: str, label: str | None, palette: Palette) -> None:
@@ -151,7 +138,3 @@ def _finished(drawing: Drawing, panels: Sequence[Axes], palette: Palette) -> Dra
         fontsize=_FONT,
     )
     return drawing
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else str(value)

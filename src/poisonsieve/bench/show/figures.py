@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, logit
 
-from poisonsieve.bench.show.sweep import Sweep
-from poisonsieve.errors import PoisonsieveError
-from poisonsieve.metrics import score_ranks
+from poisonsieve.environment import require
+from poisonsieve.metrics import attack_success_rate, clean_accuracy, score_ranks
 from poisonsieve.thresholds import is_flagged
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class ScoreAxis:
         """`count` points from end to end, evenly spaced on the drawn axis; floats (count,)."""
         if not self.logit:
             return np.linspace(self.low, self.high, count)
-        between = _expit(np.linspace(_logit(self.low), _logit(self.high), count))[1:-1]
+        between = expit(np.linspace(logit(self.low), logit(self.high), count))[1:-1]
         return np.array([self.low, *between, self.high])
 
     def inside(self, scores: npt.ArrayLike) -> FloatArray:
@@ -92,21 +92,70 @@ class ScoreAxis:
         axes.set_xlabel(f"{name} (log-odds axis)" if self.logit else name)
 
     def _ticks(self) -> list[float]:
-        room = (_logit(self.high) - _logit(self.low)) / 8
+        room = (logit(self.high) - logit(self.low)) / 8
         kept: list[float] = []
         for tick in _LOGIT_TICKS:
-            if self.low <= tick <= self.high and (not kept or _logit(tick) - _logit(kept[-1]) > room):
+            if self.low <= tick <= self.high and (not kept or logit(tick) - logit(kept[-1]) > room):
                 kept.append(tick)
         return kept
 
     def _widened(self, *, bounded: bool = False) -> ScoreAxis:
         """Ends moved out a little, so that no row lies on the frame and one lone value still has an axis."""
         if self.logit:
-            low, high = _expit(np.array([_logit(self.low) - 0.3, _logit(self.high) + 0.3]))
+            low, high = expit(np.array([logit(self.low) - 0.3, logit(self.high) + 0.3]))
             return ScoreAxis(float(low), float(high), logit=True)
         margin = 0.02 * (self.high - self.low) or 0.02 * max(1.0, abs(self.low))
         low, high = self.low - margin, self.high + margin
         return ScoreAxis(max(low, 0.0), min(high, 1.0), False) if bounded else ScoreAxis(low, high, False)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Guarded CA and ASR, as fractions, at each of m bars; three float arrays of shape (m,)."""
+
+    gammas: FloatArray
+    ca: FloatArray
+    asr: FloatArray
+
+
+def sweep(
+    gammas: npt.ArrayLike,
+    *,
+    clean_labels: npt.ArrayLike,
+    clean_predictions: npt.ArrayLike,
+    clean_scores: npt.ArrayLike,
+    triggered_labels: npt.ArrayLike,
+    triggered_predictions: npt.ArrayLike,
+    triggered_scores: npt.ArrayLike,
+    target: int,
+) -> Sweep:
+    """Guarded CA and ASR at each bar; nothing is trained or scored again.
+
+    A sweep describes. Gamma is never chosen from it, since it looks at test rows and at triggered rows.
+
+    Args:
+        gammas: bars, floats (m,).
+        clean_labels: true classes of n clean rows; for this and the others see `poisonsieve.metrics.evaluate_guard`.
+        clean_predictions: what the victim says of them, unguarded.
+        clean_scores: the guard's confidences.
+        triggered_labels: true classes of the triggered rows.
+        triggered_predictions: what the victim says of them.
+        triggered_scores: the guard's confidences.
+        target: the class that the attacker wants.
+
+    Raises:
+        DataError: arrays do not match, or no triggered row has a true label other than `target`.
+        ConfigError: a gamma is not a number.
+    """
+    bars = np.asarray(gammas, dtype=np.float64)
+    clean_accuracies = [
+        clean_accuracy(clean_predictions, clean_labels, is_flagged(clean_scores, bar)).value for bar in bars
+    ]
+    attack_successes = [
+        attack_success_rate(triggered_predictions, triggered_labels, target, is_flagged(triggered_scores, bar)).value
+        for bar in bars
+    ]
+    return Sweep(bars, np.array(clean_accuracies), np.array(attack_successes))
 
 
 def confidence_histogram(
@@ -117,7 +166,7 @@ def confidence_histogram(
     Rows without a finite score are counted as flagged in the legend and have no place on the axis.
     """
     axis = ScoreAxis.fitting(clean_scores, triggered_scores, gamma)
-    figure, axes = _canvas(palette)
+    figure, (axes,) = canvas(palette)
     edges = axis.edges(41)
     for name, scores, colour in (
         ("clean", clean_scores, palette.clean),
@@ -147,7 +196,7 @@ def roc(
     ranks, is_triggered = score_ranks(clean_scores, triggered_scores)
     frr, detected, _ = roc_curve(is_triggered, ranks)
     one_row = 1 / np.asarray(clean_scores).size
-    figure, axes = _canvas(palette)
+    figure, (axes,) = canvas(palette)
     chance = np.geomspace(one_row / 10, 1, 200)
     axes.plot(chance, chance, color=palette.text, linewidth=1, linestyle=":", label="chance")
     axes.plot(frr, detected, color=palette.clean, linewidth=2, drawstyle="steps-post", label="every bar")
@@ -168,7 +217,7 @@ def roc(
 
 def gamma_sweep(swept: Sweep, axis: ScoreAxis, gamma: float, palette: Palette = LIGHT) -> Figure:
     """Guarded CA and ASR against gamma, with the chosen gamma marked; `swept.gammas` must rise."""
-    figure, axes = _canvas(palette)
+    figure, (axes,) = canvas(palette)
     bars = axis.inside(swept.gammas)
     for rate, colour, style, label in (
         (swept.ca, palette.clean, "-", "CA (clean rows, higher is better)"),
@@ -200,19 +249,28 @@ def format_confidence(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def _canvas(palette: Palette) -> tuple[Figure, Axes]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise PoisonsieveError('figures need matplotlib; pip install "poisonsieve[report]"') from None
-    figure = Figure(figsize=(4.5, 3.5), layout="constrained")
-    axes = figure.subplots()
-    axes.grid(color=palette.grid, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=palette.text, labelsize=_FONT)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(palette.text)
-    return figure, axes
+def canvas(palette: Palette, count: int = 1, size: tuple[float, float] = (4.5, 3.5)) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, two beside each other at most, each `size` inches wide and high.
+
+    Raises:
+        PoisonsieveError: matplotlib is not installed.
+    """
+    require("report", "matplotlib")
+    from matplotlib.figure import Figure
+
+    columns = min(count, 2)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in panels[count:]:
+        spare.set_visible(False)
+    for axes in panels[:count]:
+        axes.grid(color=palette.grid, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.tick_params(colors=palette.text, labelsize=_FONT)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(palette.text)
+    return figure, panels[:count]
 
 
 def _draw_gamma(axes: Axes, axis: ScoreAxis, gamma: float, palette: Palette) -> None:
@@ -241,12 +299,3 @@ def _middle(scores: npt.ArrayLike) -> float:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}%"
-
-
-def _logit(p: float) -> float:
-    return math.log(p) - math.log1p(-p)
-
-
-def _expit(x: FloatArray) -> FloatArray:
-    values: FloatArray = 1 / (1 + np.exp(-x))
-    return values

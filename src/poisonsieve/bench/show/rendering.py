@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
-from poisonsieve.bench.show.table import RATES, Figure, GridTable, Row
+from poisonsieve.bench.show.table import RATES, GridTable, Row
+from poisonsieve.environment import require
 
 #: How the paper heads its columns and names its rows.
 _NAMES = {
@@ -23,7 +22,7 @@ _NAMES = {
     "psim": "PSIM",
     "fine_mixing": "Fine-mixing",
 }
-_CSV_COLUMNS = ("table", "dataset", "setting", "model", "attack", "defense", "victim_tuning", "variant")
+_AXES = ("dataset", "setting", "model", "attack", "defense")
 
 
 def shown(name: str) -> str:
@@ -84,71 +83,52 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: 
 
 def to_csv(table: GridTable) -> str:
     """One line a cell: where it stands, its rates with their intervals, and what the paper has beside them."""
-    stream = io.StringIO()
-    rates = [f"{rate}{end}" for rate in RATES for end in ("", "_low", "_high", "_published", "_difference")]
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*_CSV_COLUMNS, "state", *rates])
+    import pandas as pd
+
+    records = []
     for row in table.rows:
         for victim in table.victims:
-            figures = [row.figures[victim][rate] for rate in RATES]
-            state = "done" if figures[0].value is not None else figures[0].state
-            where = [table.table, row.dataset, row.setting, row.model, row.attack, row.defense, victim, row.variant]
-            writer.writerow([*where, state, *(entry for figure in figures for entry in _numbers(figure))])
-    return stream.getvalue()
+            first = row.figures[victim][RATES[0]]
+            record = {"table": table.table, **{axis: getattr(row, axis) for axis in _AXES}, "victim_tuning": victim}
+            record |= {"variant": row.variant, "state": "done" if first.value is not None else first.state}
+            for rate, figure in row.figures[victim].items():
+                record |= {rate: figure.value, f"{rate}_low": figure.low, f"{rate}_high": figure.high}
+                record |= {f"{rate}_published": figure.published, f"{rate}_difference": figure.difference}
+            records.append(record)
+    frame = pd.DataFrame(records).astype({"table": "Int64"})
+    return frame.to_csv(index=False, float_format="%.2f", lineterminator="\n")
 
 
 def to_latex(table: GridTable, *, compare: bool = False) -> str:
-    """The paper's layout, for booktabs and multirow: models and scenarios are written once for all their rows."""
-    victims = " & ".join(rf"\multicolumn{{2}}{{c}}{{{_tex(shown(victim))}}}" for victim in table.victims)
-    rates = " & ".join("CA & ASR" for _ in table.victims)
-    body = []
+    """The paper's layout, for booktabs and multirow: models and scenarios are written once for all their rows.
+
+    Raises:
+        PoisonsieveError: jinja2 is not installed.
+    """
+    import pandas as pd
+
+    require("report", "jinja2")
     texts = lines(table, compare=compare)
-    for index, (model, scenario, *rest) in enumerate(texts):
-        before = texts[index - 1] if index else ["", "", ""]
-        new_model, new_scenario = model != before[0], model != before[0] or scenario != before[1]
-        if index and new_scenario:
-            body.append(r"\midrule" if new_model else rf"\cmidrule(l){{2-{3 + 2 * len(table.victims)}}}")
-        body.append(
-            " & ".join(
-                [
-                    _rows(model, sum(text[0] == model for text in texts)) if new_model else "",
-                    _rows(scenario, sum(text[:2] == [model, scenario] for text in texts)) if new_scenario else "",
-                    *map(_tex, rest),
-                ]
-            )
-            + r" \\"
-        )
-    caption = _tex(f"{table.title}. {' '.join(notes(table, compare=compare))}")
-    return "\n".join(
-        [
-            r"% needs \usepackage{booktabs, multirow}",
-            r"\begin{table*}",
-            r"\centering\small",
-            rf"\begin{{tabular}}{{lll{'rr' * len(table.victims)}}}",
-            r"\toprule",
-            rf"Model & Scenario & Method & {victims} \\",
-            rf" & & & {rates} \\",
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            rf"\caption{{{caption}}}",
-            r"\end{table*}",
-            "",
-        ]
+    names = [name.capitalize() for name in heads(table)[:3]]
+    index = pd.MultiIndex.from_tuples([tuple(map(_tex, text[:3])) for text in texts], names=names)
+    columns = [(_tex(shown(victim)), rate.upper()) for victim in table.victims for rate in RATES]
+    frame = pd.DataFrame(
+        [list(map(_tex, text[3:])) for text in texts], index=index, columns=pd.MultiIndex.from_tuples(columns)
     )
-
-
-def _rows(text: str, count: int) -> str:
-    return rf"\multirow{{{count}}}{{*}}{{{_tex(text)}}}" if count > 1 else _tex(text)
+    body = frame.style.to_latex(
+        caption=_tex(f"{table.title}. {' '.join(notes(table, compare=compare))}"),
+        clines="skip-last;data",
+        column_format="lll" + "rr" * len(table.victims),
+        environment="table*",
+        hrules=True,
+        multicol_align="c",
+        multirow_align="t",
+        position_float="centering",
+    )
+    return "% needs \\usepackage{booktabs, multirow}\n" + body
 
 
 def _tex(text: str) -> str:
     """`text` with LaTeX's own signs escaped."""
     signs = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(signs.get(sign, rf"\{sign}" if sign in "&%$#_{}" else sign) for sign in text)
-
-
-def _numbers(figure: Figure) -> list[str]:
-    values = (figure.value, figure.low, figure.high, figure.published, figure.difference)
-    return ["" if value is None else f"{value:.2f}" for value in values]

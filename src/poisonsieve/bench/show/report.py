@@ -1,11 +1,12 @@
-"""One HTML file that says what a guard did, for people who will not open a notebook.
+"""HTML files for people who will not open a notebook: what a guard did, and the tables and figures of grids.
 
-The file is whole in itself: figures are inlined and nothing is fetched. The texts in it come from an attacker, so
+Each file is whole in itself: figures are inlined and nothing is fetched. The texts in it come from an attacker, so
 every value is escaped, invisible characters are spelt out, and the page forbids scripts.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -14,16 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import yaml
 
 from poisonsieve.bench.show import figures
-from poisonsieve.bench.show.sweep import sweep
-from poisonsieve.errors import PoisonsieveError
+from poisonsieve.bench.show.drawing import draw
+from poisonsieve.bench.show.rendering import heads, lines, notes
+from poisonsieve.bench.show.table import failures, make_table
+from poisonsieve.environment import require
+from poisonsieve.errors import ConfigError
 from poisonsieve.metrics import Evaluation, Rate, evaluate_guard
 from poisonsieve.storage import writing_file
 from poisonsieve.thresholds import Threshold, is_flagged
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from poisonsieve.guard.evaluation import Scores
 
 _LONGEST_TEXT = 400  # characters of one example that are shown
 
@@ -54,17 +61,11 @@ class Report:
     Attributes:
         title: one line.
         summary: plain sentences on what was done.
-        clean_labels: true classes of n clean test rows, integers (n,); the other clean arrays match it.
-        clean_predictions: what the victim says on all of them, unguarded.
-        clean_scores: the guard's confidences, not finite where a row could not be scored.
-        triggered_labels: true classes of m triggered test rows, integers (m,); the other triggered arrays match.
-        triggered_predictions: see above.
-        triggered_scores: see above.
+        clean: outcomes of n clean test rows.
+        triggered: those of m triggered ones. Verdicts may have more reasons than the score (a victim that failed); the
+            figures go by the scores alone.
         target: the class that the attacker wants.
         threshold: gamma and how it was found.
-        clean_rejected: verdicts, where something beside the score can reject (a victim that failed); None takes
-            them from the scores. The figures go by the scores alone.
-        triggered_rejected: see above.
         label_names: the classes' names by their index; None shows the numbers.
         examples: a few inputs to show with their verdicts.
         settings: what the run was told; nested mappings are shown with dotted names.
@@ -74,16 +75,10 @@ class Report:
 
     title: str
     summary: Sequence[str]
-    clean_labels: npt.ArrayLike
-    clean_predictions: npt.ArrayLike
-    clean_scores: npt.ArrayLike
-    triggered_labels: npt.ArrayLike
-    triggered_predictions: npt.ArrayLike
-    triggered_scores: npt.ArrayLike
+    clean: Scores
+    triggered: Scores
     target: int
     threshold: Threshold
-    clean_rejected: npt.ArrayLike | None = None
-    triggered_rejected: npt.ArrayLike | None = None
     label_names: Sequence[str] | None = None
     examples: Sequence[Example] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -96,20 +91,21 @@ class Report:
         Raises:
             DataError: the arrays do not match, or a group has no row to count.
         """
-        gamma, clean, triggered = self.threshold.gamma, self.clean_rejected, self.triggered_rejected
         return evaluate_guard(
             **self.rows(),
-            clean_rejected=is_flagged(self.clean_scores, gamma) if clean is None else clean,
-            triggered_rejected=is_flagged(self.triggered_scores, gamma) if triggered is None else triggered,
+            clean_rejected=self.clean.rejected,
+            triggered_rejected=self.triggered.rejected,
             target=self.target,
-            gamma=gamma,
+            gamma=self.threshold.gamma,
         )
 
     def rows(self) -> dict[str, npt.ArrayLike]:
         """The six arrays by their names, as `evaluate_guard` and `sweep` take them."""
-        groups = ("clean", "triggered")
-        names = [f"{group}_{column}" for group in groups for column in ("labels", "predictions", "scores")]
-        return {name: getattr(self, name) for name in names}
+        columns = {"labels": "labels", "predictions": "predictions", "scores": "confidences"}
+        groups = {"clean": self.clean, "triggered": self.triggered}
+        return {
+            f"{group}_{name}": getattr(groups[group], column) for group in groups for name, column in columns.items()
+        }
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -125,18 +121,33 @@ def write_report(path: Path, report: Report) -> None:
         stream.write(html)
 
 
+def write_grid_report(path: Path, results: Sequence[dict[str, Any]], title: str) -> None:
+    """Write the results of one or more grids as one HTML file, published figures beside the measured ones.
+
+    Raises:
+        OutputError: the file could not be written.
+        PoisonsieveError: matplotlib or jinja2 is not installed.
+    """
+    require("report", "matplotlib", "jinja2")
+    html = _render("grid.html", title=title, pages=[_grid_page(record) for record in results])
+    with writing_file(path) as stream:
+        stream.write(html)
+
+
 def render_report(report: Report) -> str:
     """The report's HTML; raises as `write_report` does."""
-    try:
-        import matplotlib  # noqa: F401  # asked for first, so that one message names all that is missing
-        from jinja2 import Environment, StrictUndefined
-    except ImportError:
-        raise PoisonsieveError('reports need matplotlib and jinja2; pip install "poisonsieve[report]"') from None
+    require("report", "matplotlib", "jinja2")
+    return _render("report.html", **_page(report))
+
+
+def _render(template: str, **values: Any) -> str:
+    """A template of this package filled in, every value escaped."""
+    from jinja2 import Environment, StrictUndefined
+
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(
-        files("poisonsieve.bench").joinpath("templates/report.html").read_text(encoding="utf-8")
-    )
-    return _encodable(template.render(_page(report)))
+    source = files("poisonsieve.bench").joinpath("templates", template).read_text(encoding="utf-8")
+    html = environment.from_string(source).render(**values)
+    return html.encode("utf-8", "replace").decode("utf-8")  # a damaged file can smuggle lone surrogates into a name
 
 
 def _page(report: Report) -> dict[str, Any]:
@@ -148,7 +159,7 @@ def _page(report: Report) -> dict[str, Any]:
         "evaluation": evaluation,
         "rates": {name: _rate(rate) for name, rate in evaluation.intervals.items()},
         "gamma": figures.format_confidence(evaluation.gamma),
-        "unscored": _count_unscored(report.clean_scores) + _count_unscored(_attacked_scores(report)),
+        "unscored": int((~np.isfinite([*report.clean.confidences, *_attacked_scores(report)])).sum()),
         "figures": _figures(report, evaluation),
         "examples": [_example(report, example) for example in report.examples],
         "settings": {name: visible(str(value)) for name, value in _flat(report.settings).items()},
@@ -158,10 +169,9 @@ def _page(report: Report) -> dict[str, Any]:
 
 def _figures(report: Report, evaluation: Evaluation) -> list[dict[str, str]]:
     gamma = evaluation.gamma
-    rows = report.rows()
     triggered_scores = _attacked_scores(report)
-    axis = figures.ScoreAxis.fitting(report.clean_scores, triggered_scores, gamma)
-    swept = sweep(np.unique([*axis.edges(201), gamma]), **rows, target=report.target)
+    axis = figures.ScoreAxis.fitting(report.clean.confidences, triggered_scores, gamma)
+    swept = figures.sweep(np.unique([*axis.edges(201), gamma]), **report.rows(), target=report.target)
 
     def both(name: str, caption: str, alt: str, draw: Callable[[figures.Palette], Figure]) -> dict[str, str]:
         light, dark = (figures.svg_data_uri(draw(palette)) for palette in (figures.LIGHT, figures.DARK))
@@ -172,13 +182,13 @@ def _figures(report: Report, evaluation: Evaluation) -> list[dict[str, str]]:
             "Confidence",
             "How sure the guard is of each row. Rows to the right of gamma are flagged.",
             "Histograms of the confidences of clean and triggered rows, with gamma as a vertical line",
-            lambda palette: figures.confidence_histogram(report.clean_scores, triggered_scores, gamma, palette),
+            lambda palette: figures.confidence_histogram(report.clean.confidences, triggered_scores, gamma, palette),
         ),
         both(
             "Catching against rejecting",
             "What every other gamma would have given. The upper left is best; the dot is the gamma in use.",
             f"ROC curve; the area under it is {evaluation.auroc:.4f}",
-            lambda palette: figures.roc(report.clean_scores, triggered_scores, gamma, palette),
+            lambda palette: figures.roc(report.clean.confidences, triggered_scores, gamma, palette),
         ),
         both(
             "Gamma",
@@ -238,14 +248,39 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _attacked_scores(report: Report) -> npt.NDArray[Any]:
     """Scores of the triggered rows that count: those whose true label is not the target."""
-    attacked: npt.NDArray[np.bool_] = np.asarray(report.triggered_labels) != report.target
-    return np.asarray(report.triggered_scores)[attacked]
+    scores: npt.NDArray[Any] = report.triggered.confidences[report.triggered.labels != report.target]
+    return scores
 
 
-def _count_unscored(scores: npt.ArrayLike) -> int:
-    return int((~np.isfinite(np.asarray(scores, dtype=np.float64))).sum())
+def _grid_page(results: dict[str, Any]) -> dict[str, Any]:
+    table = make_table(results)
+    compare = table.table is not None
+    states = [cell["status"] for cell in results["cells"]]
+    return {
+        "title": table.title,
+        "state": ", ".join(f"{states.count(state)} cells {state}" for state in dict.fromkeys(states)),
+        "heads": heads(table),
+        "lines": lines(table, compare=compare),
+        "notes": notes(table, compare=compare),
+        "figure": _grid_figure(results),
+        "failures": failures(results),
+        "settings": yaml.safe_dump(results["grid"], sort_keys=False, allow_unicode=True),
+        "environments": _environments(results),
+    }
 
 
-def _encodable(html: str) -> str:
-    """Lone surrogates, which a damaged file can smuggle into a name, cannot be written as UTF-8."""
-    return html.encode("utf-8", "replace").decode("utf-8")
+def _grid_figure(results: dict[str, Any]) -> dict[str, str] | None:
+    """The grid's figure for light and dark pages; None where its cells make none."""
+    try:
+        light, dark = (figures.svg_data_uri(draw(results, palette)) for palette in (figures.LIGHT, figures.DARK))
+    except ConfigError:
+        return None
+    return {"light": light, "dark": dark, "alt": "Clean accuracy and attack success rate, in per cent"}
+
+
+def _environments(results: dict[str, Any]) -> str:
+    """Every machine and set of versions that cells were scored with, and how many cells."""
+    found = [json.dumps(cell["environment"], sort_keys=True) for cell in results["cells"] if "environment" in cell]
+    return yaml.safe_dump(
+        [{"cells": found.count(text), **json.loads(text)} for text in dict.fromkeys(found)], sort_keys=False
+    )

@@ -10,12 +10,11 @@ from __future__ import annotations
 import csv
 import functools
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
-from poisonsieve.bench.comparison import Cell
 from poisonsieve.bench.entries import NONE
 from poisonsieve.bench.spec import NORMAL
 
@@ -98,9 +97,13 @@ class GridTable:
 def make_table(results: dict[str, Any]) -> GridTable:
     """The table of one results file; victims that only a sweep has are left to figures."""
     grid, cells = results["grid"], results["cells"]
+    groups: dict[_Key, list[dict[str, Any]]] = {}
     victims = [name for name in grid["victims"] if any(cell["victim"] == name for cell in cells)]
     rows = []
-    for key, mine in _grouped(cells):
+    for cell in cells:
+        key = (cell["dataset"], cell["setting"], cell["model"], cell["attack"], cell["defense"], cell["variant"])
+        groups.setdefault(key, []).append(cell)
+    for key, mine in groups.items():
         figures = {
             victim: _figures(grid, key, victim, [c for c in mine if c["victim"] == victim]) for victim in victims
         }
@@ -120,15 +123,6 @@ def failures(results: dict[str, Any]) -> list[str]:
 
 
 _Key = tuple[str, str, str, str, str, str | None]
-
-
-def _grouped(cells: Sequence[dict[str, Any]]) -> Iterator[tuple[_Key, list[dict[str, Any]]]]:
-    """Cells by row, in the order in which the rows first come."""
-    groups: dict[_Key, list[dict[str, Any]]] = {}
-    for cell in cells:
-        key = (cell["dataset"], cell["setting"], cell["model"], cell["attack"], cell["defense"], cell["variant"])
-        groups.setdefault(key, []).append(cell)
-    yield from groups.items()
 
 
 def _figures(grid: dict[str, Any], key: _Key, victim: str, cells: list[dict[str, Any]]) -> dict[str, Figure]:
@@ -176,13 +170,8 @@ def _half_width(values: Sequence[float]) -> float:
     return float(t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5)
 
 
-@dataclass(frozen=True)
-class Published:
-    """One cell of the paper.
-
-    Attributes:
-        ca, asr: percentages as printed; None where none is.
-    """
+class Published(NamedTuple):
+    """One cell of the paper: percentages as printed; None where none is."""
 
     ca: float | None
     asr: float | None
@@ -242,30 +231,29 @@ class ComparisonTable:
         return ["defence", *rates, "s / 1,000 texts"]
 
 
-def make_comparison_table(cells: Sequence[Cell]) -> ComparisonTable:
+def make_comparison_table(cells: Sequence[dict[str, Any]]) -> ComparisonTable:
     """Percentages with one decimal, AUROC with three, seconds a thousand texts with one; "-" where there is none."""
-    attacks = list(dict.fromkeys(cell.attack for cell in cells))
-    defenses = list(dict.fromkeys(cell.defense for cell in cells))
+    attacks = list(dict.fromkeys(cell["attack"] for cell in cells))
+    defenses = list(dict.fromkeys(cell["defense"] for cell in cells))
     rows = []
     for defense in defenses:
         row = [defense]
         for attack in attacks:
-            found = [cell for cell in cells if (cell.attack, cell.defense) == (attack, defense)]
+            found = [cell for cell in cells if (cell["attack"], cell["defense"]) == (attack, defense)]
             row += [_mean(found, "ca", 100, 1), _mean(found, "asr", 100, 1), _mean(found, "auroc", 1, 3)]
-        mine = [cell for cell in cells if cell.defense == defense]
+        mine = [cell for cell in cells if cell["defense"] == defense]
         rows.append([*row, _mean(mine, "seconds_per_1000", 1, 1)])
     return ComparisonTable(attacks, rows)
 
 
-def cell_failures(cells: Sequence[Cell]) -> list[str]:
+def cell_failures(cells: Sequence[dict[str, Any]]) -> list[str]:
     """One line for every cell that could not be measured."""
-    return [
-        f"{cell.attack}, {cell.defense}, seed {cell.seed}: {cell.error}" for cell in cells if cell.error is not None
-    ]
+    failed = [cell for cell in cells if "error" in cell]
+    return [f"{cell['attack']}, {cell['defense']}, seed {cell['seed']}: {cell['error']}" for cell in failed]
 
 
-def _mean(cells: Sequence[Cell], key: str, scale: float, digits: int) -> str:
-    if any(cell.result is None for cell in cells):
-        return "failed"
-    values = [cell.result[key] for cell in cells if cell.result is not None and cell.result.get(key) is not None]
+def _mean(cells: Sequence[dict[str, Any]], key: str, scale: float, digits: int) -> str:
+    if any("error" in cell for cell in cells):
+        return FAILED
+    values = [cell[key] for cell in cells if cell.get(key) is not None]
     return f"{scale * statistics.mean(values):.{digits}f}" if values else NOTHING

@@ -1,15 +1,47 @@
-"""The folder that ``{data}`` stands for, looked at before anything is trained."""
+"""What commands take as an experiment, and the data root it needs, looked at before anything is trained.
+
+Those that come with the package go by name: ``table01`` and ``fig3`` are grids, ``cr-fdk`` is a comparison.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from importlib.resources import files
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from poisonsieve.data.fetching import SOURCES
 from poisonsieve.errors import ConfigError
 
-_SHOWN = 4
+Kind = Literal["grid", "comparison"]
+_CONFIGS = Path(str(files("poisonsieve.bench"))) / "configs"
+_SHOWN = 4  # missing files that an error names
+_FOLDERS: dict[Kind, Path] = {"grid": _CONFIGS, "comparison": _CONFIGS / "comparison"}
+
+
+def shipped_names(kind: Kind) -> list[str]:
+    """What there is."""
+    return sorted(path.stem for path in _FOLDERS[kind].glob("*.yaml"))
+
+
+def find_config(given: Path, kind: Kind) -> Path:
+    """The file of an experiment.
+
+    Args:
+        given: a file, or the name of one that comes with the package; a file wins.
+        kind: which of them.
+
+    Raises:
+        ConfigError: there is no such file and no such name.
+    """
+    if given.is_file():
+        return given
+    shipped = _FOLDERS[kind] / f"{given.name}.yaml"
+    if given.parent != Path() or not shipped.is_file():
+        raise ConfigError(
+            f"{given} is no file, and no {kind} is called so; there are: {', '.join(shipped_names(kind))}"
+        )
+    return shipped
 
 
 class Rows(Protocol):
