@@ -48,7 +48,9 @@ class Limits(Spec):
         train, dev, test: of the user's rows.
         triggered: of the triggered test rows of each attack.
         attacker_train, attacker_dev: of the attacker's rows, where they are others than the user's.
-        attacker_words: words that the attacker's texts are cut to, before a trigger is put in.
+        words: words that the user's texts are cut to, test rows before a trigger is put in. In a long text a trigger at a
+            random place would fall behind the length limit.
+        attacker_words: the same for the attacker's texts.
     """
 
     train: int | None = Field(None, ge=2)
@@ -57,6 +59,7 @@ class Limits(Spec):
     triggered: int | None = Field(None, ge=1)
     attacker_train: int | None = Field(None, ge=2)
     attacker_dev: int | None = Field(None, ge=2)
+    words: int | None = Field(None, ge=2)
     attacker_words: int | None = Field(None, ge=2)
 
 

@@ -262,7 +262,8 @@ class _Planner:
     def _users(self, cell: CellSpec) -> tuple[Rows, Rows]:
         """The user's train and dev rows."""
         entry = self.grid.datasets[cell.dataset]
-        return _train_and_dev(entry.data, None, entry.limits.train, entry.limits.dev)
+        limits = entry.limits
+        return _train_and_dev(entry.data, None, limits.train, limits.dev, limits.words)
 
     def _attackers(self, cell: CellSpec) -> tuple[Rows, Rows]:
         entry = self.grid.datasets[cell.dataset]
@@ -301,8 +302,8 @@ class _Planner:
         )
 
     def _test(self, cell: CellSpec) -> Rows:
-        data = self.grid.datasets[cell.dataset].data
-        return Rows(source=str(data.test), split="test", names=data.train)
+        entry = self.grid.datasets[cell.dataset]
+        return Rows(source=str(entry.data.test), split="test", names=entry.data.train, words=entry.limits.words)
 
     def _stage(self, kind: str, words: str, params: Spec, needs: dict[str, Stage] | None = None) -> Stage:
         needs = needs or {}
