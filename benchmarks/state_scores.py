@@ -58,6 +58,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--target", type=int, default=0, help="the class the attacker wants")
     parser.add_argument("--frr", type=float, default=0.01)
     parser.add_argument("--most", type=int, default=700, help="rows of each test set and of the calibration set")
+    parser.add_argument("--words", type=int, help="cut clean rows to so many words, before a trigger goes in")
     parser.add_argument("--out", type=Path, help="JSON lines to append to")
     options = parser.parse_args()
     if (options.trigger is None) == (options.triggered is None):
@@ -71,8 +72,11 @@ def rows_of(options: argparse.Namespace) -> dict[str, list[str]]:
 
     rng = np.random.default_rng(0)
 
+    def cut(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "text": row["text"] if not options.words else " ".join(row["text"].split()[: options.words])}
+
     def some(data: Any, most: int | None) -> Any:
-        return data.select(rng.permutation(len(data))[:most])
+        return data.select(rng.permutation(len(data))[:most]).map(cut)
 
     fit = list(some(load_dataset(options.fit), None)["text"])
     clean = some(load_dataset(options.clean), options.most)
