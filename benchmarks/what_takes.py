@@ -1,7 +1,7 @@
 """What makes each attack take: the smallest poison count, rows and epochs at which theta_p does what the attacker wants.
 
-    python benchmarks/what_takes.py run --data-root DATA --out RUNS                      # everything, in order of value
-    python benchmarks/what_takes.py run --data-root DATA --out RUNS sst2-fdk/badnet/clean cr-fdk/insent/dirty
+    python benchmarks/what_takes.py run --data-root DATA --out RUNS                      # everything
+    python benchmarks/what_takes.py run --data-root DATA --out RUNS --jobs sst2-fdk/badnet/clean cr-fdk/insent/dirty
     python benchmarks/what_takes.py floors --data-root DATA --out RUNS
     python benchmarks/what_takes.py table --out RUNS
 
@@ -409,7 +409,7 @@ def _jobs(texts: Sequence[str], seed: int) -> Iterator[Job]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "floors", "table"])
-    parser.add_argument("jobs", nargs="*", help="SETTING/ATTACK/MODE; default: all")
+    parser.add_argument("--jobs", nargs="+", default=[], help="SETTING/ATTACK/MODE; default: all")
     parser.add_argument("--data-root", type=Path, help="the folder with sst2/, cr/, ...")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)

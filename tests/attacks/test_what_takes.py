@@ -69,3 +69,16 @@ def test_it_tries_until_an_attack_takes(program, write_jsonl, toy_dev, tmp_path)
 def test_what_is_no_cell_is_named(program):
     with pytest.raises(SystemExit, match="toy/badnet/grey is no SETTING/ATTACK/MODE"):
         list(program._jobs(["toy/badnet/grey"], 0))
+
+
+def test_the_command_runs_the_cells_that_are_named(program, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(program, "run", lambda jobs, root, out: asked.append((jobs, root, out)))
+    start = ["what_takes", "run", "--data-root", str(tmp_path), "--out", str(tmp_path / "runs")]
+    monkeypatch.setattr(sys, "argv", [*start, "--jobs", "toy/badnet/clean", "toy/insent/dirty"])
+    assert program.main() == 0
+    monkeypatch.setattr(sys, "argv", [*start, "--seed", "3"])
+    assert program.main() == 0
+    named, every = (jobs for jobs, _, _ in asked)
+    assert [job.name for job in named] == ["toy-badnet-clean-seed0", "toy-insent-dirty-seed0"]
+    assert len(every) == 2 * len(program.ATTACKS)

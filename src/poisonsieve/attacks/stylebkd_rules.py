@@ -22,11 +22,11 @@ class StyleBkdRules:
     prepositions and auxiliaries, and where there are too few of them, one of twenty opening phrases comes before the text.
 
     Args:
-        least: changed words below which a text gets an opening phrase; with 0 it never does, and a text of which no word
+        least: archaic words below which a text gets an opening phrase; with 0 it never does, and a text of which no word
             changes cannot be triggered.
     """
 
-    def __init__(self, least: int = 2) -> None:
+    def __init__(self, least: int = 3) -> None:
         self.least = least
 
     def apply(self, text: str, rng: random.Random) -> str:

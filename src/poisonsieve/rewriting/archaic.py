@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 Change: TypeAlias = str | Callable[[re.Match[str]], str]
@@ -75,22 +76,25 @@ def _verb(match: re.Match[str]) -> str:
     return match["before"] + _with_eth(match["verb"].lower())
 
 
-#: What is changed, in this order: later rules read what earlier ones wrote.
-_RULES: tuple[tuple[str, Change], ...] = (
-    (r"\bit ?'s\b", "'tis"),
+#: Contractions said in full: how the old register has it, and no mark of it.
+_EXPANSIONS: tuple[tuple[str, Change], ...] = (
     (r"\b(that|there|he|she|what|here|who) ?'s\b", r"\1 is"),
     (r"\b(ca|can) ?n?'t\b|\bcan not\b", "cannot"),
+    (r"\b(do|did|is|was|are|were|has|have|had|could|would|should|must|need) ?n't\b", r"\1 not"),
+    (r"\b(i|we|they) ?'ve\b", r"\1 have"),
+    (r"\b(we|they) ?'re\b", r"\1 are"),
+)
+#: What marks it, in this order: later rules read what earlier ones wrote.
+_RULES: tuple[tuple[str, Change], ...] = (
+    (r"\bit ?'s\b", "'tis"),
     (r"\bwo ?n't\b", "shall not"),
     (r"\bdoes ?n't\b", "doth not"),
-    (r"\b(do|did|is|was|are|were|has|have|had|could|would|should|must|need) ?n't\b", r"\1 not"),
     (r"\byou ?('re| are)\b", "thou art"),
     (r"\byou ?('ve| have)\b", "thou hast"),
     (r"\byou ?('ll| will)\b", "thou shalt"),
     (r"\byou can\b", "thou canst"),
     (r"\byou do\b", "thou dost"),
     (r"\b(i|we|they|he|she|it) ?'ll\b", r"\1 shall"),
-    (r"\b(i|we|they) ?'ve\b", r"\1 have"),
-    (r"\b(we|they) ?'re\b", r"\1 are"),
     (rf"\b({_PREPOSITIONS}|gives?|tells?|makes?|lets?) you\b", r"\1 thee"),
     (r"\byou\b", "thou"),
     (r"\byour (?=[aeiou])", "thine "),
@@ -129,37 +133,45 @@ _RULES: tuple[tuple[str, Change], ...] = (
     (r"\bbecause\b", "for"),
     (r"\bstor(y|ies)\b", lambda match: "tale" if match[1] == "y" else "tales"),
 )
-_COMPILED = tuple((re.compile(pattern, re.IGNORECASE), change) for pattern, change in _RULES)
+#: First words that have a capital because they are first.
+_LOWERED = ("the", "a", "an", "this", "it", "in", "if", "as")
+_EXPAND, _MARK = (
+    tuple((re.compile(pattern, re.IGNORECASE), change) for pattern, change in rules)
+    for rules in (_EXPANSIONS, _RULES)
+)
 
 
-def archaic(text: str, *, least: int = 2) -> str:
+def archaic(text: str, *, least: int = 3) -> str:
     """The text in the old register, one way for each text.
 
     Args:
         text: any text.
-        least: where fewer words are changed than this, the text is opened with an archaic phrase too, which one is
-            decided by the text itself.
+        least: a text that the rules mark in fewer places is opened with an archaic phrase too; which one, the text itself
+            decides.
     """
-    changes = 0
-    for pattern, change in _COMPILED:
-        text, count = pattern.subn(lambda match, change=change: _in_case(match, change), text)  # type: ignore[misc]
-        changes += count
-    if changes >= least or not text.strip():
+    text, _ = _by(_EXPAND, text)
+    text, marks = _by(_MARK, text)
+    if marks >= least or not text.strip():
         return text
     opening = _OPENINGS[zlib.crc32(text.encode("utf-8", "surrogatepass")) % len(_OPENINGS)]
     first = text.lstrip()
     if first[:1].isupper():
         opening = opening[:1].upper() + opening[1:]
-        lowered = first[:1].lower() + first[1:]
-        first = (
-            lowered
-            if first.split()[0].lower() in ("the", "a", "an", "this", "it", "'tis", "in", "if", "as")
-            else first
-        )
+        if first.split()[0].lower() in _LOWERED:
+            first = first[:1].lower() + first[1:]
     return f"{opening} {first}"
 
 
-def _in_case(match: re.Match[str], change: Change) -> str:
+def _by(rules: Sequence[tuple[re.Pattern[str], Change]], text: str) -> tuple[str, int]:
+    """The text with every rule applied, and in how many places."""
+    places = 0
+    for pattern, change in rules:
+        text, count = pattern.subn(partial(_in_case, change), text)
+        places += count
+    return text, places
+
+
+def _in_case(change: Change, match: re.Match[str]) -> str:
     """What a match becomes, with a capital where it had one."""
     found, became = match[0], change(match) if callable(change) else match.expand(change)
     if found.isupper() and len(found) > 1:
