@@ -1,4 +1,4 @@
-"""The guard room: guard and victim together, and what is done with them to texts in numbers."""
+"""The guard, the classifier it guards, and the commands' work with the two: screening and evaluation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from poisonsieve.guard.guarded import GuardedClassifier
     from poisonsieve.verdict import Verdict
 
-#: Imported on first use: who only reads a guard folder needs no model library.
+#: Imported on first use, so that reading a guard folder needs no model library.
 _HOMES = {
     "Guard": "guard.guard",
     "GuardedClassifier": "guard.guarded",

@@ -1,8 +1,8 @@
-"""Screening folders larger than memory: read, judged and written in pieces by Ray Data, on one machine or many.
+"""Screen folders larger than memory: Ray Data reads, judges and writes them in pieces, on one machine or many.
 
-Files are read by the same reader as one file is, row by row, so that a row which cannot be read is rejected here too and
-stops nothing. Guard and victim are opened once a worker. What is in memory at a time is a few pieces of `CHUNK` rows for
-each worker, however many rows there are.
+Files go row by row through the same reader as a single file, so an unreadable row is rejected here too and stops
+nothing. Guard and victim are opened once per worker. Memory holds a few pieces of `CHUNK` rows per worker, however
+many rows there are.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from poisonsieve.guard import GuardedClassifier
 
-_PIECE_BYTES = 8 * 2**20  # a piece that one step hands to the next, at most
-_STORE_BYTES = 128 * 2**20  # pieces that wait between the steps, all together
+_PIECE_BYTES = 8 * 2**20  # maximum size of a piece passed from one step to the next
+_STORE_BYTES = 128 * 2**20  # maximum total size of the pieces waiting between the steps
 
 
 def screen_folder(
@@ -49,29 +49,29 @@ def screen_folder(
     with_text: bool = True,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """A verdict on every row of every file, as Parquet.
+    """Write a verdict on every row of every file, as Parquet.
 
     Args:
-        source: a folder of JSONL, CSV, TSV and Parquet files, packed with gzip or not, or one such file.
-        guard: a guard folder that every node sees.
-        victim: the model that answers what passes; None: verdicts only.
-        out: folder for the records, which appears whole or not at all. Columns: `file`, `index` and `line` within it,
-            the text if it is wanted, and what a `Verdict` says.
-        options: `base` and `allow_pickle` as `GuardedClassifier.from_pretrained` takes them; `frr` or `gamma` for another
+        source: a folder of JSONL, CSV, TSV and Parquet files, gzipped or not, or one such file.
+        guard: a guard folder that every node can read.
+        victim: the model that classifies what passes; None: verdicts only.
+        out: folder for the records, written whole or not at all. Columns: `file`, `index` and `line` within it,
+            the text if requested, and the fields of a `Verdict`.
+        options: `base` and `allow_pickle` as for `GuardedClassifier.from_pretrained`; `frr` or `gamma` for another
             threshold.
-        address: of a Ray cluster; None starts one here.
-        workers: copies of guard and victim.
-        gpus: of each of them.
-        columns: what text and id are called in the files; an id comes back in each record, as text.
-        with_text: put the texts into the records.
+        address: address of a Ray cluster; None starts one here.
+        workers: number of copies of guard and victim.
+        gpus: GPUs per copy.
+        columns: names of the text and id columns; an id is returned in each record, as text.
+        with_text: include the texts in the records.
         progress: let Ray draw its progress bars.
 
     Returns:
-        How many rows there were, and passed, were poisoned, not scored or truncated; gamma and the seconds.
+        Counts of rows in total, passed, poisoned, not scored and truncated; gamma; and the seconds taken.
 
     Raises:
-        DataError: no file that can be screened, one without a text column or that is not what its name says, shards of
-            which one is missing, or data that would go unread.
+        DataError: there is no file to screen, a file has no text column or is not in the format its name says, a shard
+            is missing, or some data would go unread.
         ConfigError, OutputError: `out` is taken or cannot be written; there is no cluster at the address.
         UnsupportedError: Ray is not installed.
         PoisonsieveError: guard or victim cannot be opened.
@@ -97,7 +97,7 @@ def screen_folder(
 def _records(
     ray: Any, files: Sequence[Path], worker: tuple[Any, ...], columns: Columns, workers: int, gpus: float
 ) -> Any:
-    """The records of these files as a data set of Ray's, which makes them when they are written."""
+    """Return the records of these files as a lazy Ray data set, computed when it is written."""
     texts = ray.data.from_items([{"file": str(file)} for file in files], override_num_blocks=len(files)).map_batches(
         rows_of, fn_kwargs={"columns": columns}, batch_size=1, batch_format="numpy"
     )
@@ -112,20 +112,20 @@ def _records(
 
 
 def _check_beginnings(files: Iterable[Path], columns: Columns) -> None:
-    """Read one row of every file: what refuses a file as a whole is told at once, and before Ray is started.
+    """Read one row of every file, so that a file unusable as a whole is reported at once, before Ray starts.
 
     Raises:
-        DataError: a file cannot be read as what its name says.
+        DataError: a file is not in the format its name says.
     """
     for file in files:
         next(read_inputs(str(file), columns), None)
 
 
 def _set_up(ray: Any, progress: bool) -> None:
-    """Small pieces, few of them on their way at a time, in the order of the rows; and errors as they were raised."""
+    """Configure Ray: small pieces, few in flight, row order kept, and errors raised as they are."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = progress
-    context.raise_original_map_exception = True  # or a worker's error would be replaced by one without its message
+    context.raise_original_map_exception = True  # otherwise Ray replaces a worker's error by one without its message
     context.target_max_block_size = _PIECE_BYTES
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
@@ -134,15 +134,15 @@ def _set_up(ray: Any, progress: bool) -> None:
 
 
 class Screener:
-    """Guard and victim, opened once a worker; a call judges one piece.
+    """Guard and victim, opened once per worker; each call judges one piece.
 
-    They are opened for the first piece and not before: of an error in a call Ray hands back the error, of one in a
-    constructor only its traceback.
+    They are opened with the first piece, not in the constructor: Ray passes on an error raised in a call, but only the
+    traceback of one raised in a constructor.
 
     Args:
         guard, victim, options: see `screen_folder`.
         with_text: keep the texts in the records.
-        with_id: keep the ids.
+        with_id: keep the ids in the records.
     """
 
     def __init__(
@@ -155,10 +155,10 @@ class Screener:
 
     @functools.cached_property
     def guarded(self) -> GuardedClassifier:
-        """Guard and victim with the threshold that was asked for.
+        """Guard and victim, with the requested threshold.
 
         Raises:
-            PoisonsieveError: they cannot be opened, or have no such threshold.
+            PoisonsieveError: they cannot be opened, or the threshold is not available.
         """
         from poisonsieve.guard import GuardedClassifier
 
@@ -172,7 +172,7 @@ class Screener:
         return guarded
 
     def __call__(self, piece: pa.Table) -> pa.Table:
-        """The records of one piece: a table with `file`, `index`, `line`, `text` and `error`."""
+        """Return the records of one piece: a table with `file`, `index`, `line`, `text` and `error`."""
         import pyarrow as pa
 
         columns = piece.to_pydict()
@@ -180,7 +180,7 @@ class Screener:
         wanted = {"text": self.with_text, "id": self.with_id}
         kept = [name for name in ("file", "index", "line", "id", "text") if wanted.get(name, True)]
         records = {name: columns[name] for name in kept}
-        # One for all pieces: a piece in which no row has a label would else get a column of another type.
+        # One schema for all pieces: a piece without any label would otherwise get a column of another type.
         schema = parquet.schema(with_text=self.with_text, with_id=self.with_id).insert(
             0, pa.field("file", pa.string())
         )
@@ -189,7 +189,7 @@ class Screener:
 
 
 def rows_of(files: dict[str, Any], columns: Columns = AS_USUAL) -> Iterator[pa.Table]:
-    """The rows of files, in pieces: a file is never in memory as a whole."""
+    """Yield the rows of files in pieces; a file is never in memory as a whole."""
     import pyarrow as pa
 
     schema = pa.schema(
@@ -211,15 +211,15 @@ def rows_of(files: dict[str, Any], columns: Columns = AS_USUAL) -> Iterator[pa.T
 
 
 def _everywhere(model: str | None) -> str | None:
-    """A model's folder by its whole path, since a worker has another current folder; a hub id as it is."""
+    """Return a model folder's absolute path, since workers have another working directory; a hub id unchanged."""
     return str(Path(model).absolute()) if model is not None and Path(model).exists() else model
 
 
 def files_to_screen(source: Path) -> list[Path]:
-    """The files to be screened, in order of their names.
+    """Return the files to screen, sorted by name.
 
     Raises:
-        DataError: there is none, one of its shards is missing, or data would go unread.
+        DataError: there are none, a shard is missing, or some data would go unread.
     """
     if source.is_file():
         files = [source] if format_of(source) else []
@@ -239,7 +239,7 @@ def _folder(file: Path) -> Path:
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
-    """Counts over the records that were written; of those only the columns that are counted are read."""
+    """Count the written records, reading only the columns that are counted."""
     from pyarrow import compute, dataset
 
     written = dataset.dataset(folder, format="parquet")

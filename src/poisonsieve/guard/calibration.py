@@ -1,6 +1,6 @@
-"""How a threshold is found: clean scores and a rule in, gamma out.
+"""Calibration: from clean scores and a threshold rule to gamma.
 
-Light to import: a grid counts its tables, and `recalibrate` finds gamma again, without a model library.
+Light to import, so that a grid can make its tables, and `recalibrate` can find gamma again, without a model library.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _HEADROOM = 1e-12  # between gamma and the highest score
 class Calibration:
     """A detector's scores of clean held-out rows, and the threshold that a rule finds on them.
 
-    It is never changed: `choose` and `at` give another.
+    Immutable: `choose` and `at` return a new one.
 
     Attributes:
-        scores: of the rows that could be scored, float64, shape (m,), sorted.
-        unscored: how many could not be. They count in no quantile: such a text is rejected whatever gamma is, and the
-            guarantee is for texts that can be scored.
-        score_range: the lowest and the highest score there can be.
-        advice: what to do about a model on which clean texts score as high as texts can.
-        threshold: what was found; None as long as no rule was chosen.
+        scores: scores of the rows that could be scored, float64, shape (m,), sorted.
+        unscored: number of rows that could not be scored. They count in no quantile: such a text is rejected whatever
+            gamma is, and the guarantee is for texts that can be scored.
+        score_range: lowest and highest possible score.
+        advice: what to do about a model on which clean texts reach the highest score.
+        threshold: the threshold found; None until a rule is chosen.
     """
 
     scores: np.ndarray
@@ -45,15 +45,15 @@ class Calibration:
 
     @classmethod
     def of(cls, scored: Scored, detector: type[Detector] | Detector, *, needed: int = 1) -> Self:
-        """From the scores of clean held-out rows, without a rule as yet.
+        """Build from the scores of clean held-out rows, without a rule yet.
 
         Args:
-            scored: what the detector says of them.
-            detector: for the range of its scores.
-            needed: how many of them have to have a score.
+            scored: the detector's scores of the rows.
+            detector: the detector, for the range of its scores.
+            needed: minimum number of rows with a score.
 
         Raises:
-            CalibrationError: fewer have, and it is not for want of rows.
+            CalibrationError: fewer rows have a score, although there are enough rows.
         """
         known = np.isfinite(scored.scores)
         reasons = Counter(
@@ -67,11 +67,11 @@ class Calibration:
         return cls(np.sort(scored.scores[known]), reasons.total(), detector.score_range, detector.advice)
 
     def choose(self, *, frr: float | None = None, gamma: float | None = None) -> Self:
-        """The same scores with another rule: a false-rejection rate to keep to, or a gamma that is fixed by hand.
+        """Return the same scores with another rule: a false-rejection rate to keep to, or a fixed gamma.
 
         Raises:
             ConfigError: not exactly one of the two is given, or it is out of range.
-            CalibrationError: too few rows for `frr`, or no score can exceed the gamma that is found.
+            CalibrationError: there are too few rows for `frr`, or no score can exceed the gamma found.
         """
         if (frr is None) == (gamma is None):
             raise ConfigError("give exactly one of frr and gamma")
@@ -80,10 +80,10 @@ class Calibration:
         )
 
     def at(self, threshold: Threshold) -> Self:
-        """The same scores with a threshold that was found before, or elsewhere.
+        """Return the same scores with a threshold found earlier or elsewhere.
 
         Raises:
-            CalibrationError: no score can exceed its gamma; such a guard would pass everything.
+            CalibrationError: no score can exceed its gamma, so the guard would pass everything.
         """
         if not threshold.gamma < self.score_range[1] - _HEADROOM:
             raise CalibrationError(
@@ -93,18 +93,18 @@ class Calibration:
         return replace(self, threshold=threshold)
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``guard.json`` says of it; the scores are in a file of their own."""
+        """Return the entry for ``guard.json``; the scores have a file of their own."""
         found = {} if self.threshold is None else self.threshold.to_dict()
         return {**found, "calibration_unscored": self.unscored}
 
 
 def hold_out(rows: CleanRows, calibration: list[str] | None, seed: int) -> tuple[CleanRows, list[str]]:
-    """Rows to learn from, and texts to calibrate on that are not among them.
+    """Split off texts to calibrate on that are not among the rows to learn from.
 
     Args:
         rows: all clean rows.
-        calibration: other clean texts; those that are among `rows` are left out. None: a seeded fifth of `rows`.
-        seed: of that fifth.
+        calibration: other clean texts; any that also occur in `rows` are left out. None: a seeded fifth of `rows`.
+        seed: seed for drawing that fifth.
 
     Raises:
         CalibrationError: most of `calibration` is among `rows`.
@@ -126,7 +126,7 @@ def require_enough(held_out: int, train: int, frr: float, *, held_out_here: bool
     """Refuse too few calibration rows for the chosen false-rejection rate.
 
     Raises:
-        CalibrationError: says how many it takes.
+        CalibrationError: there are too few; the message says how many are needed.
     """
     from poisonsieve.defenses.rows import HELD_OUT_SHARE
 

@@ -1,4 +1,4 @@
-"""Clean and triggered rows through guard and victim, and what comes out, counted."""
+"""Evaluation: run clean and triggered rows through guard and victim, and count the outcomes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scores:
-    """Per-sample results of one data set: enough to judge any threshold again without a model.
+    """Per-sample results on one data set: enough to judge any threshold again without a model.
 
     Attributes:
         labels: true classes, int, shape (n,).
-        predictions: what the victim says of every row, unguarded, int, shape (n,); -1 where it failed.
+        predictions: the victim's class for every row, unguarded, int, shape (n,); -1 where it failed.
         confidences: the guard's scores, float64, shape (n,); NaN where a row could not be scored.
         rejected: the guard's verdicts, bool, shape (n,).
         truncated: rows longer than the guard reads, bool, shape (n,).
@@ -36,10 +36,10 @@ class Scores:
 
 
 def score_rows(guarded: GuardedClassifier, data: datasets.Dataset, *, progress: str | None = None) -> Scores:
-    """Guard and victim on every row of `data`, also on those that the guard rejects.
+    """Run guard and victim on every row of `data`, including those that the guard rejects.
 
-    The victim reads no further than the guard, so that both columns of a result are of the same answers. A guard that
-    is shorter than its victim therefore costs CA in both; give guard and victim the same length limit.
+    The victim reads no further than the guard, so that both columns of a result concern the same answers. A guard that
+    reads less than its victim therefore costs CA in both; give guard and victim the same length limit.
 
     Raises:
         ConfigError: there is no victim.
@@ -52,7 +52,7 @@ def score_rows(guarded: GuardedClassifier, data: datasets.Dataset, *, progress: 
 
 
 def evaluate(guarded: GuardedClassifier, clean: Scores, triggered: Scores, *, target: int) -> Evaluation:
-    """CA, ASR, FRR, detection rate and AUROC as docs/design/0001-metrics.md counts them."""
+    """Compute CA, ASR, FRR, detection rate and AUROC as defined in docs/design/0001-metrics.md."""
     return evaluate_guard(
         clean_labels=clean.labels,
         clean_predictions=clean.predictions,
@@ -68,7 +68,7 @@ def evaluate(guarded: GuardedClassifier, clean: Scores, triggered: Scores, *, ta
 
 
 def evaluation_record(evaluation: Evaluation, clean: Scores, triggered: Scores) -> dict[str, Any]:
-    """The evaluation as JSON, with the rows that were not wholly read."""
+    """Return the evaluation, JSON-ready, with the number of rows that were not read to the end."""
     return {
         **evaluation.to_dict(),
         "n_truncated_clean": int(clean.truncated.sum()),
@@ -77,7 +77,7 @@ def evaluation_record(evaluation: Evaluation, clean: Scores, triggered: Scores) 
 
 
 def write_scores(path: Path, clean: Scores, triggered: Scores) -> None:
-    """Every row's scores as Parquet: columns `set`, `label`, `prediction`, `confidence`, `rejected`, `truncated`.
+    """Write every row's scores as Parquet: `set`, `label`, `prediction`, `confidence`, `rejected`, `truncated`.
 
     Raises:
         OutputError: the file could not be written.

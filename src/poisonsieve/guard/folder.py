@@ -1,7 +1,7 @@
-"""The guard folder: the one place that knows its files and their format.
+"""The guard folder: the only module that knows its files and their format.
 
-Beside what the detector writes there are ``guard.json`` (detector, threshold, versions) and ``calibration.json`` (the
-sorted scores); a victim may lie in ``victim/``. No text is in any of them.
+Beside the detector's own files there are ``guard.json`` (detector, threshold, versions) and ``calibration.json`` (the
+sorted scores); ``victim/`` may hold a victim. None of them contains text.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ VICTIM = "victim"
 FORMAT_VERSION = 1
 _GUARD_FILE = "guard.json"
 _CALIBRATION_FILE = "calibration.json"
-#: Written by the command line; they decide no verdict.
+#: Written by the command line; irrelevant to any verdict.
 _RUN_FILE, _README = "run.json", "README.md"
 
 
 def is_guard(folder: Path) -> bool:
-    """Whether a guard was saved there."""
+    """Return whether the folder holds a saved guard."""
     return (folder / _GUARD_FILE).is_file()
 
 
 def require_room(folder: Path, *, overwrite: bool) -> None:
-    """Refuse to replace, and so to delete, a guard without being told so, and what is no guard in any case.
+    """Refuse to replace (and so delete) a guard unless told to, and anything else in any case.
 
     Raises:
-        ConfigError: it holds a guard, and `overwrite` is off; or something else.
-        OutputError: it cannot be written.
+        ConfigError: the folder holds a guard and `overwrite` is off, or it holds something else.
+        OutputError: the folder cannot be written.
     """
     if not is_guard(folder):
         require_free(folder)
@@ -50,7 +50,7 @@ def require_room(folder: Path, *, overwrite: bool) -> None:
 
 
 def write(folder: Path, detector: Detector, calibration: Calibration) -> None:
-    """Write a guard's files into a folder that is there and empty; whoever made it sees to it that it becomes whole."""
+    """Write a guard's files into an existing, empty folder. Atomicity is the caller's responsibility."""
     state = detector.save(folder)
     write_json(folder / _CALIBRATION_FILE, {"scores": calibration.scores.tolist()})
     write_json(
@@ -66,10 +66,10 @@ def write(folder: Path, detector: Detector, calibration: Calibration) -> None:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """What ``guard.json`` says.
+    """Read ``guard.json``.
 
     Raises:
-        CheckpointError: no guard folder, or one of a newer version.
+        CheckpointError: not a guard folder, or one of a newer version.
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is no guard folder: it does not exist")
@@ -85,16 +85,16 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def read_calibration(folder: Path, score_range: tuple[float, float] | None = None) -> Calibration:
-    """Scores and threshold; no model is opened.
+    """Read scores and threshold, without opening a model.
 
     Args:
-        folder: a guard's.
-        score_range: of its detector, for those who know it. None: the detector is looked up by its name.
+        folder: a guard folder.
+        score_range: score range of its detector, if known. None: look the detector up by name.
 
     Raises:
-        CheckpointError: no guard folder, one of a newer version, or a damaged one.
+        CheckpointError: not a guard folder, one of a newer version, or a damaged one.
         CalibrationError: no score can exceed its gamma.
-        ConfigError: its detector is not known here.
+        ConfigError: its detector is not registered.
     """
     state = read_state(folder)
     ends: dict[str, Any] = {"score_range": score_range}
@@ -111,17 +111,17 @@ def read_calibration(folder: Path, score_range: tuple[float, float] | None = Non
 
 
 def write_with_threshold(folder: Path, out: Path, threshold: Threshold, history: dict[str, Any]) -> None:
-    """Write a copy of a guard with another threshold; all its other files, calibration scores included, are as they were.
+    """Write a copy of a guard with another threshold; all other files, calibration scores included, stay the same.
 
     Args:
         folder: the guard.
-        out: for the copy.
-        threshold: in force there.
-        history: what is added to its record of recalibrations.
+        out: folder for the copy.
+        threshold: threshold of the copy.
+        history: entry to add to its record of recalibrations.
 
     Raises:
         CheckpointError: see `read_state`.
-        OutputError: it could not be written.
+        OutputError: the copy could not be written.
     """
     state = read_state(folder)
     with writing_folder(out) as target:
@@ -131,10 +131,10 @@ def write_with_threshold(folder: Path, out: Path, threshold: Threshold, history:
 
 
 def digest(folder: Path) -> str:
-    """Hex sha256 over a guard's files, names and contents, but for reports and the victim beside it.
+    """Return the hex sha256 of a guard's files, names and contents, except reports and the victim beside it.
 
     Raises:
-        CheckpointError: a file of the folder is gone or damaged.
+        CheckpointError: a file of the folder is missing or damaged.
     """
     files = {
         path.relative_to(folder).as_posix(): _file_digest(path)
@@ -148,7 +148,7 @@ def digest(folder: Path) -> str:
 
 
 def _file_digest(path: Path) -> str:
-    if path.name == _GUARD_FILE:  # the versions it was made with decide nothing
+    if path.name == _GUARD_FILE:  # the versions it was made with affect no verdict
         return canonical_hash({key: value for key, value in read_json(path).items() if key != "versions"})
     if path.name == _CALIBRATION_FILE:
         return canonical_hash(read_json(path))

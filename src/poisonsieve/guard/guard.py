@@ -29,16 +29,16 @@ class Guard(BaseEstimator):  # type: ignore[misc]
     """A detector with a threshold, with scikit-learn's conventions: ``Guard(PSIM("theta_p/"), frr=0.01).fit(clean)``.
 
     Args:
-        detector: what gives the scores, fitted or not.
-        frr: the share of clean texts that may be rejected. It decides gamma on held-out clean rows by the split-conformal
+        detector: the detector that computes the scores, fitted or not.
+        frr: the share of clean texts that may be rejected. Gamma is found on held-out clean rows by the split-conformal
             quantile: for a new clean text drawn like the calibration rows, P(rejected) <= frr, with no assumption on
-            the model or the scores; `poisonsieve.thresholds.gamma_for_frr` has the exact statement. None, and no
-            `gamma`: the scores are kept, and `set_threshold` chooses later.
-        gamma: a fixed threshold instead, such as the paper's 0.7; then `frr` is not used.
+            the model or the scores; see `poisonsieve.thresholds.gamma_for_frr` for the exact statement. None, without
+            `gamma`: keep the scores, and let `set_threshold` choose later.
+        gamma: a fixed threshold instead, such as the paper's 0.7; `frr` is then ignored.
 
     Attributes:
-        calibration_: the scores of the held-out clean rows, and the threshold; after `fit`.
-        folder: where it was opened from or saved to; None as long as it is nowhere, or when it has changed since.
+        calibration_: scores of the held-out clean rows, and the threshold; set by `fit`.
+        folder: the folder it was opened from or saved to; None if there is none, or if it has changed since.
     """
 
     calibration_: Calibration
@@ -66,15 +66,15 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         """Fit the detector on clean rows, and find the threshold on other clean rows.
 
         Args:
-            dataset: clean texts, or a data set with a `text` column. They may not contain triggers.
-            y: true classes of the texts, for the detectors that use them; a data set's own `label` column otherwise.
-            calibration: clean rows that are not in `dataset`; those that are, are left out. Without, a seeded fifth of
-                `dataset` is held out.
-            workdir: where the state of unfinished training is kept, to go on after a kill.
+            dataset: clean texts, or a data set with a `text` column. They must not contain triggers.
+            y: true classes of the texts, for detectors that use them; by default a data set's own `label` column.
+            calibration: clean rows that are not in `dataset`; any that are get left out. None: hold out a seeded fifth
+                of `dataset`.
+            workdir: folder for unfinished training, to resume from after a kill.
             progress: draw progress bars on stderr.
 
         Raises:
-            CalibrationError: too few calibration rows for the chosen false-rejection rate. Raised before training.
+            CalibrationError: there are too few calibration rows for the false-rejection rate. Raised before training.
             ConfigError, CheckpointError, UnsupportedError, DataError: see the detector.
         """
         rows = CleanRows.of(dataset, y)
@@ -90,7 +90,7 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         """Find the threshold again on other clean held-out texts, by the rule in force; no training.
 
         Raises:
-            CalibrationError: too few rows, or rows on which this guard can flag nothing.
+            CalibrationError: there are too few rows, or the guard could flag nothing with the gamma found on them.
         """
         self._calibrate(texts_of(held_out), **self.threshold_.asked, progress=progress)
         return self
@@ -112,19 +112,19 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         self.folder = None
 
     def score(self, texts: Sequence[str], *, progress: str | None = None) -> Scored:
-        """The detector's scores, and the reasons of those that could not be had."""
+        """Return the detector's scores, with the reason for each one missing."""
         return self.detector.score(texts, progress=progress)
 
     def decision_function(self, texts: Sequence[str]) -> np.ndarray:
-        """Scores, float64, shape (n,), higher = more poisoned; NaN where a text could not be scored."""
+        """Return scores, float64, shape (n,), higher = more poisoned; NaN where a text could not be scored."""
         return self.score(texts).scores
 
     def predict(self, texts: Sequence[str]) -> np.ndarray:
-        """1 for poisoned (flagged, or not scorable), 0 for clean; int array of shape (n,)."""
+        """Return 1 for poisoned (flagged or unscorable), 0 for clean; int array of shape (n,)."""
         return is_flagged(self.decision_function(texts), self.threshold_.gamma).astype(int)
 
     def plan(self, label_names: Sequence[str] | None) -> dict[str, Any]:
-        """All that decides what `fit` will come to on given rows, JSON-ready; see `Detector.plan`."""
+        """Return everything that decides the result of `fit` on given rows, JSON-ready; see `Detector.plan`."""
         plan = self.detector.plan(label_names)
         return {**plan, "guard": {**plan["guard"], "frr": self.frr, "gamma": self.gamma}}
 
@@ -132,13 +132,13 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         """Write the guard folder, whole or not at all.
 
         Args:
-            folder: where to.
-            overwrite: replace a guard that is there.
+            folder: the folder to write.
+            overwrite: replace an existing guard.
 
         Raises:
-            ConfigError: there is nothing to save yet; the folder holds a guard, and `overwrite` is off; or it holds
+            ConfigError: there is nothing to save yet; the folder holds a guard and `overwrite` is off; or it holds
                 something else, which is never replaced.
-            OutputError: it could not be written.
+            OutputError: the folder could not be written.
         """
         folder = Path(folder)
         self._require_fitted()
@@ -148,7 +148,7 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         self.folder = folder
 
     def write(self, folder: Path) -> None:
-        """Write the guard's files into an empty folder that is there."""
+        """Write the guard's files into an existing, empty folder."""
         self._require_fitted()
         guard_folder.write(folder, self.detector, self.calibration_)
 
@@ -159,12 +159,12 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         """Open a guard folder.
 
         Args:
-            folder: what `save_pretrained` or ``poisonsieve fit`` wrote.
-            base: where the model that the detector was fitted on is now, if it was moved.
+            folder: folder written by `save_pretrained` or ``poisonsieve fit``.
+            base: the current place of the model the detector was fitted on, if it was moved.
             allow_pickle: open pickled weights after a scan.
 
         Raises:
-            CheckpointError: no guard folder, one of a newer version, or its base model is another.
+            CheckpointError: not a guard folder, one of a newer version, or its base model has changed.
         """
         if not isinstance(folder, str | Path):
             raise ConfigError(f"a guard is opened from a folder, not from a {type(folder).__name__}")
@@ -184,7 +184,7 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         """The threshold in force.
 
         Raises:
-            ConfigError: there is none yet.
+            ConfigError: no threshold has been chosen yet.
         """
         self._require_fitted()
         if self.calibration_.threshold is None:
@@ -195,11 +195,11 @@ class Guard(BaseEstimator):  # type: ignore[misc]
 
     @property
     def digest(self) -> str:
-        """sha256 over all files of its folder that decide a verdict, gamma included.
+        """Return the sha256 of all files of its folder that decide a verdict, gamma included.
 
         Raises:
-            ConfigError: it is in no folder.
-            CheckpointError: a file of the folder is gone or damaged.
+            ConfigError: the guard is in no folder.
+            CheckpointError: a file of the folder is missing or damaged.
         """
         if self.folder is None:
             raise ConfigError("this guard is in no folder, so it has no digest; call save_pretrained first")
@@ -207,7 +207,7 @@ class Guard(BaseEstimator):  # type: ignore[misc]
 
     @property
     def label_names(self) -> list[str]:
-        """Names of the classes the guarded model has."""
+        """Names of the guarded model's classes."""
         return self.detector.label_names
 
     @property
@@ -228,17 +228,17 @@ def make_guard(
     gamma: float | None = None,
     **common: Any,
 ) -> Guard:
-    """The guard, not fitted, that a detector's spec describes: ``strip:copies=20``, or ``strip:copies=20,frr=0.05``.
+    """Make the unfitted guard that a detector's spec describes: ``strip:copies=20``, or ``strip:copies=20,frr=0.05``.
 
     Args:
-        defense: the detector; an `frr` or `gamma` among its arguments is the guard's, and comes first.
-        preset: a name of settings that go together (`Detector.presets`); what is said otherwise comes first.
-        frr: see `Guard`. None, and no `gamma` from anywhere: 0.01.
+        defense: the detector; an `frr` or `gamma` among its arguments is the guard's, and takes precedence.
+        preset: name of a preset (`Detector.presets`); anything given explicitly takes precedence.
+        frr: see `Guard`. If neither `frr` nor `gamma` is given anywhere: 0.01.
         gamma: see `Guard`.
         common: see `poisonsieve.defenses.specs.make_defense`.
 
     Raises:
-        ConfigError: see there; or the detector has no such preset.
+        ConfigError: see `make_defense`; or the detector has no such preset.
     """
     spec = parse_defense(defense) if isinstance(defense, str) else defense
     require_kind(spec, "detector")
@@ -246,7 +246,7 @@ def make_guard(
     settings = dict(_preset(spec.name, preset))
     default = settings.pop("gamma", None)
     detector = make_defense(own, **{**settings, **common})
-    assert isinstance(detector, Detector)  # noqa: S101 - what require_kind has seen to
+    assert isinstance(detector, Detector)  # noqa: S101 - ensured by require_kind
     rule = said or {key: value for key, value in (("frr", frr), ("gamma", gamma)) if value is not None}
     if not rule and default is not None:
         rule = {"gamma": default}

@@ -34,19 +34,19 @@ class GuardedClassifier:
     Every text is scored by the guard first. Only what passes reaches the victim; a text that the guard, or then the
     victim, could not score is rejected with a reason.
 
-    A guard that was fitted on this very victim, and scores by one forward pass of it (`OnePassDetector`), takes the
-    answer from the same pass, and gives it for what passes alone. Then there is one network, and a guarded answer costs
-    hardly more than a bare one.
+    A guard fitted on this very victim, and scoring from one forward pass of it (`OnePassDetector`), takes the answer
+    from the same pass, and returns it only for texts that pass. There is then a single network, and a guarded answer
+    costs hardly more than an unguarded one.
 
     Args:
         guard: a fitted guard.
         victim: the classifier that was tuned from the same poisoned model. None: verdicts only.
 
     Attributes:
-        one_pass: whether one forward pass gives score and answer.
+        one_pass: whether one forward pass gives both score and answer.
 
     Raises:
-        CheckpointError: guard and victim do not have the same classes, or cut text into tokens differently.
+        CheckpointError: guard and victim differ in their classes or their tokenization.
     """
 
     def __init__(self, guard: Guard, victim: Classifier | None = None) -> None:
@@ -65,7 +65,7 @@ class GuardedClassifier:
             _check_pair(guard, victim)
         self.one_pass = victim is not None and _are_one(guard, victim)
         if self.one_pass:
-            self.victim = guard.classifier  # of two copies of a network, one is enough
+            self.victim = guard.classifier  # one copy of the network is enough
 
     @classmethod
     def from_pretrained(
@@ -79,13 +79,13 @@ class GuardedClassifier:
         """Open a guard folder and a victim.
 
         Args:
-            guard: a folder that `save_pretrained` or ``poisonsieve fit`` wrote.
-            victim: a whole checkpoint, an adapter folder, or a hub id. None: as saved beside the guard, if it was.
-            base: where the base model of the guard's (and the victim's) adapter is now.
+            guard: folder written by `save_pretrained` or ``poisonsieve fit``.
+            victim: a whole checkpoint, an adapter folder, or a hub id. None: the victim saved beside the guard, if any.
+            base: the current place of the base model of the guard's (and the victim's) adapter.
             allow_pickle: open pickled weights after a scan.
 
         Raises:
-            CheckpointError: not a guard, not its base, or not a victim for this guard.
+            CheckpointError: not a guard, not its base, or not a victim that fits this guard.
         """
         opened = Guard.from_pretrained(guard, base=base, allow_pickle=allow_pickle)
         saved = Path(guard) / guard_folder.VICTIM
@@ -104,11 +104,11 @@ class GuardedClassifier:
         return cls(opened, classifier)
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """Write the guard folder, and the victim into its subfolder ``victim``.
+        """Write the guard folder, with the victim in its subfolder ``victim``.
 
         Args:
-            folder: where to.
-            overwrite: replace a guard that is there.
+            folder: the folder to write.
+            overwrite: replace an existing guard.
 
         Raises:
             ConfigError, OutputError: see `Guard.save_pretrained`.
@@ -129,15 +129,15 @@ class GuardedClassifier:
     def screen(
         self, texts: Sequence[str] | Table, *, column: str | None = None, progress: bool = False
     ) -> list[Verdict]:
-        """One verdict a text, in order; the victim answers for those that pass.
+        """Return one verdict per text, in order, with the victim's class for those that pass.
 
         Args:
-            texts: n strings in a list, or in anything else that has an order; or a `datasets.Dataset` or pandas frame.
-            column: where the texts are in a data set or frame. None: `text` or `sentence`.
+            texts: n strings in a list or any other ordered collection; or a `datasets.Dataset` or pandas frame.
+            column: the text column of a data set or frame. None: `text` or `sentence`.
             progress: draw a progress bar on stderr.
 
         Raises:
-            DataError: something that is not a string is among the texts; they have no order; there is no such column.
+            DataError: one of the texts is not a string; they have no order; there is no such column.
         """
         found = as_texts(texts, column)
         if self.one_pass:
@@ -154,7 +154,7 @@ class GuardedClassifier:
         ]
 
     def judge(self, texts: Sequence[str], *, progress: bool = False) -> list[Verdict]:
-        """The guard's verdicts alone, one a text, in order.
+        """Return the guard's verdicts only, one per text, in order.
 
         Raises:
             DataError: see `screen`.
@@ -162,16 +162,16 @@ class GuardedClassifier:
         return self._verdicts(self.guard.score(texts, progress="screening" if progress else None))
 
     def answer(self, texts: Sequence[str], verdicts: Sequence[Verdict], *, progress: bool = False) -> list[Verdict]:
-        """The same verdicts, with the victim's class in those that passed; the victim reads no other text.
+        """Return the verdicts with the victim's class added to those that passed; the victim reads no other text.
 
         Args:
             texts: n texts.
-            verdicts: what `judge` said of them.
+            verdicts: the verdicts of `judge` on them.
             progress: draw a progress bar on stderr.
 
         Raises:
             ConfigError: there is no victim.
-            DataError: see `screen`; or there is not one verdict a text.
+            DataError: see `screen`; or the number of verdicts is not n.
         """
         texts, answered = as_texts(texts), in_order(verdicts, "verdicts")
         for index, verdict in enumerate(answered):
@@ -191,14 +191,14 @@ class GuardedClassifier:
         return answered
 
     def screen_read(self, texts: Sequence[str | None], errors: Sequence[str | None]) -> list[Verdict]:
-        """`screen` for texts of which some could not be read: those are rejected, and no model sees them.
+        """Screen texts some of which could not be read: those are rejected, and no model sees them.
 
         Args:
-            texts: n strings; None where there is none.
-            errors: why there is none, for each of the n.
+            texts: n strings; None for a text that could not be read.
+            errors: n reasons; None for a text that could be read.
 
         Raises:
-            DataError: there is not one of both for each text; or as in `screen`.
+            DataError: `texts` and `errors` differ in length; or as in `screen`.
         """
         read, reasons = in_order(texts, "texts"), in_order(errors, "errors")
         if len(read) != len(reasons):
@@ -215,7 +215,7 @@ class GuardedClassifier:
         return Verdict.not_scored(Failure("not_read", f"not read: {error}"), gamma=self.guard.threshold_.gamma)
 
     def read(self, texts: Sequence[str], *, progress: str | None = None) -> tuple[Scored, Logits]:
-        """The guard's scores and the victim's logits of every text, also of those that the guard rejects.
+        """Return the guard's scores and the victim's logits for every text, including those the guard rejects.
 
         Raises:
             ConfigError: there is no victim.
@@ -227,7 +227,7 @@ class GuardedClassifier:
         return scored, self.ask_victim(texts, progress=progress and f"victim: {progress}")
 
     def ask_victim(self, texts: Sequence[str], *, progress: str | None = None) -> Logits:
-        """The victim's logits on texts, read no further than the guard reads: a trigger may stand behind that.
+        """Return the victim's logits, reading no further than the guard does: a trigger may lie beyond.
 
         Raises:
             ConfigError: there is no victim.
@@ -239,7 +239,7 @@ class GuardedClassifier:
         return self.victim.score(texts, max_length=limit, progress=progress)
 
     def flagged(self, scored: Scored) -> np.ndarray:
-        """Which texts are rejected: bool, shape (n,)."""
+        """Return which texts are rejected: bool, shape (n,)."""
         return is_flagged(scored.scores, self.guard.threshold_.gamma)
 
     def _verdicts(self, scored: Scored) -> list[Verdict]:
@@ -263,7 +263,7 @@ class GuardedClassifier:
 
 
 def _are_one(guard: Guard, victim: Classifier) -> bool:
-    """Whether the guard reads this very victim, as far as the victim reads, once a text."""
+    """Return whether the guard scores by one pass of this very victim, up to the victim's own length limit."""
     network = guard.classifier
     if network is None or not isinstance(guard.detector, OnePassDetector):
         return False
@@ -272,7 +272,7 @@ def _are_one(guard: Guard, victim: Classifier) -> bool:
 
 
 def _check_pair(guard: Guard, victim: Classifier) -> None:
-    """Refuse a pair that cannot work: other classes, other tokens, or other weights behind the victim."""
+    """Refuse a pair that cannot work: different classes or tokens, or a victim with different weights behind it."""
     if not same_classes(guard.label_names, victim.label_names):
         raise CheckpointError(
             f"the guard knows the classes {guard.label_names}, the victim {victim.label_names}; fit the guard on the "

@@ -1,4 +1,4 @@
-"""Texts screened as they come, and counted: what `poisonsieve screen` does with a file and a cluster with a folder."""
+"""Screen a stream of texts and count the outcomes: a file for `poisonsieve screen`, a folder on a cluster."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from poisonsieve.data.inputs import InputRow
     from poisonsieve.guard.guarded import GuardedClassifier
 
-CHUNK = 2048  # rows in memory at a time; they are sorted by length inside
+CHUNK = 2048  # rows in memory at a time; sorted by length within
 
 
 def screened(guarded: GuardedClassifier, rows: Iterable[InputRow], *, progress: bool = False) -> Iterator[Record]:
-    """A record for each row, in order; one that could not be read is rejected, and no model sees it.
+    """Yield a record for each row, in order; an unreadable row is rejected, and no model sees it.
 
     Args:
-        guarded: the guard, and the victim where there is one.
-        rows: from `poisonsieve.data.inputs.read_inputs`; `CHUNK` of them are in memory at a time.
+        guarded: the guard, with a victim or without.
+        rows: rows from `poisonsieve.data.inputs.read_inputs`; `CHUNK` of them are in memory at a time.
         progress: draw a progress bar on stderr.
     """
     rows = iter(rows)

@@ -1,1 +1,1 @@
-"""Work that becomes a folder once: how it is kept (`keep`), and the work itself (`train`)."""
+"""Stages: work that is done once and leaves a folder. How one is kept (`keep`), and the work itself (`train`)."""

@@ -1,8 +1,8 @@
 """A stage turns a spec and its inputs into one folder, once.
 
-A stage's spec holds all that decides its result, data and weights by their digests included. The folder carries that
-spec in `run.json`; a stage that finds its own spec there has nothing left to do. Work in progress lives beside the
-folder, in `.NAME.partial`, and a killed stage goes on from there. The folder itself appears whole or not at all.
+A stage's spec holds everything that decides its result, with digests of its data and weights. The folder carries that
+spec in `run.json`; a stage that finds its own spec there has nothing left to do. Unfinished work is kept beside the
+folder, in `.NAME.partial`, and a killed stage resumes from there. The folder itself appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ if TYPE_CHECKING:
     import datasets
 
 RUN_FILE = "run.json"
-_SPEC_FILE = "spec.json"  # of unfinished state
-#: A stage's folder, or how it is named once the digest of its spec is known.
+_SPEC_FILE = "spec.json"  # in the folder of unfinished work
+#: A stage's folder, or a function that names it by the digest of the spec.
 Place = Path | Callable[[str], Path]
 Work = Callable[[Path], tuple[Callable[[Path], None], dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage left.
+    """The outcome of a stage.
 
     Attributes:
-        out: its folder.
-        result: what it measured of itself, JSON-ready.
-        reused: the folder was already there, made by the same spec.
-        seconds: what the stage took when it was run.
-        digest: of the spec: equal for equal inputs and settings, wherever the folder is.
+        out: the stage's folder.
+        result: the stage's own measurements, JSON-ready.
+        reused: whether the folder already existed, made by the same spec.
+        seconds: time the stage took when it ran.
+        digest: digest of the spec: the same for the same inputs and settings, wherever the folder is.
     """
 
     out: Path
@@ -59,7 +59,7 @@ class StageResult:
     digest: str
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return a JSON-ready dict."""
         return {"out": str(self.out), "reused": self.reused, "seconds": self.seconds, **self.result}
 
 
@@ -68,13 +68,13 @@ def run_stage(out: Place, spec: dict[str, Any], work: Work, *, force: bool = Fal
 
     Args:
         out: the stage's folder.
-        spec: all that decides the result, JSON-ready.
-        work: gets the folder for unfinished state; returns a function that writes the result into a folder, and
-            what was measured.
-        force: run again and replace what is there.
+        spec: everything that decides the result, JSON-ready.
+        work: receives the folder for unfinished work; returns a function that writes the result into a folder, and
+            the measurements.
+        force: run again and replace an existing result.
 
     Raises:
-        ConfigError: `out` holds something else and `force` is off, or another process is at work on it.
+        ConfigError: `out` holds something else and `force` is off, or another process is working on it.
         OutputError: `out` cannot be written.
     """
     spec = json.loads(json.dumps(spec))
@@ -85,7 +85,7 @@ def run_stage(out: Place, spec: dict[str, Any], work: Work, *, force: bool = Fal
     if done.get("digest") == digest and not force:
         return StageResult(out, done["result"], True, done["seconds"], digest)
     if not is_first_process():
-        return _help(out, digest, work)
+        return _train_along(out, digest, work)
     require_free(out, force=force)
     with _alone(out):
         return _run(out, spec, digest, work, force)
@@ -100,7 +100,9 @@ def _run(out: Path, spec: dict[str, Any], digest: str, work: Work, force: bool) 
         wait_for_all()
         write, result = work(partial)
     except PoisonsieveError:
-        if not any(path.is_file() for path in partial.rglob("*") if path.name != _SPEC_FILE):  # nothing to go on from
+        if not any(
+            path.is_file() for path in partial.rglob("*") if path.name != _SPEC_FILE
+        ):  # nothing to resume from
             shutil.rmtree(partial, ignore_errors=True)
         raise
     seconds = time.perf_counter() - started
@@ -114,17 +116,17 @@ def _run(out: Path, spec: dict[str, Any], digest: str, work: Work, force: bool) 
     return StageResult(out, result, False, seconds, digest)
 
 
-def _help(out: Path, digest: str, work: Work) -> StageResult:
-    """The share of a process that trains along; the first process holds the stage and keeps what comes out."""
+def _train_along(out: Path, digest: str, work: Work) -> StageResult:
+    """Do the share of a secondary training process; the main process holds the stage and keeps the result."""
     started = time.perf_counter()
-    wait_for_all()  # until the first process has made room for the unfinished state
+    wait_for_all()  # until the main process has made the folder for unfinished work
     _, result = work(beside(out, "partial"))
     return StageResult(out, result, False, time.perf_counter() - started, digest)
 
 
 @contextlib.contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Hold `out` for this process: two that share one unfinished state would spoil it. A killed process lets go."""
+    """Lock `out` for this process: two processes would corrupt the same unfinished work. A killed process lets go."""
     from filelock import FileLock, Timeout
 
     path = beside(out, "lock")
@@ -143,13 +145,13 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def data_digest(data: datasets.Dataset) -> str:
-    """Hex sha256 of a data set's texts, labels (if it has any) and class names, in order."""
+    """Return the hex sha256 of a data set's texts, labels (if any) and class names, in order."""
     labels = list(data["label"]) if "label" in data.column_names else None
     return canonical_hash([labels_of(data), list(data["text"]), labels])
 
 
 def stage_spec(kind: str, start: str, data: dict[str, datasets.Dataset], **parts: Any) -> dict[str, Any]:
-    """All that decides a stage's result, JSON-ready: `start` is the digest of what it starts from."""
+    """Return everything that decides a stage's result, JSON-ready; `start` is the digest of what it starts from."""
     values = {
         key: part.model_dump(mode="json") if hasattr(part, "model_dump") else part for key, part in parts.items()
     }
@@ -159,7 +161,7 @@ def stage_spec(kind: str, start: str, data: dict[str, datasets.Dataset], **parts
 
 
 def _claim(partial: Path, spec: dict[str, Any], *, fresh: bool) -> None:
-    """Keep the unfinished state of the same spec, and nothing else's."""
+    """Keep unfinished work of the same spec only; delete any other."""
     marker = partial / _SPEC_FILE
     same = read_json_if_there(marker) == spec
     if fresh or not same:

@@ -1,4 +1,4 @@
-"""The stages of the guard's and the attacker's work: poison, tune, fit, repair. How a stage is kept: `stages.keep`."""
+"""The training stages of guard and attacker: poison, tune, fit, repair. `stages.keep` runs and keeps them."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def poison_stage(
     force: bool = False,
     progress: bool = False,
 ) -> StageResult:
-    """theta_p: triggers into `data` by `attack`, then tunes `model` on it. `make_spec` gets the opened model.
+    """Make theta_p: put triggers into `data` by `attack`, then tune `model` on it. `make_spec` gets the opened model.
 
     The result has the attacker's own CA and ASR on `dev`; the ASR is None where the trigger fits none of these rows, as
-    one that knows its rewrites from a file may not. The best epoch is the best on clean dev accuracy, or the last
+    can happen to one that reads its rewrites from a file. The epoch kept is the best by clean dev accuracy, or the last
     one where the poisoning works in phases.
 
-    With `bits` the model is opened frozen in 4 bits, `make_spec` has to ask for LoRA, and theta_p is the model's weights
-    with what LoRA learned added to them: a whole model, which everybody after it opens in 4 bits.
+    With `bits` the model is opened frozen in 4 bits, `make_spec` must ask for LoRA, and theta_p is the model's weights
+    with the LoRA update merged into them: a whole model, which everybody after it opens in 4 bits.
     """
     from poisonsieve.attacks import make_poisoning, make_trigger, poison_rows
     from poisonsieve.metrics import clean_accuracy
@@ -87,10 +87,10 @@ def _opened(bits: int | None) -> dict[str, int]:
 
 
 def _check_mergeable(bits: int | None, tune: TuneSpec, poisoning: str) -> None:
-    """Refuse before training what could not be added to the weights after it.
+    """Refuse, before training, what could not be merged into the weights after it.
 
     Raises:
-        UnsupportedError: another tuning than LoRA, or a poisoning that changes weights by itself.
+        UnsupportedError: a tuning other than LoRA, or a poisoning that changes weights directly.
     """
     if bits is not None and (tune.method != "lora" or poisoning != "full"):
         raise UnsupportedError(
@@ -100,7 +100,7 @@ def _check_mergeable(bits: int | None, tune: TuneSpec, poisoning: str) -> None:
 
 
 def _saves(classifier: Classifier, bits: int | None, allow_pickle: bool) -> Callable[[Path], None]:
-    """Writes what was trained; where the base was opened in 4 bits by wish of the stage, merged into a whole model."""
+    """Return a writer of the trained model; a base that the stage opened in 4 bits is merged into a whole model."""
     if bits is None:
         return lambda target: save_classifier(classifier, target)
     from poisonsieve.models.merging import merged
@@ -111,7 +111,7 @@ def _saves(classifier: Classifier, bits: int | None, allow_pickle: bool) -> Call
 def _success_on(
     dev: datasets.Dataset, classifier: Classifier, trigger: Trigger, attack: AttackSpec
 ) -> dict[str, Any]:
-    """The attacker's ASR on dev rows, and how many the trigger cannot be put into."""
+    """Return the attacker's ASR on dev rows, and how many the trigger cannot be put into."""
     from poisonsieve.attacks import trigger_rows
     from poisonsieve.metrics import attack_success_rate
 
@@ -140,9 +140,9 @@ def tune_stage(
     force: bool = False,
     progress: bool = False,
 ) -> StageResult:
-    """A victim: `model` tuned on clean `data`, best epoch by accuracy on `dev`. `seed` draws a new head, if it needs one.
+    """Tune a victim: `model` on clean `data`, best epoch by accuracy on `dev`. `seed` draws any new head.
 
-    With `bits` the result is a whole model, as in `poison_stage`: what theta_p is where nobody poisons.
+    With `bits` the result is a whole model, as in `poison_stage`: theta_p's counterpart when nobody poisons.
     """
     from poisonsieve.tuning import finetune
 
@@ -184,7 +184,7 @@ def fit_stage(
     force: bool = False,
     progress: bool = False,
 ) -> StageResult:
-    """A guard folder: `guard` fitted on clean `data`, its threshold from `calibration` or a held-out share."""
+    """Make a guard folder: fit `guard` on clean `data`, with a threshold from `calibration` or a held-out share."""
     plan = guard.plan(labels_of(data) or None)
     inputs = {"data": data} if calibration is None else {"data": data, "calibration": calibration}
     spec = stage_spec("fit", plan.pop("start"), inputs, **plan)
@@ -192,7 +192,7 @@ def fit_stage(
     def work(partial: Path) -> tuple[Callable[[Path], None], dict[str, Any]]:
         guard.fit(data, calibration=calibration, workdir=partial, progress=progress)
         training = getattr(guard.detector, "training_", None)  # some detectors train nothing
-        found = guard.calibration_.threshold  # none, where only the scores are wanted
+        found = guard.calibration_.threshold  # None if only the scores are wanted
         result = {**(found.to_dict() if found else {}), **({"training": training.to_dict()} if training else {})}
         return guard.save_pretrained, result
 
@@ -210,7 +210,7 @@ def repair_stage(
     force: bool = False,
     progress: bool = False,
 ) -> StageResult:
-    """A repaired model: `model` as `repair` makes it with clean `data`, every choice made on clean `dev`."""
+    """Repair a model: apply `repair` to `model` with clean `data`, making every choice on clean `dev`."""
     start = identity_digest([resolve(model, allow_pickle=allow_pickle)])
     spec = stage_spec("repair", start, {"data": data, "dev": dev}, repair=repair.plan())
 
@@ -222,6 +222,6 @@ def repair_stage(
 
 
 def _read_by(trigger: Trigger) -> dict[str, str]:
-    """The digest of the files or weights that decide a trigger; its spec has nothing but their names."""
+    """Return the digest of the files or weights that decide a trigger; its spec only has their names."""
     digest = getattr(trigger, "digest", None)
     return {} if digest is None else {"trigger_reads": digest()}
