@@ -48,9 +48,8 @@ class Limits(Spec):
         train, dev, test: of the user's rows.
         triggered: of the triggered test rows of each attack.
         attacker_train, attacker_dev: of the attacker's rows, where they are others than the user's.
-        words: words that the user's texts are cut to, test rows before a trigger is put in. In a long text a trigger at a
-            random place would fall behind the length limit.
-        attacker_words: the same for the attacker's texts.
+        words, attacker_words: words that the user's and the attacker's texts are cut to, before a trigger is put in: in a
+            long text it would fall behind the length limit.
     """
 
     train: int | None = Field(None, ge=2)

@@ -262,18 +262,16 @@ class _Planner:
     def _users(self, cell: CellSpec) -> tuple[Rows, Rows]:
         """The user's train and dev rows."""
         entry = self.grid.datasets[cell.dataset]
-        limits = entry.limits
-        return _train_and_dev(entry.data, None, limits.train, limits.dev, limits.words)
+        return _train_and_dev(entry.data, None, entry.limits.train, entry.limits.dev, entry.limits.words)
 
     def _attackers(self, cell: CellSpec) -> tuple[Rows, Rows]:
         entry = self.grid.datasets[cell.dataset]
         if entry.attacker is None:
             return self._users(cell)
         limits = entry.limits
-        train, dev = _train_and_dev(
+        return _train_and_dev(
             entry.attacker, entry.data.train, limits.attacker_train, limits.attacker_dev, limits.attacker_words
         )
-        return train, dev
 
     def _test_sets(self, cell: CellSpec) -> dict[str, Rows | Triggered]:
         """Clean rows and this attack's triggered rows; for un-poisoned weights, those of every attack."""
