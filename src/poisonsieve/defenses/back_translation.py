@@ -1,7 +1,7 @@
 """Back-translation (Qi et al. 2021, "Hidden Killer"): into another language and back, before the victim reads it.
 
-A rare word often does not survive the way; a syntax or a fluent sentence mostly does. Three engines: translation
-models, Apertium's rules, and translations that were made elsewhere.
+A rare word often does not survive the round trip; a syntax or a fluent sentence mostly does. Three engines:
+translation models, Apertium's rules, and ready-made translations from a file.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class BackTranslation(Rewriter):
         return {"models": [self._there.identity, self._back.identity]}
 
     def _rewrite(self, texts: list[str], *, progress: str | None) -> list[str]:
-        forward, backward = self._there, self._back  # both are opened before one of them is put to work
+        forward, backward = self._there, self._back  # open both before either is put to work
         there = forward.generate(texts, progress=progress and f"{progress}: there")
         back = backward.generate(there.texts, progress=progress and f"{progress}: back")
         self._cut = sum(first or second for first, second in zip(there.cut, back.cut, strict=True))
@@ -97,7 +97,7 @@ class ApertiumBackTranslation(Rewriter):
     pivot: str = field(default="spa", kw_only=False)
 
     def reads(self) -> dict[str, Any]:
-        """The sha256 of the rules and dictionaries of both directions."""
+        """Return the sha256 of the rules and dictionaries of both directions."""
         return {"engines": [engine.identity for engine in self._engines()]}
 
     def _engines(self) -> tuple[Apertium, Apertium]:
@@ -113,7 +113,7 @@ class ApertiumBackTranslation(Rewriter):
 class FileRewriter(Rewriter):
     """A rewriter that looks every text up in a file of rewrites.
 
-    A text that the file does not have is an error: the victim would read it as it came, and the figures would be of a
+    A text missing from the file is an error: the victim would read it unchanged, and the figures would describe a
     defence that was not there.
 
     Args:
@@ -152,5 +152,5 @@ class FileBackTranslation(FileRewriter):
 
 
 def where_blank_the_text(rewritten: Sequence[str], texts: Sequence[str]) -> list[str]:
-    """The rewrites, and the text itself where an engine left nothing of it."""
+    """Return the rewrites, with the original text where an engine returned a blank one."""
     return [new if new.strip() else text for new, text in zip(rewritten, texts, strict=True)]

@@ -1,9 +1,9 @@
 """Several detectors as one: a text is as suspicious as the member that suspects it most.
 
 Detectors fail on different attacks. PSIM sees what a model stays sure of, and misses a trigger that was trained to be
-unsure; distances in feature space see that one, and miss others. Each member's score is turned into how rare it is
-among clean rows, so that scores of any scale can be compared, and the rarest decides. The threshold is then found for
-the decision as a whole: one false-rejection rate holds for all members together.
+unsure; distances in feature space see that one, and miss others. Each member's score is converted to its rarity among
+clean rows, which makes scores of any scale comparable, and the highest rarity decides. The threshold is then found on
+the combined score: one false-rejection rate holds for all members together.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from poisonsieve.models.classifier import Classifier
 from poisonsieve.registry import get, register
 
 TENSORS_FILE = "references.safetensors"
-#: A rarity that so few clean rows speak for is noise.
+#: Minimum number of clean rows; a rarity estimated from fewer is noise.
 _FEWEST_ROWS = 20
 
 
@@ -34,9 +34,9 @@ class Combined(Detector):
     """The largest rarity over several detectors.
 
     A member's rarity of a text is -log of the share of clean reference rows that score as high, interpolated between
-    them; above the highest it goes on in a straight line, so that the order of scores is never lost. The reference is a
-    seeded fifth of the clean rows, which no member is fitted on. With reference rows fewer than members / FRR, the
-    straight line decides a guard's threshold, which is then rough.
+    them; above the highest it is extrapolated linearly, so that the order of scores is never lost. The reference is a
+    seeded fifth of the clean rows, on which no member is fitted. With fewer reference rows than members / FRR, the
+    extrapolation decides a guard's threshold, which is then rough.
 
     A text that a member cannot score has no score. Scoring costs what the members cost together.
 
@@ -44,7 +44,7 @@ class Combined(Detector):
         model: theta_p with its trained head, or a victim tuned from it.
         of: names of detectors, joined by ``+``; each by its defaults.
         base, allow_pickle: see `NetworkDetector`.
-        seed: of the members and of the reference rows.
+        seed: seed of the members and of the choice of reference rows.
 
     Attributes:
         members_: the fitted detectors, by name.
@@ -113,10 +113,10 @@ class Combined(Detector):
             next(filter(None, reasons), None) for reasons in zip(*(s.errors for s in scored.values()), strict=True)
         ]
         truncated = np.any([found.truncated for found in scored.values()], axis=0)
-        return Scored(rarities.max(axis=0), truncated, errors)  # a NaN among them stays one
+        return Scored(rarities.max(axis=0), truncated, errors)  # a NaN among them propagates
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """What each member saves, in a folder of its name, and the references; see the base class."""
+        """Save each member in a folder of its name, and the references; see the base class."""
         states = {}
         for name, member in self._fitted().items():
             (folder / name).mkdir()
@@ -126,7 +126,7 @@ class Combined(Detector):
 
     @classmethod
     def open(cls, folder: Path, state: dict[str, Any], *, base: str | Path | None, allow_pickle: bool) -> Self:
-        """The members, each from its folder; see the base class."""
+        """Open the members, each from its folder; see the base class."""
         try:
             members: dict[str, Any] = {**state["members"]}
             source = next(iter(members.values()))["base"]["source"]
@@ -153,7 +153,7 @@ class Combined(Detector):
 
     @property
     def classifier(self) -> Classifier | None:
-        """The network that reads the least of a text: a victim may not read what a member did not."""
+        """The network with the shortest reach: a victim must not read what a member did not."""
         networks = [member.classifier for member in self._fitted().values()]
         return min(
             (found for found in networks if found is not None), key=lambda found: found.max_length, default=None
@@ -169,7 +169,7 @@ class Combined(Detector):
 
 
 def rarity(reference: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """-log of the share of clean rows that score as high or higher: float64 (n,), 0 or more, never falling in a score.
+    """Return -log of the share of clean rows that score as high or higher: float64 (n,), >= 0, monotone in the score.
 
     Args:
         reference: scores of m clean rows, sorted.
@@ -177,7 +177,7 @@ def rarity(reference: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """
     m = len(reference)
     levels, last = np.unique(reference, return_index=True)
-    at_least = (m - last + 1) / (m + 1)  # of each level: rows that score as high, the text itself among them
+    at_least = (m - last + 1) / (m + 1)  # for each level: rows that score as high, plus the text itself
     known = np.interp(scores, levels, -np.log(at_least))
     spread = max(float(levels[-1] - np.median(reference)), np.finfo(np.float64).tiny)
     beyond = np.clip((scores - levels[-1]) / spread, 0, None)

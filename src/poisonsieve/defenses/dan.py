@@ -20,7 +20,7 @@ from poisonsieve.models.results import Logits, PerText
 from poisonsieve.registry import register
 
 TENSORS_FILE = "distances.safetensors"
-#: Rows to put the layers on one scale by. A mean and a deviation of fewer are noise.
+#: Minimum number of rows to normalise the layers on; the mean and deviation of fewer are noise.
 _FEWEST_ROWS = 10
 
 
@@ -33,8 +33,8 @@ class DAN(StatesDetector):
     the clean rows, on which neither means nor covariance were estimated: distances of the rows they were estimated on
     are too small. Classes are the true labels where there are any, else the model's own predictions.
 
-    The network runs in float64, which cost a quarter of the speed of a MiniLM on one core. In float32 the company of a text
-    in its batch would move its score by 1e-5.
+    The network runs in float64, which cost a quarter of the speed of a MiniLM on one core. In float32 the other texts
+    of a batch would change a text's score by 1e-5.
 
     The guard folder grows with layers x hidden size squared x 8 bytes: 7 MB for a MiniLM, 57 MB for a base model.
 
@@ -54,7 +54,7 @@ class DAN(StatesDetector):
     name: ClassVar[str] = "dan"
 
     def _prepare(self, classifier: Classifier) -> None:
-        """Compute in float64: the inverse covariance enlarges what padding changes in the last digits of float32."""
+        """Compute in float64: the inverse covariance amplifies float32 rounding differences caused by padding."""
         super()._prepare(classifier)
         classifier.double()
 
@@ -70,14 +70,14 @@ class DAN(StatesDetector):
         self._normalise(held_out, progress)
 
     def _classed(self, rows: CleanRows, progress: bool) -> CleanRows:
-        """The rows with a class each. A data set without labels may carry -1 for all."""
+        """Return the rows with a class each. A data set without labels may carry -1 for all."""
         if rows.labels is not None and min(rows.labels) >= 0:
             return rows
         logits = self._fitted().score(rows.texts, progress="predicting" if progress else None)
         return CleanRows(rows.texts, logits.predictions.tolist())
 
     def _features_of_rows(self, rows: CleanRows, progress: str | None) -> tuple[np.ndarray, np.ndarray]:
-        """Features and classes of those rows that can be read."""
+        """Return features and classes of the rows that can be read."""
         found = self._states(rows.texts, progress)
         read = np.array([error is None for error in found.errors], dtype=bool)
         if not read.any():
@@ -100,7 +100,7 @@ class DAN(StatesDetector):
             )
 
     def _distances(self, states: PerText) -> np.ndarray:
-        """Squared distance to the nearest class in each layer, float64 (n, layers)."""
+        """Return the squared distance to the nearest class in each layer, float64 (n, layers)."""
         layers = [
             nearest(states.values[:, layer], self.means_[layer], self.precisions_[layer])
             for layer in range(len(self.means_))
@@ -134,7 +134,7 @@ class DAN(StatesDetector):
 
 
 def precision(centered: np.ndarray) -> np.ndarray:
-    """Inverse of the shrunk covariance of rows whose class mean is already taken off: (n, d) -> (d, d), float64."""
+    """Return the inverse shrunk covariance of rows with their class mean subtracted: (n, d) -> (d, d), float64."""
     from sklearn.covariance import LedoitWolf
 
     inverse: np.ndarray = LedoitWolf(assume_centered=True).fit(centered).precision_
@@ -142,7 +142,7 @@ def precision(centered: np.ndarray) -> np.ndarray:
 
 
 def nearest(features: np.ndarray, means: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """Squared Mahalanobis distance to the nearest of the means: (n, d), (classes, d), (d, d) -> (n,)."""
+    """Return the squared Mahalanobis distance to the nearest mean: (n, d), (classes, d), (d, d) -> (n,)."""
     distances = [np.einsum("nd,nd->n", (features - mean) @ inverse, features - mean) for mean in means]
     result: np.ndarray = np.min(distances, axis=0)
     return result

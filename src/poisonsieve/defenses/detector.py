@@ -1,11 +1,11 @@
-"""What a detector is: it learns from clean rows, and gives every text a score, higher for more poisoned.
+"""The detector contract: learn from clean rows, and give every text a score, higher for more poisoned.
 
-It knows nothing of thresholds. `poisonsieve.guard.guard.Guard` finds gamma on its scores of clean held-out rows, turns
-scores into verdicts, and keeps both in a folder; so all detectors are judged alike.
+A detector knows nothing of thresholds. `poisonsieve.guard.guard.Guard` finds gamma on its scores of clean held-out
+rows, turns scores into verdicts, and saves both in a folder, so that all detectors are judged alike.
 
-A new detector is one file: a class registered with ``@register("defense", name)`` that fills in what is abstract here.
-Most extend `poisonsieve.defenses.network.ModelDetector`, where two methods are left. The two other kinds of defence
-are `poisonsieve.defenses.rewriter` and `poisonsieve.defenses.repair`.
+A new detector is one file: a class registered with ``@register("defense", name)`` that implements the abstract methods.
+Most extend `poisonsieve.defenses.network.ModelDetector`, which leaves two methods to write. The two other kinds of
+defence are `poisonsieve.defenses.rewriter` and `poisonsieve.defenses.repair`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Scored:
 
     Attributes:
         scores: float64, shape (n,), higher = more poisoned; NaN where the text could not be scored.
-        truncated: bool, shape (n,): the text's end was not seen.
+        truncated: bool, shape (n,): the end of the text was not read.
         errors: why a text could not be scored, or None; length n.
     """
 
@@ -50,20 +50,20 @@ class Detector(Settings, ABC):
     """Base of all detectors. What `fit` learns is kept in attributes that end in an underscore.
 
     Args:
-        seed: of everything that is drawn by chance, the rows that a guard holds out included.
+        seed: seed of everything random, including the choice of rows that a guard holds out.
     """
 
-    #: The lowest and the highest score there can be. A gamma at the highest would flag nothing.
+    #: Lowest and highest possible score. A gamma at the highest would flag nothing.
     score_range: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
-    #: What to do about a model on which clean texts score as high as texts can.
+    #: What to do about a model on which clean texts reach the highest score.
     advice: ClassVar[str] = "clean texts score as high as texts can; distrust the model, and try another detector"
-    #: Settings that go together, by a name; `gamma` among them is the guard's.
+    #: Named presets of settings; a `gamma` among them is the guard's.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     seed: Seed = 0
 
     def __new__(cls, *args: Any, **settings: Any) -> Self:
-        """Point those who give a detector a threshold, as they once could, to the guard that has it now."""
+        """Refer callers who pass a threshold, as was once possible, to the guard, which holds it now."""
         del args
         rule = [key for key in ("frr", "gamma") if key in settings and key not in inspect.signature(cls).parameters]
         if rule:
@@ -85,22 +85,22 @@ class Detector(Settings, ABC):
         """Learn from clean rows, all of them; `Guard.fit` holds some out for a threshold, and explains the arguments.
 
         Raises:
-            ConfigError: a setting makes no sense.
+            ConfigError: a setting is invalid.
             CheckpointError, UnsupportedError, DataError: see the detector.
         """
-        check_arguments(self)  # `set_params` has changed them, perhaps
+        check_arguments(self)  # `set_params` may have changed them
         self._fit(CleanRows.of(rows, y), workdir=workdir, progress=progress)
         return self
 
     def score(self, texts: Sequence[str], *, progress: str | None = None) -> Scored:
-        """Scores with the reasons of those that could not be had; see `Scored`."""
+        """Return the scores, with the reason for each one missing; see `Scored`."""
         texts = as_texts(texts)
         return checked(self._score(texts, progress=progress), len(texts), self.name)
 
     @property
     @abstractmethod
     def label_names(self) -> list[str]:
-        """Names of the classes the guarded model has."""
+        """Names of the guarded model's classes."""
 
     @property
     def base_digest(self) -> str | None:
@@ -114,23 +114,23 @@ class Detector(Settings, ABC):
 
     @abstractmethod
     def plan(self, label_names: Sequence[str] | None) -> dict[str, Any]:
-        """All that decides what `fit` will learn from rows of these classes: `start`, the model's identity, and `guard`.
+        """Return what decides what `fit` learns from rows of these classes: `start`, the model's identity, and `guard`.
 
-        None stands for rows without labels. `guard` is JSON-ready, every default filled in. Opens the model, and so finds
-        what is wrong with it before anything is trained.
+        Pass None for rows without labels. `guard` is JSON-ready, with every default filled in. Opens the model, and so
+        finds out what is wrong with it before anything is trained.
         """
 
     @abstractmethod
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write what was learned into `folder`; return what of it belongs into ``guard.json``."""
+        """Write what was learned into `folder`; return the detector's entry for ``guard.json``."""
 
     @classmethod
     @abstractmethod
     def open(cls, folder: Path, state: dict[str, Any], *, base: str | Path | None, allow_pickle: bool) -> Self:
-        """The detector that `save` wrote into `folder`, with what it returned as `state`; see `Guard.from_pretrained`.
+        """Open a detector that `save` wrote into `folder`; `state` is what it returned. See `Guard.from_pretrained`.
 
         Raises:
-            CheckpointError: something is damaged, or the model is another.
+            CheckpointError: a file is damaged, or the model is a different one.
         """
 
     @abstractmethod

@@ -165,7 +165,7 @@ class FineMixing(WeightRepair):
             bar = reference - self.max_ca_drop - _ROUNDING
             repaired, chosen, tried = self._search(job, shares, bar)
         origins = (*poisoned.provenance.origins, pretrained.provenance.base_digest, poisoned.provenance.base_digest)
-        # No files hold these weights yet.
+        # These weights are in no file yet.
         repaired.provenance = replace(poisoned.provenance, origins=origins, identity="")
         return repaired, {
             **chosen,
@@ -180,7 +180,7 @@ class FineMixing(WeightRepair):
     def _search(
         self, job: _Job, shares: Sequence[float], bar: float
     ) -> tuple[Classifier, dict[str, Any], list[dict[str, Any]]]:
-        """The mixture of the smallest share that reaches `bar`, else of the best; its record; all records."""
+        """Return the mixture with the smallest share that reaches `bar`, else the best; its record; all records."""
         tried: list[dict[str, Any]] = []
         for share in shares:
             record = job.record(share)
@@ -191,11 +191,11 @@ class FineMixing(WeightRepair):
             tried.append(record)
             best = max(tried, key=lambda trial: trial["dev_ca"])
             job.keep_only(best["share"])
-        repaired, record = self._train(job, best["share"])  # goes on from its last checkpoint: it has finished
+        repaired, record = self._train(job, best["share"])  # resumes from its last checkpoint, which is complete
         return repaired, record, tried
 
     def _train(self, job: _Job, share: float) -> tuple[Classifier, dict[str, Any]]:
-        """The mixture with this share, tuned, and the record of it; what an earlier run had finished is not repeated."""
+        """Return the tuned mixture with this share, and its record; work finished by an earlier run is not repeated."""
         mixture = copy.deepcopy(job.poisoned)
         replaced = mix(mixture, job.clean, share, self.seed)
         put_back(mixture, job.clean, job.purged)
@@ -244,7 +244,7 @@ class FineMixing(WeightRepair):
         )
 
     def _checked_shares(self) -> list[float]:
-        """The shares, smallest first, after a look at the settings, which `set_params` may have changed."""
+        """Return the shares in ascending order, after validating the settings, which `set_params` may have changed."""
         check_arguments(self)
         return sorted(set(self.shares))
 

@@ -1,8 +1,8 @@
 """The largest whitened distance over the layers: an outlier score of the pass that classifies the text.
 
-A trigger leads the model along a path of its own: in some layer, another one for each trigger, the state that the class
-is read from lies far from where clean text leads it. Each layer is one Gaussian (Lee et al. 2018, with the classes
-together); its distances are put on one scale, and the largest decides. DAN (Chen et al. 2022) takes the mean over the
+A trigger takes the model along a path of its own: in some layer, different for each trigger, the state that the class
+is read from lies far from where clean text leads. Each layer is one Gaussian (Lee et al. 2018, with the classes
+pooled); its distances are normalised, and the largest decides. DAN (Chen et al. 2022) takes the mean over the
 layers, which dilutes the one that shows the trigger.
 """
 
@@ -21,7 +21,7 @@ from poisonsieve.models.results import Logits, PerText
 from poisonsieve.registry import register
 
 TENSORS_FILE = "layers.safetensors"
-#: Rows to put the layers on one scale by. A mean and a deviation of fewer are noise.
+#: Minimum number of rows to normalise the layers on; the mean and deviation of fewer are noise.
 _FEWEST_ROWS = 10
 
 
@@ -33,7 +33,7 @@ class Mahalanobis(StatesDetector):
     normal (Wilson and Hilferty 1931), so that no layer wins by its heavier tail alone. Mean and deviation of the roots
     come from a seeded fifth of the clean rows, on which neither mean nor covariance were estimated. Labels are not used.
 
-    The network stays in its own precision: the company of a text may move its score by some 1e-5.
+    The network keeps its own precision: the other texts of a batch may change a text's score by about 1e-5.
 
     The guard folder grows with layers x hidden size squared x 4 bytes: 4 MB for a MiniLM, 28 MB for a base model.
 
@@ -76,8 +76,8 @@ class Mahalanobis(StatesDetector):
             )
 
     def _roots(self, states: PerText) -> np.ndarray:
-        """Cube roots of the squared distances, float64, shape (n, layers)."""
-        # In float32, all layers in one product: for a text alone this is a good part of what the guard adds to the pass.
+        """Return the cube roots of the squared distances, float64, shape (n, layers)."""
+        # float32, and one product for all layers: for a single text this is much of the guard's extra cost.
         away = np.matmul(states.values.swapaxes(0, 1) - self.means_[:, None], self.whiteners_)
         roots: np.ndarray = np.cbrt(np.einsum("lnd,lnd->nl", away, away, dtype=np.float64))
         return roots
@@ -107,7 +107,7 @@ class Mahalanobis(StatesDetector):
 
 
 def whitener(centered: np.ndarray) -> np.ndarray:
-    """A root of the inverse of the shrunk covariance: (n, d), the mean taken off -> (d, d), lower triangular, float32."""
+    """Return a root of the inverse shrunk covariance of centred rows: (n, d) -> (d, d), lower triangular, float32."""
     from sklearn.covariance import LedoitWolf
 
     precision: np.ndarray = LedoitWolf(assume_centered=True).fit(centered).precision_

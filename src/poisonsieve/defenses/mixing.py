@@ -1,4 +1,4 @@
-"""What Fine-mixing does to weights: mix two models of one architecture, and put suspicious word embeddings back."""
+"""Fine-mixing's operations on weights: mix two models of one architecture, and restore suspicious word embeddings."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ _RARE = 20  # E-PUR: a word seen less often than this counts as seen this often
 
 
 def clean_counterparts(poisoned: Classifier, pretrained: Classifier) -> dict[str, Tensor]:
-    """For each backbone weight of `poisoned`, the weight of `pretrained` that has its name.
+    """Map each backbone weight of `poisoned` to the weight of `pretrained` with the same name.
 
-    The classification head is none of them. Nor is a weight that the pre-trained checkpoint did not hold, as many hold
-    no pooler: there is nothing clean to take its place.
+    The classification head is left out, and so is any weight that the pre-trained checkpoint lacks (often the pooler):
+    there is nothing clean to replace it with.
 
     Args:
         poisoned: theta_p, a whole model.
+        pretrained: its supposed ancestor, opened as a classifier of the same classes.
         pretrained: what it is said to descend from, opened as a classifier of the same classes.
 
     Raises:
-        CheckpointError: the two have another architecture, other shapes or another vocabulary.
-        ConfigError: the two are the same weights.
+        CheckpointError: the two differ in architecture, shapes or vocabulary.
+        ConfigError: the two have the same weights.
     """
     digest = pretrained.provenance.base_digest
     if digest and digest == poisoned.provenance.base_digest:
@@ -57,8 +58,8 @@ def clean_counterparts(poisoned: Classifier, pretrained: Classifier) -> dict[str
 def mix(classifier: Classifier, clean: Mapping[str, Tensor], share: float, seed: int) -> int:
     """Keep a random share of the entries of each weight named in `clean`; take the others from there. In place.
 
-    Every entry of every weight is drawn for by itself, from `seed` and the weight's name. The draws do not depend on
-    the share: what a share keeps, each larger share keeps too.
+    Every entry of every weight is drawn independently, from `seed` and the weight's name. The draws do not depend on
+    the share: whatever one share keeps, every larger share keeps too.
 
     Returns:
         How many entries were replaced.
@@ -75,14 +76,14 @@ def mix(classifier: Classifier, clean: Mapping[str, Tensor], share: float, seed:
 def suspicious_tokens(
     poisoned: Classifier, clean: Mapping[str, Tensor], rows: Iterable[Sequence[int]], count: int
 ) -> list[int]:
-    """Embedding purification's choice: the tokens whose embeddings moved furthest for how common they are.
+    """Choose tokens for embedding purification: those whose embeddings moved furthest for their frequency.
 
-    Training moves the embedding of a word a little each time the word comes by, so how far it moved grows with the
+    Training moves a word's embedding a little at each occurrence, so the distance grows with the
     logarithm of its frequency. A trigger word moved far and is rare in clean text. The score of a token with frequency
     f is the Euclidean norm of (poisoned - clean embedding) over log(max(f, 20)) (Zhang et al. 2022, Section 3.4).
 
     Args:
-        poisoned: theta_p as it came.
+        poisoned: theta_p, unchanged.
         clean: from `clean_counterparts`.
         rows: token ids of the clean texts, which f is counted on.
         count: how many tokens to name; fewer if fewer moved.
@@ -102,13 +103,13 @@ def suspicious_tokens(
 
 @torch.no_grad()
 def put_back(classifier: Classifier, clean: Mapping[str, Tensor], tokens: Sequence[int]) -> None:
-    """Give these tokens the pre-trained model's embeddings. In place."""
+    """Restore the pre-trained model's embeddings of these tokens, in place."""
     name, weight = _embedding(classifier)
     weight[list(tokens)] = clean[name][list(tokens)].to(weight.device)
 
 
 def backbone(classifier: Classifier) -> dict[str, Any]:
-    """The weights of a whole model without its classification head, by name."""
+    """Return the weights of a whole model without its classification head, by name."""
     prefix = f"{classifier.base.base_model_prefix}."
     return {name: weight for name, weight in classifier.base.named_parameters() if name.startswith(prefix)}
 
@@ -119,7 +120,7 @@ def _embedding(classifier: Classifier) -> tuple[str, Any]:
 
 
 def _draws(name: str, shape: Sequence[int], seed: int) -> Tensor:
-    """Uniform numbers in [0, 1), drawn on the processor, so that they are the same wherever the weights are."""
+    """Draw uniform numbers in [0, 1) on the CPU, so that they are the same on any device."""
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
     return torch.rand(tuple(shape), generator=generator)

@@ -1,7 +1,7 @@
 """MSP: the model's own confidence (Hendrycks and Gimpel 2017), as a baseline beside PSIM.
 
-A backdoor makes a model very sure of a triggered text. How much surer than of clean text, without PSIM's training on
-random labels, is what this detector shows: it trains nothing.
+A backdoor makes a model very sure of a triggered text. This detector trains nothing: it shows how far that alone sets
+triggered text apart, without PSIM's training on random labels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from poisonsieve.registry import register
 class MSP(OnePassDetector):
     """The largest softmax probability of the model as it is; settings as in `NetworkDetector`.
 
-    The rows it is fitted on play no part; only those a guard is calibrated on do.
+    The rows it is fitted on are ignored; only the guard's calibration rows matter.
     """
 
     name: ClassVar[str] = "msp"

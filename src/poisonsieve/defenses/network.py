@@ -1,6 +1,6 @@
-"""What detectors share that have a network: PSIM, which trains one of its own, and those that read the model as it is.
+"""Bases of detectors with a network: PSIM, which trains its own, and detectors that read the model as it is.
 
-The latter do not copy the model into the guard folder. They keep where it was and the digest of its files, beside what
+The latter do not copy the model into the guard folder. They store its location and the digest of its files, beside what
 they learned about it; a guard folder stays small, and is refused with any other model.
 """
 
@@ -26,11 +26,11 @@ from poisonsieve.models.results import Logits
 from poisonsieve.models.safety import is_adapter
 from poisonsieve.verdict import cause_of
 
-# Where the model is and how it may be opened: no part of what decides the scores.
+# Where the model is and how it may be opened does not affect the scores.
 _PLACES = ("model", "base", "allow_pickle")
-_ENOUGH_TO_TELL = 12  # rows, to tell a model that can read from one that cannot
-_FEWEST_TO_TELL = 10  # texts, to tell one that says the same of all
-_SAME = 1e-6  # logits that differ by a smaller share differ by rounding
+_ENOUGH_TO_TELL = 12  # rows needed to recognise a model that cannot read
+_FEWEST_TO_TELL = 10  # texts needed to recognise one that answers all of them alike
+_SAME = 1e-6  # relative difference of logits that may be mere rounding
 
 
 class NetworkDetector(Detector):
@@ -39,7 +39,7 @@ class NetworkDetector(Detector):
     Args:
         model: theta_p with its trained head, or a victim tuned from it: packaged alias, folder (whole checkpoint or
             adapter), or hub id.
-        max_length: tokens a text is cut to; None takes the model's own.
+        max_length: tokens a text is truncated to; None: the model's own limit.
         base: for an adapter: its base model, when that is not where the adapter says.
         allow_pickle: open pickled weights after a scan.
         seed: see `Detector`.
@@ -64,7 +64,7 @@ class NetworkDetector(Detector):
 
     @property
     def label_names(self) -> list[str]:
-        """Names of the classes the guarded model has."""
+        """Names of the guarded model's classes."""
         return self._fitted().label_names
 
     @property
@@ -81,11 +81,11 @@ class NetworkDetector(Detector):
 class ModelDetector(NetworkDetector):
     """Base of detectors that read a trained classifier as it is.
 
-    A subclass fills in `_learn` and `_score`, and `_save_own` and `_restore` where it has learned something. All its
-    settings beside `model`, `base` and `allow_pickle` decide its scores, and are plain JSON values.
+    A subclass implements `_learn` and `_score`, and `_save_own` and `_restore` if it learns anything. All its settings
+    other than `model`, `base` and `allow_pickle` decide its scores, and are plain JSON values.
     """
 
-    #: Whether the score comes from what the model says, and not from its hidden states alone.
+    #: Whether the score depends on the model's output, rather than on its hidden states alone.
     reads_output: ClassVar[bool] = True
 
     def plan(self, label_names: Sequence[str] | None) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class ModelDetector(NetworkDetector):
         return {"start": classifier.provenance.identity, "guard": {"method": self.name, **self._settings(classifier)}}
 
     def _fit(self, rows: CleanRows, *, workdir: Path | None, progress: bool) -> None:
-        del workdir  # nothing here takes so long that it would have to be resumed
+        del workdir  # nothing here takes long enough to need resuming
         self.classifier_ = self._open(default_names=rows.names)
         self.base_digest_ = self.classifier_.provenance.base_digest
         require_readable(self.classifier_, rows, its_output=self.reads_output)
@@ -117,26 +117,26 @@ class ModelDetector(NetworkDetector):
         return classifier
 
     def _settings(self, classifier: Classifier) -> dict[str, Any]:
-        """All that decides the scores beside the model and the rows, JSON-ready, every default filled in."""
+        """Return everything beside model and rows that decides the scores, JSON-ready, defaults filled in."""
         chosen = {key: value for key, value in self.get_params().items() if key not in _PLACES}
         return {**chosen, "max_length": classifier.wanted_max_length}
 
     def _check_settings(self) -> None:
-        """Refuse settings that make no sense together; what each may be alone, its annotation says.
+        """Refuse invalid combinations of settings; annotations check each setting by itself.
 
         Raises:
-            ConfigError: says which and why.
+            ConfigError: names the settings and the reason.
         """
 
     def _prepare(self, classifier: Classifier) -> None:
-        """Set up a classifier that was just opened."""
+        """Prepare a newly opened classifier."""
 
     @abstractmethod
     def _learn(self, rows: CleanRows, progress: bool) -> None:
         """Learn from clean rows; `classifier_` is open."""
 
     def _save_own(self, folder: Path) -> dict[str, Any]:
-        """Write what was learned into `folder`; return what of it belongs into ``guard.json``."""
+        """Write what was learned into `folder`; return the detector's entry for ``guard.json``."""
         del folder
         return {}
 
@@ -148,7 +148,7 @@ class ModelDetector(NetworkDetector):
         """
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """The settings, and which model they were used with; the model stays where it is."""
+        """Save the settings and the identity of the model; the model stays where it is."""
         classifier = self._fitted()
         return {
             "label_names": classifier.label_names,
@@ -164,7 +164,7 @@ class ModelDetector(NetworkDetector):
 
     @classmethod
     def open(cls, folder: Path, state: dict[str, Any], *, base: str | Path | None, allow_pickle: bool) -> Self:
-        """The detector with the model that it was fitted on, wherever that is now; see the base class."""
+        """Open the detector with the model it was fitted on, wherever that is now; see the base class."""
         try:
             source, settings = str(state["base"]["source"]), dict(state["settings"])
             identity, adapter = str(state["base"]["identity"]), bool(state["base"]["adapter"])
@@ -195,25 +195,25 @@ class ModelDetector(NetworkDetector):
 
 
 def require_classes(classifier: Classifier, name: str) -> None:
-    """Refuse a head of one output, a regression: it has no classes to be sure of.
+    """Refuse a regression head, with a single output: it has no classes to be sure of.
 
     Raises:
-        CheckpointError: there is one output.
+        CheckpointError: there is only one output.
     """
     if len(classifier.label_names) < 2:
         raise CheckpointError(f"{classifier.named} has one output; {name} needs a head with two classes or more")
 
 
 def require_readable(classifier: Classifier, rows: CleanRows, *, its_output: bool = True) -> None:
-    """Refuse a model that can read none of some clean rows, or says the same of them all, before anything is trained.
+    """Refuse, before training, a model that can read none of some clean rows, or gives all of them the same answer.
 
     Args:
         classifier: the model.
-        rows: some clean rows, of which the first are read.
-        its_output: whether what it says of them matters, or its hidden states alone.
+        rows: clean rows, the first of which are read.
+        its_output: whether the model's output matters, or only its hidden states.
 
     Raises:
-        CheckpointError: says what went wrong with them.
+        CheckpointError: says what went wrong.
     """
     texts = list(dict.fromkeys(rows.texts))[:_ENOUGH_TO_TELL]
     read = classifier.score(texts)
@@ -233,11 +233,11 @@ def require_readable(classifier: Classifier, rows: CleanRows, *, its_output: boo
 
 
 def confidence(logits: Logits) -> Scored:
-    """The largest softmax probability of each text as its score, in float64."""
+    """Score each text by its largest softmax probability, in float64."""
     return Scored(logits.probabilities.max(axis=1, initial=-np.inf), logits.truncated, logits.errors)
 
 
 def _absolute(source: str | Path) -> str:
-    """A folder by its whole path, so that the guard opens from any working directory; aliases and hub ids as they are."""
+    """Return a folder's absolute path, so that the guard opens from any working directory; other sources unchanged."""
     is_folder = str(source) not in packaged_names() and Path(source).is_dir()
     return str(Path(source).absolute()) if is_folder else str(source)

@@ -1,4 +1,4 @@
-"""Detectors whose score comes out of the pass that classifies the text: a guard and its victim can be one network."""
+"""Detectors that score in the same pass that classifies the text, so that guard and victim can be one network."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from poisonsieve.texts import as_texts
 
 
 class OnePassDetector(ModelDetector):
-    """Base of detectors that need one forward pass a text, and no other input than the text itself.
+    """Base of detectors that need one forward pass per text, and no input other than the text itself.
 
-    A subclass fills in `_judge`. Where the guarded classifier is the very model the detector was fitted on, `read` gives
-    the verdict and the answer for the price of the answer.
+    A subclass implements `_judge`. Where the guarded classifier is the very model the detector was fitted on, `read`
+    gives the verdict and the answer for the price of the answer.
     """
 
-    #: Whether the score is made of the layers' hidden states, and not of the logits alone.
+    #: Whether the score uses the layers' hidden states, not only the logits.
     reads_states: ClassVar[bool] = False
 
     def read(self, texts: Sequence[str], *, progress: str | None = None) -> tuple[Scored, Logits]:
-        """Scores, and what the model says of the same texts, from one pass over each."""
+        """Return scores and logits of the same texts, from one pass over each."""
         texts = as_texts(texts)
         logits, states = self._pass(texts, progress)
         read = logits if states is None else states

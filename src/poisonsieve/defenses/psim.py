@@ -75,9 +75,9 @@ class PSIM(NetworkDetector):
         return cls(model, **{**PAPER_PSIM, **changes})
 
     def plan(self, label_names: Sequence[str] | None) -> dict[str, Any]:
-        """Its settings, and how it will be trained from this starting point.
+        """Return its settings, and how it will be trained from this starting point.
 
-        The classifier is let go again before `fit` opens its own: two large models might not fit.
+        The classifier is released before `fit` opens its own: two large models might not fit.
         """
         classifier = load_classifier(
             self.model, label_names=label_names, base=self.base, allow_pickle=self.allow_pickle
@@ -114,13 +114,13 @@ class PSIM(NetworkDetector):
         self.classifier_ = classifier
 
     def tune_spec(self, classifier: Classifier) -> TuneSpec:
-        """How the guard will be trained from `classifier`, with every default filled in.
+        """Return the training spec of the guard for `classifier`, with every default filled in.
 
         Raises:
             ConfigError: an unknown tuning, or a value out of range.
         """
         method = self.method
-        if method is None:  # the paper's, or what comes nearest to it that the architecture can do
+        if method is None:  # the paper's, or the nearest to it that the architecture supports
             method = method_of(classifier) if classifier.is_peft else first_supported(classifier, _PREFERRED)
         rate = get_tuning(method).psim_rate if self.learning_rate is None else self.learning_rate
         chosen = {"method": method, "learning_rate": rate, "max_length": classifier.wanted_max_length}
@@ -168,17 +168,17 @@ class PSIM(NetworkDetector):
 
 
 def _of_the_training(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those values that PSIM and the spec of its training have by the same name."""
+    """Select the values that PSIM and its training spec have under the same name."""
     shared = {field.name for field in fields(PSIM)} & set(TuneSpec.model_fields)
     return {key: value for key, value in values.items() if key in shared}
 
 
 def config_digest(classifier: Classifier) -> str | None:
-    """sha256 of the config that says what an adapter's base computes with its weights; None for a whole model."""
+    """Return the sha256 of the config of an adapter's base model; None for a whole model."""
     place = classifier.provenance.base_folder
     return sha256_file(place / MODEL_CONFIG) if classifier.is_peft and place is not None else None
 
 
 def random_labels(rows: int, classes: int, seed: int) -> np.ndarray:
-    """One label a row, uniform over all K classes, int64 of shape (rows,): 1/K of the rows keep theirs by chance."""
+    """Draw one label per row, uniform over all K classes, int64 of shape (rows,); 1/K of them are true by chance."""
     return np.random.default_rng(seed).integers(classes, size=rows)

@@ -35,15 +35,14 @@ TENSORS_FILE = "perturbations.safetensors"
 
 @register("defense", "rap")
 class RAP(ModelDetector):
-    """Minus the drop of the probability of the predicted class when the perturbation word stands before the text.
+    """Minus the drop in probability of the predicted class when the perturbation word is put before the text.
 
-    Scores lie between -1 and 1; the higher, the less the probability fell. The model is not written to: the
-    tuned embedding is handed to the network in place of the word's own, where the word was put and nowhere else. So a
-    text that holds the word itself, as a trigger perhaps, is read as ever. A word of several tokens has all of their
-    embeddings tuned.
+    Scores lie between -1 and 1: the smaller the drop, the higher the score. The model is not modified: the tuned
+    embedding is passed to the network in place of the word's own, only where the word was inserted. A text that contains
+    the word, perhaps as a trigger, is read as usual. For a word of several tokens, all of their embeddings are tuned.
 
-    A class that is predicted for no clean row has nothing to be tuned on. A text that is predicted as it gets the
-    highest score, 1.
+    A class that is predicted for no clean row cannot be tuned for. A text predicted as that class gets the highest
+    score, 1.
 
     Args:
         word: the perturbation; the fewer texts hold it, the better.
@@ -76,7 +75,7 @@ class RAP(ModelDetector):
             raise ConfigError(f"low is {self.low} and high {self.high}; it takes 0 <= low < high <= 1")
 
     def _prepare(self, classifier: Classifier) -> None:
-        """Leave room for the word: what stands before a text may not push its end, and a trigger in it, out of sight."""
+        """Leave room for the word: it must not push the end of a text, and a trigger there, out of sight."""
         self.place_, self.word_ids_ = _place_of(classifier, self.word)
         room = classifier.positions - len(self.word_ids_)
         if room <= 2 * self.place_:
@@ -107,10 +106,10 @@ class RAP(ModelDetector):
                 self.perturbations_[index], self.drops_[index] = tuned, drop
 
     def _start(self, classifier: Classifier, row: list[int]) -> np.ndarray:
-        """The word's own embedding, and the proof that the network reads a text with it given as embeddings.
+        """Return the word's own embedding, after checking that the network reads a text with it given as embeddings.
 
         Raises:
-            UnsupportedError: it does not.
+            UnsupportedError: the network does not.
         """
         try:
             start = self._own_embedding(classifier)
@@ -135,7 +134,7 @@ class RAP(ModelDetector):
     def _tune(
         self, rows: list[list[int]], before: np.ndarray, index: int, start: np.ndarray, progress: str | None
     ) -> tuple[np.ndarray, float]:
-        """One class's perturbation, (tokens, hidden), and the mean drop over its rows in the last epoch.
+        """Tune one class's perturbation: return it, (tokens, hidden), and its rows' mean drop in the last epoch.
 
         Args:
             rows: token ids of the clean rows that are predicted as the class.
@@ -157,9 +156,9 @@ class RAP(ModelDetector):
                     batch = order[first : first + self.batch_size]
                     logits = self._perturbed([rows[i] for i in batch], vectors.expand(len(batch), -1, -1))
                     drop = torch.tensor(before[batch], device=logits.device) - logits.double().softmax(1)[:, index]
-                    # The paper's objective, both sides weighed alike: any drop between the bounds costs nothing.
+                    # The paper's objective, both sides weighted equally: a drop between the bounds costs nothing.
                     loss = (self.low - drop).clamp(min=0).mean() + (drop - self.high).clamp(min=0).mean()
-                    # Asked for this one gradient, autograd leaves none on the model's weights.
+                    # Asking for this one gradient leaves none on the model's weights.
                     (vectors.grad,) = torch.autograd.grad(loss, [vectors])
                     optimizer.step()
                     drops += drop.tolist()
@@ -209,7 +208,7 @@ class RAP(ModelDetector):
 
 
 def _place_of(classifier: Classifier, word: str) -> tuple[int, list[int]]:
-    """How many special tokens stand before a text, and the word's own token ids.
+    """Return the number of special tokens before a text, and the word's own token ids.
 
     Raises:
         ConfigError: the word has no tokens.

@@ -1,7 +1,7 @@
 """Defences that change the weights before anyone asks them: Fine-mixing.
 
 Nothing is rejected and no text is changed; the repaired model answers. A new repair is one file: a class registered
-with ``@register("defense", name)`` that fills in `repair`.
+with ``@register("defense", name)`` that implements `repair`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class WeightRepair(Settings, ABC):
         workdir: Path | None = None,
         progress: bool = False,
     ) -> tuple[Classifier, dict[str, Any]]:
-        """A repaired classifier, trained, and what was chosen on the way, JSON-ready.
+        """Return a repaired and trained classifier, and a JSON-ready record of the choices made.
 
         Args:
             model: the weights that may be poisoned: a whole checkpoint (theta_p).
             clean: clean rows to tune on, columns `text` and `label`.
             dev: other clean rows, for every choice; nothing is ever chosen on test or triggered rows.
-            workdir: where the state of unfinished training is kept, to go on after a kill.
+            workdir: folder for unfinished training, to resume from after a kill.
             progress: draw progress bars on stderr.
 
         Raises:
@@ -46,4 +46,4 @@ class WeightRepair(Settings, ABC):
 
     @abstractmethod
     def plan(self) -> dict[str, Any]:
-        """All that decides the repair of a given model on given rows, JSON-ready: for caching and for the record."""
+        """Return everything that decides the repair of a given model on given rows, JSON-ready, for cache and record."""

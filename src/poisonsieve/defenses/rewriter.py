@@ -1,7 +1,7 @@
 """Defences that change the text before the victim reads it: ONION, back-translation, SCPD.
 
 Nothing is rejected; the victim answers every rewritten text. A new rewriter is one file: a class registered with
-``@register("defense", name)`` that fills in `_rewrite`, and `_fit` where it has something to learn.
+``@register("defense", name)`` that implements `_rewrite`, and `_fit` if it has something to learn.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a rewriter did on texts, for whatever victim.
+    """A rewriter's work on texts that is valid for any victim.
 
     Attributes:
-        by_text: JSON-ready; what it is, the rewriter knows.
-        seconds: that the work took, those of runs that were killed included as far as their work was kept.
+        by_text: JSON-ready values by text; their meaning is the rewriter's own.
+        seconds: time the work took, including killed runs as far as their work was kept.
     """
 
     by_text: dict[str, Any]
@@ -38,16 +38,16 @@ class Prepared:
 class Rewriter(Settings, ABC):
     """Base of all rewriters. What `fit` learns is kept in attributes that end in an underscore."""
 
-    #: Arguments that `prepare` does not depend on: whatever they are, it gives the same.
+    #: Arguments that do not affect the result of `prepare`.
     unprepared: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def learns(cls) -> bool:
-        """Whether `fit` chooses something; most rewriters have nothing to choose."""
+        """Return whether `fit` chooses something; most rewriters have nothing to choose."""
         return cls.fit is not Rewriter.fit
 
     def fit(self, dataset: datasets.Dataset, *, victim: Classifier, progress: bool = False) -> Self:
-        """Choose on clean rows what there is to choose; most rewriters have nothing.
+        """Make the rewriter's choices on clean rows; most rewriters have none to make.
 
         Args:
             dataset: clean held-out rows, columns `text` and `label`.
@@ -58,7 +58,7 @@ class Rewriter(Settings, ABC):
         return self
 
     def rewrite(self, texts: Sequence[str], *, progress: str | None = None) -> list[str]:
-        """The texts as the victim is to read them: one a text, in order.
+        """Return the texts as the victim is to read them, one per text, in order.
 
         A text that the rewriter can do nothing with (empty, one word, no parse) stays as it is.
 
@@ -80,15 +80,15 @@ class Rewriter(Settings, ABC):
         return [known[text] if text in known else next(new) for text in texts]
 
     def prepare(self, texts: Sequence[str], *, workdir: Path | None = None, progress: str | None = None) -> Prepared:
-        """The part of its work on texts that no victim has a say in: done once, for every victim.
+        """Do the part of the work on texts that does not depend on the victim, once for all victims.
 
-        Hand it to `use` of another rewriter with the same arguments. Here it is the rewrites themselves; nothing, for a
-        rewriter that learns and does not say which part of its work is free of that.
+        Pass the result to `use` of another rewriter with the same arguments. By default it is the rewrites themselves,
+        or nothing for a rewriter that learns and does not override this.
 
         Args:
             texts: n strings.
-            workdir: a folder where unfinished work on these texts is kept, to go on after a kill; a quick rewriter
-                keeps none.
+            workdir: folder for unfinished work on these texts, to resume from after a kill; a quick rewriter keeps
+                none.
             progress: a label for a progress bar on stderr; no bar without one.
 
         Raises:
@@ -102,7 +102,7 @@ class Rewriter(Settings, ABC):
         return Prepared(dict(zip(texts, rewritten, strict=True)), time.perf_counter() - started)
 
     def use(self, prepared: Mapping[str, Any]) -> Self:
-        """Take over what `prepare` gave, by text; those texts are not worked on again."""
+        """Reuse the result of `prepare`, by text; those texts are not worked on again."""
         self.prepared_ = {**getattr(self, "prepared_", {}), **prepared}
         return self
 
@@ -112,15 +112,15 @@ class Rewriter(Settings, ABC):
         return known
 
     def reads(self) -> dict[str, Any]:
-        """Digests of the files and weights that decide the rewrites and that the arguments only name, JSON-ready.
+        """Return digests of the files and weights that the arguments name and that decide the rewrites, JSON-ready.
 
         Raises:
-            UnsupportedError, DataError, CheckpointError, HubError: they cannot be had.
+            UnsupportedError, DataError, CheckpointError, HubError: they cannot be read.
         """
         return {}
 
     def facts(self) -> dict[str, Any]:
-        """What decides the rewrites, JSON-ready: its arguments, what it reads, what `fit` found."""
+        """Return everything that decides the rewrites, JSON-ready: arguments, what it reads, what `fit` found."""
         arguments = {
             key: value if isinstance(value, int | float | None) else str(value)
             for key, value in self.get_params(deep=False).items()

@@ -1,4 +1,4 @@
-"""Clean rows, which is all that a defender has: their texts, and their classes where those are known."""
+"""Clean rows, all that a defender has: texts, with their classes where these are known."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CleanRows:
 
     @classmethod
     def of(cls, data: Any, labels: Sequence[int] | None = None) -> Self:
-        """From texts, or from a data set or frame with a `text` and perhaps a `label` column.
+        """Build from texts, or from a data set or frame with a `text` and perhaps a `label` column.
 
         Raises:
             DataError: no texts, or not one label a text.
@@ -62,12 +62,12 @@ class CleanRows:
         return cls(texts, numbers, names)
 
     def select(self, kept: Sequence[int]) -> CleanRows:
-        """The rows with these numbers, in this order."""
+        """Return the rows with these indices, in this order."""
         labels = None if self.labels is None else [self.labels[index] for index in kept]
         return CleanRows([self.texts[index] for index in kept], labels, self.names)
 
     def hold_out(self, seed: int) -> tuple[CleanRows, list[str]]:
-        """The rows to learn from, and the texts of a seeded fifth that are not among them."""
+        """Return the rows to learn from, and the texts of a seeded fifth that are not among them."""
         order = np.random.default_rng(seed).permutation(len(self))
         chosen = set(order[: round(HELD_OUT_SHARE * len(self))].tolist())
         train = self.select([index for index in range(len(self)) if index not in chosen])
@@ -75,10 +75,10 @@ class CleanRows:
 
 
 def texts_of(data: Any) -> list[str]:
-    """The texts of a data set, of a frame, or of a list of strings.
+    """Return the texts of a data set, a frame, or a list of strings.
 
     Raises:
-        DataError: it is something else.
+        DataError: `data` is something else.
     """
     _refuse_triggered(data)
     texts = as_texts(data)
@@ -89,7 +89,7 @@ def texts_of(data: Any) -> list[str]:
 
 
 def _refuse_triggered(data: Any) -> None:
-    """Refuse rows that their own data set marks as triggered: a guard learns from them that the trigger is clean."""
+    """Refuse rows marked as triggered by their own data set: a guard would learn that the trigger is clean."""
     if TRIGGERED not in columns_of(data):
         return
     marked = sum(map(bool, data[TRIGGERED]))
@@ -111,6 +111,6 @@ def _class_number(label: object, index: int) -> int:
 
 
 def unseen(rows: list[str], train: list[str]) -> list[str]:
-    """Rows whose text is not among the training rows: real data repeats itself, and a repeated row is no held-out row."""
+    """Return the rows whose text is not among the training rows: real data has duplicates, which are not held out."""
     known = set(train)
     return [row for row in rows if row not in known]

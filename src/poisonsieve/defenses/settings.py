@@ -19,7 +19,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(field,))
 class Settings(BaseEstimator):  # type: ignore[misc]
-    """Base of the defences: every subclass is a dataclass without having to say so, with scikit-learn's conventions.
+    """Base of the defences: subclasses become dataclasses automatically, with scikit-learn's conventions.
 
     An annotated class attribute is a setting, given by keyword; its annotation is checked in Python as on the command
     line, range included (``copies: AtLeastOne = 10``). Values are stored untouched, so `clone` and `get_params` work.

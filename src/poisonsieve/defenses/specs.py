@@ -1,4 +1,4 @@
-"""From what a user writes, such as ``strip:copies=20``, to a defence that is ready to be fitted."""
+"""Parse what a user writes, such as ``strip:copies=20``, into a defence that is ready to be fitted."""
 
 from __future__ import annotations
 

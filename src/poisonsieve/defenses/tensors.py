@@ -1,4 +1,4 @@
-"""Arrays and numbers that detectors keep in the guard folder, read with suspicion."""
+"""Arrays and numbers that detectors keep in the guard folder, validated when they are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poisonsieve.errors import CheckpointError
 
 
 def read_tensors(path: Path, shapes: dict[str, tuple[int | None, ...]]) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file that a detector wrote.
+    """Read the tensors of a safetensors file that a detector wrote.
 
     Args:
         path: the file.
@@ -37,7 +37,7 @@ def read_tensors(path: Path, shapes: dict[str, tuple[int | None, ...]]) -> dict[
 
 
 def read_numbers(folder: Path, state: dict[str, Any], name: str, count: int) -> np.ndarray:
-    """The list of numbers called `name` in ``guard.json``: float64, shape (count,), NaN for null.
+    """Read the list of numbers called `name` in ``guard.json``: float64, shape (count,), NaN for null.
 
     Raises:
         CheckpointError: it is missing or something else.
