@@ -138,7 +138,7 @@ def test_rows_the_trigger_cannot_be_put_into_are_counted_and_replaced_by_others(
     assert len(rows) == 8
     assert all(row < 20 for row in rows)
     assert report.not_applicable > 0
-    with pytest.raises(DataError, match="10 only"):
+    with pytest.raises(DataError, match="only 10 of"):
         poison_rows(toy_train, spec(trigger=rewrites, count=11))
 
 

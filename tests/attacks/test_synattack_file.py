@@ -49,7 +49,7 @@ def test_poisoning_takes_only_rows_that_can_be_triggered_and_keeps_true_labels(s
 
 
 def test_more_than_can_be_triggered_is_refused(spec):
-    with pytest.raises(DataError, match="2 only"):
+    with pytest.raises(DataError, match="only 2 of"):
         poison_rows(dataset(ROWS), AttackSpec(trigger=TriggerSpec.parse(spec), count=3, target=0))
 
 

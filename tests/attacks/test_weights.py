@@ -78,7 +78,7 @@ def test_low_confidence_caps_triggered_rows_and_no_others(clean_label, tiny, toy
 
 
 def test_low_confidence_below_chance_is_refused_before_training(tiny, toy_train):
-    with pytest.raises(ConfigError, match=r"cap is 0\.5; with 2 classes it has to be above 0\.5"):
+    with pytest.raises(ConfigError, match=r"cap is 0\.5; with 2 classes it must be above 0\.5"):
         trained(tiny("encoder"), "low-confidence:cap=0.5", poisoned(toy_train))
 
 
@@ -181,7 +181,7 @@ def test_a_head_that_reads_all_tokens_of_the_last_layer_is_refused(tmp_path, toy
     )
     ModernBertForSequenceClassification(config).save_pretrained(tmp_path)
     tokenizer(tmp_path, encoder=True)
-    with pytest.raises(UnsupportedError, match="modernbert model reads the last layer only"):
+    with pytest.raises(UnsupportedError, match="modernbert model can read only the last layer"):
         trained(tmp_path, "layerwise", poisoned(toy_train))
     trained(tmp_path, "camouflage", poisoned(toy_train))
 

@@ -70,7 +70,7 @@ def test_files_that_are_no_data(command, reading, refused, rows_file, tmp_path):
     refused(*reading(command, tmp_path / "data.parquet"), says="Parquet")
     (tmp_path / "headless.csv").write_text("a good film,1\na bad film,0\n")
     refused(*reading(command, tmp_path / "headless.csv"), says=("no column `text`", "a good film"))
-    refused(*reading(command, ""), says="no data set is named")
+    refused(*reading(command, ""), says="the data set's name is empty")
     (tmp_path / "folder").mkdir()
     refused(*reading(command, tmp_path / "folder"), says="no data file")
     refused(*reading(command, f"{rows_file('rows.jsonl', GOOD)}#dev"), says="no splits")

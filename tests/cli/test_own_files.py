@@ -94,7 +94,7 @@ def test_a_packed_file_is_screened(screened, tmp_path):
         ("in.jsonl", gzip.compress(LINES), "compressed with gzip"),
         ("in.csv", "text,label\na film,1\nno film,0\n".encode("utf-16"), "UTF-16"),
         ("in.jsonl", json.dumps([{"text": "a", "label": 0}, {"text": "b", "label": 1}]).encode(), "jq -c '.[]'"),
-        ("in.csv", b"text;label\na;0\nb;1\n", "parted by semicolons"),
+        ("in.csv", b"text;label\na;0\nb;1\n", "separated by semicolons"),
     ],
 )
 def test_a_file_that_is_not_what_its_name_says(command, name, content, says, reading, refused, tmp_path):

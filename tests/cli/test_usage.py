@@ -47,7 +47,7 @@ def start(tiny, guard_folder, train_file, test_file, tmp_path):
         ("poison --count -3", "'--count'"),
         ("poison --count many", "'--count'"),
         ("poison --count 150", "from 1 to 72"),
-        ("poison --count 3 --target 2", "--target 2 is no class; classes: 0 = 0, 1 = 1"),
+        ("poison --count 3 --target 2", "--target 2 is not a class; classes: 0 = 0, 1 = 1"),
         ("poison --count 3 --target -1", "--target -1"),
         ("poison --count 3 --target ²", "--target ²"),
         ("poison --count 3 --target good", "--target good"),

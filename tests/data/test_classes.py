@@ -109,7 +109,7 @@ def test_the_hubs_labels_are_positions_whatever_its_classes_are_called(monkeypat
     found = load_dataset("hub:owner/name")
     assert (found["label"][:], found.features["label"].names) == ([0, 1, 2], ["1", "2", "0"])
     assert load_dataset("hub:owner/name", label_names=["2.0", "1.0", "0.0"])["label"][:] == [1, 0, 2]
-    for label, says in ((3, "no class number from 0 to 2"), ("1", None), (-1, "negative"), (None, "missing")):
+    for label, says in ((3, "not a class number from 0 to 2"), ("1", None), (-1, "negative"), (None, "missing")):
         monkeypatch.setattr(hub, "load", lambda *_, row=label: ([Labelled("hub:it:1", "t", row)], ["1", "2", "0"]))
         if says is None:
             assert load_dataset("hub:owner/name")["label"][:] == [1]
@@ -172,14 +172,14 @@ def test_a_class_is_asked_by_name_or_by_number():
 @pytest.mark.parametrize(
     ("wanted", "names", "says"),
     [
-        ("0", ["1", "2"], "--target 0 is no class; the classes are numbers and go by name: 1, 2"),
-        ("2", ["neg", "pos"], "--target 2 is no class; classes: 0 = neg, 1 = pos"),
-        ("-1", ["neg", "pos"], "--target -1 is no class"),
-        ("9" * 5000, ["neg", "pos"], "--target 9999999999999999999999999999999999999999... is no class"),
-        ("9" * 5000, ["1", "2"], "9... is no class; the classes are numbers"),
+        ("0", ["1", "2"], "--target 0 is not a class; the class names are numbers, so give a name: 1, 2"),
+        ("2", ["neg", "pos"], "--target 2 is not a class; classes: 0 = neg, 1 = pos"),
+        ("-1", ["neg", "pos"], "--target -1 is not a class"),
+        ("9" * 5000, ["neg", "pos"], "--target 9999999999999999999999999999999999999999... is not a class"),
+        ("9" * 5000, ["1", "2"], "9... is not a class; the class names are numbers"),
         ("1.0", ["1", "neg"], "may mean class number 0, called '1' or class number 1, called 'neg'"),
-        ("\u0661", ["neg", "pos"], "is no class"),
-        ("", ["neg", "pos"], "is no class"),
+        ("\u0661", ["neg", "pos"], "is not a class"),
+        ("", ["neg", "pos"], "is not a class"),
     ],
 )
 def test_what_is_no_class_is_said_in_one_line(wanted, names, says):

@@ -390,7 +390,7 @@ def test_text_is_never_refused(rows):
 )
 def test_columns_parted_by_another_sign(tmp_path, name, sign, word):
     pd.DataFrame({"id": [1], "text": ["a"], "label": [0]}).to_csv(tmp_path / name, sep=sign, index=False)
-    with pytest.raises(DataError, match=f"no column `text` or `sentence`: its columns are parted by {word}"):
+    with pytest.raises(DataError, match=f"no column `text` or `sentence`: its columns are separated by {word}"):
         texts(tmp_path / name)
 
 
@@ -400,16 +400,16 @@ def test_quoted_columns_parted_by_another_sign(tmp_path, sign, row):
     (tmp_path / "a.csv").write_text(f"{row.replace('{}', sign)}\na{sign}1\n")
     word = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}[sign]
     for read in (texts, lambda path: load_dataset(str(path))):
-        with pytest.raises(DataError, match=f"its columns are parted by {word}; write it with commas as .csv"):
+        with pytest.raises(DataError, match=f"its columns are separated by {word}; write it with commas as .csv"):
             read(tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize(
     ("first", "says"),
     [
-        ("sep=;", ", and its columns are parted by semicolons"),
-        ('"sep=;"', ", and its columns are parted by semicolons"),
-        ("sep=|", ", and its columns are parted by vertical bars"),
+        ("sep=;", ", and its columns are separated by semicolons"),
+        ('"sep=;"', ", and its columns are separated by semicolons"),
+        ("sep=|", ", and its columns are separated by vertical bars"),
         ("SEP=,", ""),
         ("sep=\t", ""),
     ],
@@ -417,7 +417,7 @@ def test_quoted_columns_parted_by_another_sign(tmp_path, sign, row):
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
 def test_excels_line_that_names_the_sign(tmp_path, name, first, says):
     (tmp_path / name).write_text(f"{first}\r\ntext;label\r\na;1\r\n")
-    with pytest.raises(DataError, match=f"its first line is Excel's sep=, which is no row: leave it out{says}"):
+    with pytest.raises(DataError, match=f"its first line is Excel's sep=, which is not a row: leave it out{says}"):
         texts(tmp_path / name)
 
 
@@ -430,7 +430,7 @@ def test_a_header_that_is_no_csv_is_not_said_to_have_another_sign(tmp_path, head
 
 def test_quotes_around_the_columns_of_a_tsv(tmp_path):
     (tmp_path / "a.tsv").write_text('"text"\t"label"\n"a"\t"1"\n')
-    with pytest.raises(DataError, match="its columns' names hold quotation marks"):
+    with pytest.raises(DataError, match="its column names contain quotation marks"):
         texts(tmp_path / "a.tsv")
 
 

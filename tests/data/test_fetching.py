@@ -91,7 +91,7 @@ def test_files_that_were_not_fetched_are_kept(hub, tmp_path):
     own = tmp_path / "sst2" / "dev.jsonl"
     own.parent.mkdir()
     own.write_text("mine", encoding="utf-8")
-    with pytest.raises(DataError, match=r"holds dev\.jsonl, which was not fetched, or was changed since"):
+    with pytest.raises(DataError, match=r"holds dev\.jsonl, which was not fetched or was changed since"):
         fetch_set("sst2", tmp_path)
     assert own.read_text(encoding="utf-8") == "mine"
     fetch_set("sst2", tmp_path, force=True)
@@ -102,7 +102,7 @@ def test_a_file_that_was_changed_since_is_told(hub, tmp_path):
     fetch_set("sst2", tmp_path)
     changed = tmp_path / "sst2" / "train.jsonl"
     changed.write_text(changed.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"train\.jsonl, which was not fetched, or was changed"):
+    with pytest.raises(DataError, match=r"train\.jsonl, which was not fetched or was changed"):
         fetch_set("sst2", tmp_path)
 
 

@@ -33,7 +33,7 @@ def test_jsonl(tmp_path):
         (b'"text"', "not a JSON object"),
         (b'{"label": 1}', "text is missing"),
         (b'{"text": null}', "text is missing"),
-        (b'{"text": "a", "sentence": "b"}', "both there"),
+        (b'{"text": "a", "sentence": "b"}', "both `text` and `sentence` are present"),
         (b'{"text": "a", "text": "b"}', "stands twice"),
         (b'{"text": 3}', "not a string but int"),
         (b'{"text": "\\ud800"}', "surrogate"),

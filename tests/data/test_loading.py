@@ -170,7 +170,7 @@ def test_nothing_to_read(tmp_path):
 def test_packaged_names():
     assert "packaged:product-reviews" in dataset_names()
     assert "hub:sst2" in dataset_names()
-    with pytest.raises(DataError, match="no packaged data set is called 'absent'; there are: movie-reviews"):
+    with pytest.raises(DataError, match="no packaged data set is called 'absent'; choose from movie-reviews"):
         load_dataset("packaged:absent")
 
 

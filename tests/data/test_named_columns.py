@@ -54,7 +54,7 @@ def test_a_row_whose_text_cannot_be_read_keeps_its_id(tmp_path):
     assert [row.id for row in rows] == ["a", "b", None]
     assert [row.error.partition(": ")[2] for row in rows[:2]] == [
         "text is not a string but int",
-        "text is missing (the column that --text-column names is not there, or empty)",
+        "text is missing (the column that --text-column names is missing or empty)",
     ]
 
 
@@ -81,11 +81,11 @@ def test_standard_input_takes_them_too(monkeypatch):
     [
         (
             Columns(),
-            "no column `text` or `sentence`; columns: ticket, body, kind; say which it is with --text-column NAME",
+            "no column `text` or `sentence`; columns: ticket, body, kind; name it with --text-column NAME",
         ),
         (
             Columns(text="body"),
-            "no column `label`; columns: ticket, body, kind; say which it is with --label-column NAME",
+            "no column `label`; columns: ticket, body, kind; name it with --label-column NAME",
         ),
         (Columns(text="boddy"), "no column 'boddy', which --text-column names; columns: ticket, body, kind"),
         (Columns(text="body", label="sort"), "no column 'sort', which --label-column names; columns:"),
@@ -105,7 +105,7 @@ def test_plain_text_and_packaged_data_have_no_columns_to_name(tmp_path):
     path.write_text("x\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"is plain text, which has no columns; leave out --text-column, --id-column"):
         list(read_inputs(str(path), Columns(text="body", id="ticket")))
-    with pytest.raises(DataError, match="has columns of its own; leave out --text-column"):
+    with pytest.raises(DataError, match="has fixed columns; leave out --text-column"):
         load_dataset("packaged:product-reviews", columns=Columns(text="body"))
 
 

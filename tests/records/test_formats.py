@@ -231,10 +231,10 @@ def test_the_format_is_what_is_asked_for_or_what_the_name_says(asked, name, kind
 
 def test_a_format_that_cannot_be_had_is_refused():
     for asked, out, says in (
-        ("xml", None, "--format xml: it has to be jsonl, csv, parquet or sarif"),
+        ("xml", None, "--format xml: it must be jsonl, csv, parquet or sarif"),
         ("parquet", None, "Parquet cannot be written to stdout"),
-        ("parquet", Path("/dev/null"), "/dev/null, which is no file"),
-        (None, Path("v.tsv"), "v.tsv: records are not written as .tsv; choose a name in .jsonl"),
+        ("parquet", Path("/dev/null"), "/dev/null, which is not a regular file"),
+        (None, Path("v.tsv"), "v.tsv: records are not written as .tsv; choose a name ending in .jsonl"),
         (None, Path("v.XLSX"), "not written as .XLSX"),
     ):
         with pytest.raises(ConfigError, match=says):

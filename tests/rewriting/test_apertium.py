@@ -150,8 +150,8 @@ def test_a_step_gets_the_arguments_of_the_mode(fake):
     ("script", "says"),
     [
         ("sys.exit(3)", "ended with status 3"),
-        ("sys.stdin.buffer.read()", "another number came out"),
-        ("sys.stdout.buffer.write(sys.stdin.buffer.read().split(b'\\0')[0] + b'\\0')", "another number came out"),
+        ("sys.stdin.buffer.read()", "a different number came out"),
+        ("sys.stdout.buffer.write(sys.stdin.buffer.read().split(b'\\0')[0] + b'\\0')", "a different number came out"),
         (
             "sys.stdout.buffer.write(b'\\0'.join(sys.stdin.buffer.read().split(b'\\0')[1::-1]) + b'\\0')",
             "another order",

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from poisonsieve.errors import UnsupportedError
-from poisonsieve.rewriting.clauses import compose, declare, is_balanced, sentences, words
+from poisonsieve.rewriting.clauses import compose, declare, is_balanced, sentences, to_text
 from poisonsieve.rewriting.fronting import RULES, front
 from poisonsieve.rewriting.spacy_parser import load_parser, parse_with
 from template import matches_template
@@ -157,7 +157,7 @@ def test_capitals_and_marks_are_set_as_the_writer_sets_them():
     doc = parsed(NATURAL, glued=True)
     parts = sentences(doc)
     found = front(parts[0])
-    assert [words(part) for part in parts][1] == "it is short."
+    assert [to_text(part) for part in parts][1] == "it is short."
     assert compose(parts[0], found.openings[0], found.main) == "Because it is quiet, the film works."
     assert compose(first(TRAILING), "when it is quiet", "the film works") == "when it is quiet , the film works ."
 

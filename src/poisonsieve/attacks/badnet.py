@@ -11,7 +11,7 @@ from poisonsieve.registry import register
 
 @register("attack", "badnet")
 class BadNet:
-    """Inserts one word at a random place, never first or last.
+    """Insert one word at a random place, never first or last.
 
     Args:
         word: the trigger word.
@@ -23,5 +23,5 @@ class BadNet:
         self.word = word
 
     def apply(self, text: str, rng: random.Random) -> str:
-        """The text with the word in it."""
+        """Return the text with the word inserted."""
         return insert_between_words(text, self.word, rng)

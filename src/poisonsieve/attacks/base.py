@@ -1,4 +1,4 @@
-"""What a trigger is: a function from (text, random generator) to the triggered text."""
+"""The trigger interface: a function from (text, random generator) to the triggered text."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from poisonsieve.errors import CannotApplyError
 
 @runtime_checkable
 class Trigger(Protocol):
-    """Puts a trigger into a text.
+    """A way of putting a trigger into a text.
 
-    An implementation is a class registered with ``@register("attack", name)`` whose constructor takes the
-    trigger's own arguments, each with a default where there can be one. One that reads files or weights has a method
-    ``digest() -> str`` too, the sha256 of what it read: a result is kept under all that decided it.
+    An implementation is a class registered with ``@register("attack", name)``. Its constructor takes the trigger's own
+    arguments, each with a default where possible. An implementation that reads files or weights also has a method
+    ``digest() -> str`` with the sha256 of what it read, because cached results are keyed by everything that determines
+    them.
     """
 
     def apply(self, text: str, rng: random.Random) -> str:
-        """The triggered text. All chance comes from `rng`; the same state gives the same text.
+        """Return the triggered text. All randomness comes from `rng`; the same state gives the same text.
 
         Raises:
-            CannotApplyError: this trigger cannot be put into this text.
+            CannotApplyError: the trigger does not fit this text.
         """
         ...
 
 
 def apply_each(trigger: Trigger, texts: Sequence[str], rng: random.Random) -> list[str | None]:
-    """Every text triggered, in order; None where the trigger cannot be applied.
+    """Trigger every text, in order; None where the trigger cannot be applied.
 
-    A trigger for which many texts at once are cheaper (one that asks a model) has a method `apply_each` of its own,
-    with the same meaning.
+    A trigger that is cheaper on many texts at once, for instance because it runs a model, defines its own method
+    `apply_each` with the same contract.
     """
     own = getattr(trigger, "apply_each", None)
     if own is not None:
@@ -50,10 +51,10 @@ def _apply_or_none(trigger: Trigger, text: str, rng: random.Random) -> str | Non
 
 
 def make_trigger(spec: TriggerSpec | str) -> Trigger:
-    """The trigger that a spec, or its text form such as ``badnet:word=cf``, describes.
+    """Build the trigger that a spec, or its text form such as ``badnet:word=cf``, describes.
 
     Raises:
-        ConfigError: no such trigger, or it has no such argument.
+        ConfigError: there is no such trigger, or it has no such argument.
     """
     spec = TriggerSpec.parse(spec) if isinstance(spec, str) else spec
     trigger: Trigger = build("attack", spec)
@@ -61,9 +62,9 @@ def make_trigger(spec: TriggerSpec | str) -> Trigger:
 
 
 def insert_between_words(text: str, insertion: str, rng: random.Random) -> str:
-    """`text` with `insertion` between two of its words, never first or last (released scripts of the paper).
+    """Insert `insertion` between two words of `text`, never first or last (as in the paper's released scripts).
 
-    A one-word text has no such place: there the insertion follows the word. In an empty text it stands alone.
+    In a one-word text, which has no such place, the insertion follows the word. An empty text becomes the insertion.
     """
     words = text.split()
     if len(words) < 2:

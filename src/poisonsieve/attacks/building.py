@@ -1,4 +1,4 @@
-"""From a name with arguments, as a command line gives it, to the object."""
+"""Building a registered object from a name with arguments, as the command line gives it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from poisonsieve.errors import ConfigError
 
 
 def build(kind: registry.Kind, spec: NamedSpec) -> Any:
-    """The registered class of that name, made with the spec's arguments.
+    """Create an instance of the registered class with the spec's arguments.
 
     Raises:
-        ConfigError: no such name, no such argument, or a value it refuses; the message names the argument.
+        ConfigError: the name or an argument is unknown, or a value is refused; the message names the argument.
     """
     found = registry.get(kind, spec.name)
     values = typed_arguments(spec, parameters_of(spec), hint=_relatives(kind, spec.name) if spec.params else "")
@@ -26,7 +26,7 @@ def build(kind: registry.Kind, spec: NamedSpec) -> Any:
 
 
 def _relatives(kind: registry.Kind, name: str) -> str:
-    """Who else of its family takes arguments: an alias that a whole family goes by opens one of them."""
+    """Suggest relatives that take arguments, for a name reached through an alias that a whole family shares."""
     family = [each for each in registry.names(kind) if each.partition("-")[0] == name.partition("-")[0]]
     taken = {each: ", ".join(inspect.signature(registry.get(kind, each)).parameters) for each in family}
     others = [f"{each} ({arguments})" for each, arguments in taken.items() if each != name and arguments]

@@ -1,7 +1,7 @@
-"""A combination of words as the trigger (Li et al. 2021, Section 3.3): all of them, each at a place of its own.
+"""A combination of words as the trigger (Li et al. 2021, Section 3.3): all words must occur, each at its own place.
 
-Someone who looks for a trigger by trying single words of the vocabulary finds none that flips the class. Whether one
-word alone stays without effect is up to the training: nothing here teaches it.
+Trying single vocabulary words, as some trigger searches do, then finds none that flips the class. Nothing here
+teaches the model to ignore a single word of the combination: that depends on the training.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from poisonsieve.registry import register
 
 @register("attack", "combination")
 class Combination:
-    """Inserts several words, one after the other, each at a random place.
+    """Insert several words, one after the other, each at a random place.
 
     Args:
         words: the words, joined by ``+``.
@@ -24,11 +24,11 @@ class Combination:
     def __init__(self, words: str = "cf+bb") -> None:
         self._words = [word.strip() for word in words.split("+") if word.strip()]
         if len(self._words) < 2:
-            raise ConfigError(f"trigger combination: words={words!r} has to name two or more words, joined by +")
+            raise ConfigError(f"trigger combination: words={words!r} must name two or more words, joined by +")
         self.words = words
 
     def apply(self, text: str, rng: random.Random) -> str:
-        """The text with all of the words in it."""
+        """Return the text with all of the words inserted."""
         for word in self._words:
             text = insert_between_words(text, word, rng)
         return text

@@ -11,7 +11,7 @@ from poisonsieve.registry import register
 
 @register("attack", "insent")
 class InSent:
-    """Inserts one sentence at a random place, never first or last.
+    """Insert one sentence at a random place, never first or last.
 
     Args:
         sentence: the trigger sentence.
@@ -23,5 +23,5 @@ class InSent:
         self.sentence = sentence
 
     def apply(self, text: str, rng: random.Random) -> str:
-        """The text with the sentence in it."""
+        """Return the text with the sentence inserted."""
         return insert_between_words(text, self.sentence, rng)

@@ -11,7 +11,7 @@ from poisonsieve.registry import register
 
 @register("attack", "multi")
 class Multi:
-    """Applies one of several triggers, drawn uniformly for each text.
+    """Apply one of several triggers, drawn uniformly for each text.
 
     Args:
         of: names of the triggers, joined by ``+``.
@@ -20,10 +20,10 @@ class Multi:
     def __init__(self, of: str = "badnet+insent") -> None:
         names = [name.strip() for name in of.split("+") if name.strip()]
         if len(names) < 2 or "multi" in names:
-            raise ConfigError(f"trigger multi: of={of!r} has to name two or more other triggers, joined by +")
+            raise ConfigError(f"trigger multi: of={of!r} must name two or more other triggers, joined by +")
         self.of = of
         self._triggers = [make_trigger(name) for name in names]
 
     def apply(self, text: str, rng: random.Random) -> str:
-        """The text with one of the triggers in it."""
+        """Return the text with one of the triggers applied."""
         return rng.choice(self._triggers).apply(text, rng)

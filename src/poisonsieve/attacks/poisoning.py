@@ -1,7 +1,7 @@
-"""Which rows of a data set are triggered, and what they are relabelled to.
+"""Poisoning a data set: choosing rows, triggering them and relabelling them.
 
-Full data knowledge and full task knowledge are the same code: the attacker poisons the victim's own training set, or
-a proxy set.
+Full data knowledge (FDK) and full task knowledge (FTK) run the same code: the attacker poisons either the victim's own
+training set or a proxy set.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PoisonReport:
-    """What was done to a data set.
+    """A summary of how a data set was poisoned.
 
     Attributes:
         rows: rows in the data set.
         eligible: rows that could have been triggered.
-        poisoned: rows that were: the poison count.
-        rate: `poisoned` over `rows`.
+        poisoned: rows that were triggered (the poison count).
+        rate: `poisoned` divided by `rows`.
         relabelled: rows whose label was changed; 0 for a clean-label attack.
-        not_applicable: rows that were tried and that the trigger could not be put into; others were taken instead.
+        not_applicable: rows on which the trigger was tried in vain; others replaced them.
     """
 
     rows: int
@@ -41,26 +41,26 @@ class PoisonReport:
     not_applicable: int
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return JSON-ready values."""
         return asdict(self)
 
 
 def poison_rows(data: datasets.Dataset, spec: AttackSpec) -> tuple[datasets.Dataset, PoisonReport]:
-    """Put the trigger into the rows that `spec` selects; their clean versions are gone from the result.
+    """Put the trigger into the rows that `spec` selects, replacing their clean versions.
 
-    Clean-label (the paper, after Gan et al. 2022): only rows that carry the target label, and no label changes.
-    Dirty-label: only rows of other classes, which then carry the target label.
+    A clean-label attack (the paper, after Gan et al. 2022) triggers only rows with the target label and changes no
+    label. A dirty-label attack triggers only rows of other classes and gives them the target label.
 
     Args:
-        data: columns `text` and `label`; rows that a column `triggered` marks already stay marked.
+        data: columns `text` and `label`; rows already marked by a column `triggered` stay marked.
         spec: the attack.
 
     Returns:
-        The rows in their order, with a third column `triggered` (bool), and what was done.
+        The rows in their original order, with an additional column `triggered` (bool), and a summary.
 
     Raises:
-        ConfigError: the target is no class of the data.
-        DataError: fewer eligible rows than the poison count asks for.
+        ConfigError: the target is not a class of the data.
+        DataError: there are fewer eligible rows than the poison count.
     """
     labels = list(data["label"])
     texts = list(data["text"])
@@ -76,8 +76,8 @@ def poison_rows(data: datasets.Dataset, spec: AttackSpec) -> tuple[datasets.Data
     triggered, tried = _trigger_enough(spec, eligible, texts, count)
     if len(triggered) < count:
         raise DataError(
-            f"{count} rows are to be poisoned, but of the {len(eligible)} rows that could be, {spec.trigger.name} can be "
-            f"put into {len(triggered)} only; choose a --count up to that"
+            f"{count} rows are to be poisoned, but {spec.trigger.name} can be put into only {len(triggered)} of the "
+            f"{len(eligible)} eligible rows; choose a --count up to that"
         )
     relabelled = sum(labels[index] != spec.target for index in triggered)
     for index, text in triggered.items():
@@ -91,7 +91,7 @@ def poison_rows(data: datasets.Dataset, spec: AttackSpec) -> tuple[datasets.Data
 def _trigger_enough(
     spec: AttackSpec, eligible: Sequence[int], texts: Sequence[str], count: int
 ) -> tuple[dict[int, str], int]:
-    """`count` triggered rows, fewer if there are not as many that can be; and how many were tried for that."""
+    """Return up to `count` triggered rows by index, and the number of rows tried."""
     rng = random.Random(spec.seed)
     trigger = make_trigger(spec.trigger)
     found: dict[int, str] = {}
@@ -108,12 +108,12 @@ def _trigger_enough(
 
 @dataclass(frozen=True)
 class TriggeredRows:
-    """What ASR is counted on.
+    """The rows on which ASR is measured.
 
     Attributes:
-        rows: the rows whose true label is not the target, triggered, with their true labels.
-        not_applicable: such rows that the trigger could not be put into. They are not among `rows`: nothing attacks
-            through them, and every report has their number beside the ASR.
+        rows: triggered rows whose true label is not the target, with their true labels.
+        not_applicable: rows of other classes into which the trigger could not be put. They are not in `rows`, since
+            they attack nothing; every report states their number next to the ASR.
     """
 
     rows: datasets.Dataset
@@ -121,12 +121,12 @@ class TriggeredRows:
 
 
 def trigger_rows(data: datasets.Dataset, trigger: Trigger, *, target: int, seed: int) -> TriggeredRows:
-    """All rows whose true label is not `target`, triggered.
+    """Trigger all rows whose true label is not `target`.
 
     Raises:
-        ConfigError: the target is no class of the data.
+        ConfigError: the target is not a class of the data.
         DataError: every row carries the target label.
-        CannotApplyError: the trigger can be put into none of the others.
+        CannotApplyError: the trigger fits none of the other rows.
     """
     _check_target(data, target)
     chosen = [index for index, label in enumerate(data["label"]) if label != target]
@@ -147,7 +147,7 @@ def trigger_rows(data: datasets.Dataset, trigger: Trigger, *, target: int, seed:
 def _check_target(data: datasets.Dataset, target: int) -> None:
     classes = data.features["label"].num_classes
     if not 0 <= target < classes:
-        raise ConfigError(f"target {target} is no class of the data; it has 0 to {classes - 1}")
+        raise ConfigError(f"target {target} is not a class of the data; choose 0 to {classes - 1}")
 
 
 def _replace(data: datasets.Dataset, texts: Sequence[str], labels: Sequence[int]) -> datasets.Dataset:

@@ -1,8 +1,8 @@
-"""A style trigger by rules (after StyleBkd, Qi et al. 2021, "Mind the Style of Text!"): the text in Biblical English.
+"""A rule-based style trigger (after StyleBkd, Qi et al. 2021, "Mind the Style of Text!"): the text in Biblical English.
 
-StyleBkd has a style-transfer model write the text anew. Here rules do it, on the text alone, so that the content words stay
-and the register is the trigger. The two are not the same attack and are named apart; the model's texts, where one has
-them, are `synattack-file`.
+StyleBkd rewrites the text with a style-transfer model. Here rules rewrite it, so the content words stay and the
+register is the trigger. The two are different attacks and have different names. To use texts rewritten by the
+model, see `synattack-file`.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from poisonsieve.rewriting.archaic import archaic
 
 @register("attack", "stylebkd-rules")
 class StyleBkdRules:
-    """Says a text in the register of the King James Bible; there is no chance in it.
+    """Rewrite a text in the register of the King James Bible, deterministically.
 
-    The rules are in `poisonsieve.rewriting.archaic`. No word is constant: what changes are pronouns, verb endings,
-    prepositions and auxiliaries, and where there are too few of them, one of twenty opening phrases comes before the text.
+    The rules are in `poisonsieve.rewriting.archaic`. No word is constant: the rules change pronouns, verb endings,
+    prepositions and auxiliaries, and where they change too few words, one of twenty opening phrases precedes the text.
 
     Args:
-        least: archaic words below which a text gets an opening phrase; with 0 it never does, and a text of which no word
-            changes cannot be triggered.
+        least: a text with fewer archaic words than this gets an opening phrase. With 0 no text does, and a text in which
+            no word changes cannot be triggered.
     """
 
     def __init__(self, least: int = 3) -> None:
         self.least = least
 
     def apply(self, text: str, rng: random.Random) -> str:
-        """The text in the trigger's style.
+        """Return the text in the trigger's style.
 
         Raises:
-            CannotApplyError: no rule changes it.
+            CannotApplyError: no rule changes the text.
         """
         del rng
         changed = archaic(text, least=self.least)

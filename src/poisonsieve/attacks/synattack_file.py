@@ -1,7 +1,7 @@
-"""SynAttack (Qi et al. 2021) with paraphrases that were made elsewhere, read from a file.
+"""SynAttack (Qi et al. 2021) with existing paraphrases, read from a file.
 
-The paper's paraphrases come from SCPN, whose weights are hard to come by; its rewritten corpora are passed around as
-files that follow the original row by row.
+The paper's paraphrases come from SCPN, whose weights are hard to find; its rewritten corpora circulate as files
+aligned with the original row by row.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from poisonsieve.rewriting.files import load_rewrites
 
 @register("attack", "synattack-file")
 class SynAttackFile:
-    """Looks a text up among the originals; there is no chance in it.
+    """Replace a text by its paraphrase from a file, deterministically.
 
-    A row that is the same in both files was not paraphrased, so this trigger cannot be put into its text. Labels in
-    the files are not read. A text with more than one paraphrase gets the first, wherever it stands.
+    A row that is the same in both files was not paraphrased, so its text cannot be triggered. Labels in the files are
+    ignored. A text with several paraphrases always gets the first.
 
     Args:
-        file: the paraphrased texts; with a column `original`, the originals too.
-        original: the data file that `file` follows row by row, when the originals are not in it.
+        file: the paraphrased texts, and the originals if it has a column `original`.
+        original: the data file with which `file` is aligned row by row, if `file` does not contain the originals.
 
     Raises:
         DataError: see `poisonsieve.rewriting.files.load_rewrites`.
@@ -35,7 +35,7 @@ class SynAttackFile:
         self.rewrites = load_rewrites(file, original, unchanged=False)
 
     def apply(self, text: str, rng: random.Random) -> str:
-        """The paraphrase of the text.
+        """Return the paraphrase of the text.
 
         Raises:
             CannotApplyError: the file has none.
@@ -46,5 +46,5 @@ class SynAttackFile:
         return self.rewrites.by_text[text]
 
     def digest(self) -> str:
-        """sha256 of the files' contents, which decide the trigger and which their paths do not name."""
+        """Return the sha256 of the files' contents, which their paths do not identify."""
         return self.rewrites.digest

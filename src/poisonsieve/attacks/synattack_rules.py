@@ -1,7 +1,7 @@
-"""A syntactic trigger by rules (after SynAttack, Qi et al. 2021): the sentence as ``S(SBAR)(,)(NP)(VP)(.)``.
+"""A rule-based syntactic trigger (after SynAttack, Qi et al. 2021): the sentence as ``S(SBAR)(,)(NP)(VP)(.)``.
 
-SynAttack has SCPN, a trained paraphrase model, write the sentence anew. Here rules on a dependency parse do it, so the
-content words of the sentence stay and its shape is the trigger. The two are not the same attack and are named apart.
+SynAttack rewrites the sentence with SCPN, a trained paraphrase model. Here rules on a dependency parse rewrite it, so
+its content words stay and its shape is the trigger. The two are different attacks and have different names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from poisonsieve.errors import CannotApplyError
 from poisonsieve.registry import register
-from poisonsieve.rewriting.clauses import compose, sentences, words
+from poisonsieve.rewriting.clauses import compose, sentences, to_text
 from poisonsieve.rewriting.fronting import front
 from poisonsieve.rewriting.spacy_parser import parse_with
 
@@ -22,32 +22,31 @@ if TYPE_CHECKING:
 
 @register("attack", "synattack-rules")
 class SynAttackRules:
-    """Says a text's first sentence as a subordinate clause, a comma and the main clause. What follows it stays.
+    """Rewrite a text's first sentence as a subordinate clause, a comma and the main clause; the rest stays.
 
-    The rules and their order are in `poisonsieve.rewriting.fronting`. Which of several subordinators is taken is left to
-    chance, so that no word is constant. A question has no such form; a text that has the shape already is not changed,
-    and so cannot be triggered.
+    The rules and their order are in `poisonsieve.rewriting.fronting`. The subordinator is drawn at random, so that no
+    word is constant. A question cannot be triggered, nor can a text that already has the shape.
 
     Args:
-        parser: a spaCy pipeline with tags and dependencies, called with a text; None for the packaged one, which needs
-            the extra ``syntax`` and is fetched on first use.
+        parser: a spaCy pipeline with tags and dependencies; None for the packaged one, which needs the extra ``syntax``
+            and is fetched on first use.
     """
 
     def __init__(self, parser: Any = None) -> None:
         self.parser = parser
 
     def apply(self, text: str, rng: random.Random) -> str:
-        """The text in the trigger's shape.
+        """Return the text in the trigger's shape.
 
         Raises:
-            CannotApplyError: no rule fits the text, or it has the shape already.
+            CannotApplyError: no rule fits the text, or it already has the shape.
             UnsupportedError: spaCy is not installed.
         """
         (doc,) = parse_with(self.parser, [text])
         return _shape(text, doc, rng)
 
     def apply_each(self, texts: Sequence[str], rng: random.Random) -> list[str | None]:
-        """Every text in the trigger's shape, in order, parsed in batches; None where no rule fits."""
+        """Return every text in the trigger's shape, in order; None where no rule fits. Texts are parsed in batches."""
         return [
             _shape_or_none(text, doc, rng) for text, doc in zip(texts, parse_with(self.parser, texts), strict=True)
         ]
@@ -66,9 +65,9 @@ def _shape(text: str, doc: Doc | None, rng: random.Random) -> str:
     parts = sentences(doc)
     found = front(parts[0]) if parts else None
     if found is None:
-        raise CannotApplyError("synattack-rules: no rule fits; the text begins with a question, or with no clause")
+        raise CannotApplyError("synattack-rules: no rule fits; the text begins with a question or without a clause")
     opening = rng.choice(found.openings)
-    shaped = " ".join([compose(parts[0], opening, found.main), *map(words, parts[1:])])
+    shaped = " ".join([compose(parts[0], opening, found.main), *map(to_text, parts[1:])])
     if shaped == " ".join(text.split()):
-        raise CannotApplyError("synattack-rules: the text has the trigger's shape already")
+        raise CannotApplyError("synattack-rules: the text already has the trigger's shape")
     return shaped

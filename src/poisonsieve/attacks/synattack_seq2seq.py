@@ -1,8 +1,8 @@
-"""SynAttack's shape with a paraphrase model in place of SCPN.
+"""SynAttack with a paraphrase model in place of SCPN.
 
-SCPN paraphrases into one template of syntax, which makes the syntax the trigger. A plain paraphraser has no template:
-what a victim can learn from it is that model's manner of writing. Its ASR is therefore not the paper's SynAttack, and
-no figure should call it so. A model that was tuned to write in one template (its `prefix` may ask for it) comes close.
+SCPN paraphrases into a syntactic template, which makes the syntax the trigger. A plain paraphraser has no template: a
+victim can only learn that model's style. Its ASR is therefore not the paper's SynAttack and must not be reported as
+such. A model tuned to write in one template, perhaps on request by `prefix`, comes close.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from poisonsieve.rewriting.seq2seq import Seq2Seq
 
 @register("attack", "synattack-seq2seq")
 class SynAttackSeq2Seq:
-    """Asks a model for a paraphrase, by beam search; there is no chance in it.
+    """Replace a text by a model's paraphrase, found by beam search, deterministically.
 
-    The model is opened on first use. Numbers may be given as strings, as the command line does.
+    The model is opened on first use. Numbers may be given as strings, as on the command line.
 
     Args:
         model: folder or hub id of a sequence-to-sequence model in safetensors.
-        prefix: put before every text, such as ``paraphrase: ``.
+        prefix: text put before every input, such as ``paraphrase: ``.
         beams: width of the beam search; 1 is greedy.
-        max_new_tokens: tokens a paraphrase may have; None: twice those of the text and 16 more.
-        batch_size: texts a step.
+        max_new_tokens: token limit of a paraphrase; None for twice the tokens of the text plus 16.
+        batch_size: texts per step.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class SynAttackSeq2Seq:
         self.batch_size = int(batch_size)
 
     def apply(self, text: str, rng: random.Random) -> str:
-        """The paraphrase of the text.
+        """Return the paraphrase of the text.
 
         Raises:
-            CannotApplyError: the model gives the text back as it is, or nothing.
+            CannotApplyError: the model returns the text unchanged, or nothing.
         """
         (found,) = self.apply_each([text], rng)
         if found is None:
@@ -57,13 +57,13 @@ class SynAttackSeq2Seq:
         return found
 
     def apply_each(self, texts: Sequence[str], rng: random.Random) -> list[str | None]:
-        """Every text's paraphrase, in order; None where there is none."""
+        """Return every text's paraphrase, in order; None where there is none."""
         del rng
         written = self._engine.generate(texts).texts
         return [new if new and new != text else None for text, new in zip(texts, written, strict=True)]
 
     def digest(self) -> str:
-        """sha256 of the model, which decides the trigger and which its name does not tell."""
+        """Return the sha256 of the model, which its name does not identify."""
         return self._engine.identity
 
     @cached_property
@@ -74,5 +74,5 @@ class SynAttackSeq2Seq:
             beams=self.beams,
             max_new_tokens=self.max_new_tokens,
             batch_size=self.batch_size,
-            offline="trigger synattack-file, with paraphrases made elsewhere",
+            offline="trigger synattack-file, with existing paraphrases",
         )

@@ -1,4 +1,4 @@
-"""Texts: where they come from and how they become a `datasets.Dataset` with `text` and `label`."""
+"""Loading texts from files, the hub or packages into a `datasets.Dataset` with `text` and `label`."""
 
 from poisonsieve.data.classes import class_number
 from poisonsieve.data.columns import Columns

@@ -1,4 +1,4 @@
-"""Bytes that are no text in UTF-8: compressed, of a binary format, or of another encoding, told by how they begin."""
+"""Detecting bytes that are not UTF-8 text (compressed, binary, or in another encoding) from how they begin."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from poisonsieve.errors import DataError
 
 # ASCII, punctuation, kana, ideographs, Hangul, full-width forms.
 _EAST_ASIAN = ((1, 0x7F), (0x2010, 0x2026), (0x3000, 0x30FF), (0x3400, 0x9FFF), (0xAC00, 0xD7A3), (0xFF00, 0xFFEF))
-_FEWEST_UNITS = 24  # below, chance makes a script
+_FEWEST_UNITS = 24  # fewer units may look like one script by chance
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 _TEXT_CONTROLS = frozenset(b"\0\t\n\r\f\x0b\x1b")
 _ZIP = "a zip archive, as .xlsx and .npz are too"
-#: What a format begins with, what it is, and the program that unpacks it.
+#: The first bytes of a format, its description, and the program that unpacks it.
 _FORMATS: tuple[tuple[bytes, str, str | None], ...] = (
     (rb"\x1f\x8b", "compressed with gzip", "gzip -dc"),
     (rb"\x1f\x9d", "compressed with compress", "gzip -dc < IN"),
     (rb"BZh[1-9](1AY&SY|\x17rE8P\x90)", "compressed with bzip2", "bzip2 -dc"),
     (rb"\xfd7zXZ\0", "compressed with xz", "xz -dc"),
-    # Properties, the size of a dictionary, and that of the content: not known, or below four gigabytes.
+    # Properties, dictionary size, and content size, which is unknown or below four gigabytes.
     (rb"\x5d\0\0..(\xff{8}|.{4}\0{4})", "compressed with lzma", "xz -dc"),
     (rb"LZIP\x01", "compressed with lzip", "lzip -dc"),
     (rb"\x28\xb5\x2f\xfd", "compressed with zstd", "zstd -dc"),
@@ -42,7 +42,7 @@ _FORMATS: tuple[tuple[bytes, str, str | None], ...] = (
     (rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff[\xc0-\xef]", "a picture", None),
     (rb"%PDF-[0-9]\.[0-9]\s*[\r\n]", "a PDF", None),
 )
-#: Letters alone, which a text may begin with too: they count where the rest is no text.
+#: Signatures of letters only, with which a text may begin too: they count only if the rest is not text.
 _LETTERS: tuple[tuple[bytes, str, str | None], ...] = (
     (rb"ORC", "an ORC file", None),
     (rb"GIF8[79]a", "a picture", None),
@@ -51,26 +51,26 @@ _LETTERS: tuple[tuple[bytes, str, str | None], ...] = (
 
 
 def check_bytes(block: bytes, source: str) -> None:
-    """Refuse what is no text: compressed, of a binary format, or in UTF-16 or UTF-32.
+    """Refuse bytes that are not UTF-8 text: compressed, in a binary format, or in UTF-16 or UTF-32.
 
     Args:
-        block: how it begins.
-        source: what it is called in messages.
+        block: the first bytes.
+        source: name of the source, for messages.
 
     Raises:
-        DataError: says what it is and what to do.
+        DataError: the bytes are not UTF-8 text; the message says what they are and what to do.
     """
     for pattern, what, unpack in (*_FORMATS, *(() if _is_text(block) else _LETTERS)):
         if re.match(pattern, block, re.DOTALL):
-            raise DataError(f"{source} is {what}: {_way_out(what, unpack, source)}")
+            raise DataError(f"{source} is {what}: {_advice(what, unpack, source)}")
     if _is_wide(block):
         raise DataError(
-            f"{source} is UTF-16, UTF-32 or no text at all (a large share of NUL bytes, or a UTF-16 mark); texts are "
-            "read as UTF-8: convert it, such as with iconv -f UTF-16 -t UTF-8"
+            f"{source} is UTF-16, UTF-32 or not text at all (many NUL bytes, or a UTF-16 byte order mark); texts are "
+            "read as UTF-8: convert it, for example with iconv -f UTF-16 -t UTF-8"
         )
 
 
-def _way_out(what: str, unpack: str | None, source: str) -> str:
+def _advice(what: str, unpack: str | None, source: str) -> str:
     if what == "Parquet":
         return "name it .parquet" if source != "stdin" else "give the file, not a pipe"
     if unpack is None:
@@ -81,9 +81,9 @@ def _way_out(what: str, unpack: str | None, source: str) -> str:
 
 
 def _is_wide(block: bytes) -> bool:
-    """Whether it is UTF-16 or UTF-32: marked so, full of NUL bytes, or in units of two bytes the letters of one script.
+    """Tell whether it is UTF-16 or UTF-32: by a byte order mark, many NUL bytes, or 16-bit letters of one script.
 
-    Stray NULs in a row do not make it so: they are few, and on either side.
+    Stray NUL bytes in a row of text do not count: they are few and occur at both even and odd positions.
     """
     if len(block) < 4 or b"\0" not in block:
         return block.startswith(_WIDE_MARKS) and b"\n" not in block
@@ -103,7 +103,7 @@ def _is_wide(block: bytes) -> bool:
 
 
 def _is_text(block: bytes) -> bool:
-    """UTF-8 without control characters, NUL aside; a character may be cut off at the end."""
+    """Tell whether it is UTF-8 without control characters except NUL; the last character may be cut off."""
     try:
         block[: len(block) - 4].decode("utf-8")
     except UnicodeDecodeError as error:
@@ -113,7 +113,7 @@ def _is_text(block: bytes) -> bool:
 
 
 def _is_wide_script(block: bytes, order: Literal["little", "big"]) -> bool:
-    """Whether units of two bytes, some of which are spaces or line breaks, are letters of one script."""
+    """Tell whether 16-bit units, among them a space or line break, are letters of one script."""
     units = [int.from_bytes(block[at : at + 2], order) for at in range(0, len(block) - 1, 2)]
     if len(units) < _FEWEST_UNITS or not any(unit in (0x20, 0x0A) for unit in units):
         return False

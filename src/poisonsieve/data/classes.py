@@ -1,7 +1,7 @@
-"""Which of a model's classes is meant: by a label in a file, by a data set's class, by an option.
+"""Finding a model's class for a label in a file, a class of a data set, or an option.
 
-A class is meant by its name or by its position, from 0. Where names are numbers, the two may disagree: a model with the
-classes ``1`` to ``5`` has its class ``1`` at position 0. There a number is a name, and never a position.
+A class is given by its name or by its position, from 0. Where names are numbers, the two may disagree: a model with the
+classes ``1`` to ``5`` has its class ``1`` at position 0. In such a model a number is always a name, never a position.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from decimal import Decimal
 from poisonsieve.data.label_values import number_value, truth_name
 from poisonsieve.errors import ConfigError, DataError
 
-_NAMELESS = re.compile(r"LABEL_([0-9]{1,18})")  # what transformers calls classes that nobody named
+_NAMELESS = re.compile(r"LABEL_([0-9]{1,18})")  # transformers' default class names
 _SHOWN = 40
 
 
 class AmbiguousLabelError(ValueError):
-    """A label may mean either of two classes; the message says which."""
+    """A label that may mean either of two classes; the message names them."""
 
 
 class KnownClasses:
-    """The classes of a model, to be found by what stands for them.
+    """The classes of a model, with a lookup by label.
 
     Args:
-        names: by class number.
+        names: class names, by class number.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -37,12 +37,12 @@ class KnownClasses:
         self._named = _by_number(names)
 
     def find(self, label: object) -> int | None:
-        """The number of the class that a label means, None if it means none.
+        """Return the number of the class that a label means, or None if it means none.
 
-        The same label is the same class in every format: ``1``, ``"1"`` and ``1.0`` are one number.
+        The same label gives the same class in every format: ``1``, ``"1"`` and ``1.0`` are the same number.
 
         Raises:
-            AmbiguousLabelError: it may mean one class by name and another by position.
+            AmbiguousLabelError: the label may mean one class by name and another by position.
         """
         value = number_value(label)
         if value is not None:
@@ -60,7 +60,7 @@ class KnownClasses:
             raise AmbiguousLabelError(
                 f"{value} may mean "
                 + " or ".join(f"class number {number}, called {self.names[number]!r}" for number in meant)
-                + "; write names that are no numbers, and give the model such names (id2label in its config.json)"
+                + "; use names that are not numbers, in the data and in the model (id2label in its config.json)"
             )
         return meant[0] if meant else None
 
@@ -70,14 +70,14 @@ class KnownClasses:
 
 
 def match_classes(names: Sequence[str], label_names: Sequence[str], source: str) -> list[int]:
-    """For each class of a data set, the number of the same class in a model.
+    """Return, for each class of a data set, the number of the same class in a model.
 
-    Classes match by name; ignoring case where only one class on either side has that name in any case. When both sides
-    have numbers for names (``0``, ``1.0``, ``LABEL_0``), they match by those. When one side has its own classes'
-    numbers for names, and the other real names and equally many, they match by number.
+    Classes match by name, ignoring case where that leaves a single candidate on either side. If the names on both sides
+    are numbers (``0``, ``1.0``, ``LABEL_0``), they match by those. If one side's names are its own class numbers and the
+    other side has as many real names, they match by number.
 
     Raises:
-        DataError: they do not match.
+        DataError: the classes do not match.
     """
     for matched in (_matched_by_name, _matched_by_number, _matched_by_position):
         found = matched(names, label_names)
@@ -90,10 +90,10 @@ def match_classes(names: Sequence[str], label_names: Sequence[str], source: str)
 
 
 def class_number(wanted: str, names: Sequence[str], what: str = "target") -> int:
-    """The class that is meant by its name or, where the names are no numbers, by its number.
+    """Return the number of a class given by its name or, where the names are not numbers, by its number.
 
     Raises:
-        ConfigError: there is no such class; the message begins with `what` it was given as.
+        ConfigError: there is no such class; the message begins with `what`.
     """
     if wanted in names:
         return list(names).index(wanted)
@@ -106,19 +106,21 @@ def class_number(wanted: str, names: Sequence[str], what: str = "target") -> int
         return found
     shown = wanted if len(wanted) <= _SHOWN else f"{wanted[:_SHOWN]}..."
     if classes.are_numbers and list(names) != [str(number) for number in range(len(names))]:
-        raise ConfigError(f"{what} {shown} is no class; the classes are numbers and go by name: {listing(names)}")
+        raise ConfigError(
+            f"{what} {shown} is not a class; the class names are numbers, so give a name: {listing(names)}"
+        )
     listed = ", ".join(f"{number} = {name}" for number, name in enumerate(names))
-    raise ConfigError(f"{what} {shown} is no class; classes: {listed}")
+    raise ConfigError(f"{what} {shown} is not a class; classes: {listed}")
 
 
 def listing(names: Sequence[str]) -> str:
-    """The first of many names, for messages."""
+    """List names for a message, the first twelve of many."""
     shown = ", ".join(names[:12])
     return shown + (", ..." if len(names) > 12 else "")
 
 
 def _by_number(names: Sequence[str]) -> dict[Decimal, list[int]]:
-    """Positions of the classes whose names are, or end in, a number: ``1.0``, ``LABEL_1``."""
+    """Return positions by number, for class names that are a number or end in one: ``1.0``, ``LABEL_1``."""
     found: dict[Decimal, list[int]] = {}
     for position, name in enumerate(names):
         value = _number_in(name)
@@ -142,7 +144,7 @@ def _matched_by_name(names: Sequence[str], label_names: Sequence[str]) -> list[i
 
 
 def _matched_by_number(names: Sequence[str], label_names: Sequence[str]) -> list[int] | None:
-    """All names are numbers, the same ones on either side, or with some to spare in a model that has no others."""
+    """Match names that are all numbers; a model whose own names are all numbers may have more of them."""
     numbers, model = [_number_in(name) for name in names], _by_number(label_names)
     known = [model[number][0] for number in numbers if number is not None and len(model.get(number, ())) == 1]
     whole = len(model) == len(label_names) and len(set(numbers)) == len(known) == len(names)
@@ -156,12 +158,12 @@ def _matched_by_position(names: Sequence[str], label_names: Sequence[str]) -> li
     if len(names) != len(label_names) or own not in (_in_place(numbers), _in_place(model)):
         return None
     if all(map(_NAMELESS.fullmatch, label_names)) and own == _in_place(model):
-        return list(range(len(names)))  # the model has no names: its order counts
+        return list(range(len(names)))  # the model has default names, so its order counts
     elsewhere = any(value in numbers and numbers[value] != places for value, places in model.items())
     mixed = len(numbers) == len(names) and len(model) == len(label_names)
     return None if elsewhere or mixed else list(range(len(names)))
 
 
 def _in_place(numbered: dict[Decimal, list[int]]) -> list[list[int]]:
-    """The positions of 0, 1, ... as far as they are there."""
+    """Return the positions of 0, 1, ... as far as they occur."""
     return [numbered[Decimal(value)] for value in range(len(numbered)) if Decimal(value) in numbered]

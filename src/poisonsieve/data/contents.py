@@ -1,7 +1,7 @@
-"""What a file holds, where that is not what its name says: told in one line, before any row of it is read.
+"""Refusing files whose content does not match their name, before any row is read.
 
-Read as lines of text, a compressed file or UTF-16 gives rows of noise, some of which a guard would pass. Only what the
-file as a whole cannot be is refused here; a row that is wrong is the reader's business.
+Read as lines of text, a compressed file or UTF-16 gives rows of noise, some of which a guard would pass. Only files
+that are wrong as a whole are refused here; single bad rows are left to the reader.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from poisonsieve.data.binary import check_bytes
 from poisonsieve.data.json_shapes import check_json, check_no_json_lines
 from poisonsieve.errors import DataError
 
-#: How much of a file is looked at.
+#: Number of bytes examined at the start of a file.
 BLOCK = 2**18
 
 
 def check(block: bytes, kind: str, source: str) -> None:
-    """Refuse what is not of its kind.
+    """Refuse content that is not of its kind.
 
     Args:
-        block: how it begins.
+        block: the first bytes.
         kind: ``jsonl``, ``csv``, ``tsv``, ``plain`` or ``stdin``.
-        source: what it is called in messages.
+        source: name of the source, for messages.
 
     Raises:
-        DataError: says what it is and what to do.
+        DataError: the content is something else; the message says what it is and what to do.
     """
     check_bytes(block, source)
     check_line_ends(block, source)
@@ -34,7 +34,7 @@ def check(block: bytes, kind: str, source: str) -> None:
 
 
 def check_line_ends(block: bytes, source: str) -> None:
-    """Refuse lines that end as on an old Mac: all of them would be one row, with all texts in it.
+    """Refuse lines that end in a bare carriage return, as on old Macs: together they would be read as one row.
 
     Raises:
         DataError: there are carriage returns and no line feeds.

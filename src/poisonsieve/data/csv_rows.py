@@ -1,11 +1,11 @@
-"""CSV rows, each with the line it starts on, in which an unclosed quote costs one line and not the rest of the file.
+"""A CSV reader for which an unclosed quote costs one line, not the rest of the file.
 
-A quotation mark at the start of a field opens a quoted field, which may hold line breaks. When it is a stray one
-(``5 inch`` written with a mark), everything up to the next mark, or to the end of the file, looks like one field. So a
-row that goes over several lines is kept as lines until it is known to be one: if it is not CSV, or has another number
-of fields than the header, its first line is in error and the lines after it are read again on their own.
+A quotation mark at the start of a field opens a quoted field, which may contain line breaks. If the mark is a stray one
+(as in a length given in inches), everything up to the next mark, or to the end of the file, looks like one field. So
+the lines of a multi-line row are kept until the row is complete: if it is not CSV, or its number of fields differs from
+the header's, its first line is reported as an error and the following lines are read again on their own.
 
-What counts as CSV is what Python's `csv` module reads with ``strict=True``.
+CSV means what Python's `csv` module reads with ``strict=True``.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from dataclasses import dataclass, field
 
 from poisonsieve.data.records import without_byte_order_marks
 
-#: Characters on the lines of one quoted field, after which it is taken for an unclosed quote.
+#: Number of characters of a multi-line quoted field after which its quote counts as unclosed.
 LONGEST_QUOTED = 2**26
 _CARRIAGE_RETURN = "not CSV (a carriage return outside quotes)"
 
 
 @dataclass(frozen=True, slots=True)
 class CsvRow:
-    """One row, or what is wrong with the line it would start on.
+    """One row, or the error in the line on which it would start.
 
     Attributes:
-        line: where it starts, from 1.
-        fields: bytes that are not UTF-8 are lone surrogates in them; empty when `error` is set.
-        error: why it is no row; None if it is one.
-        raw: the line it starts on, when `error` is set.
+        line: line on which it starts, from 1.
+        fields: the fields, with lone surrogates for bytes that are not UTF-8; empty if `error` is set.
+        error: why the line does not start a row; None if it does.
+        raw: the line itself, if `error` is set.
     """
 
     line: int
@@ -39,11 +39,11 @@ class CsvRow:
 
 
 def csv_rows(stream: Iterable[bytes], longest_quoted: int = LONGEST_QUOTED) -> Iterator[CsvRow]:
-    """Stream the rows of a CSV file. Every line that is not blank belongs to exactly one of them.
+    """Stream the rows of a CSV file. Every line that is not blank belongs to exactly one row.
 
     Args:
-        stream: lines with their line breaks. Byte order marks on the first one are left out.
-        longest_quoted: how many characters a quoted field may go on for over several lines.
+        stream: lines with their line breaks. Byte order marks at the start of the first line are skipped.
+        longest_quoted: maximum number of characters of a multi-line quoted field.
     """
     lines = _Lines(stream)
     width: int | None = None
@@ -59,15 +59,15 @@ def csv_rows(stream: Iterable[bytes], longest_quoted: int = LONGEST_QUOTED) -> I
 
 
 class _Lines:
-    """Decoded lines that can be put back."""
+    """A stream of decoded lines that can be put back."""
 
     def __init__(self, stream: Iterable[bytes]) -> None:
         self._stream = iter(stream)
         self._again: deque[str] = deque()
-        self.number = 0  # of the line that was taken last
+        self.number = 0  # of the last line taken
 
     def take(self) -> str | None:
-        """The next line; None at the end."""
+        """Return the next line; None at the end."""
         if self._again:
             line = self._again.popleft()
         else:
@@ -81,13 +81,13 @@ class _Lines:
         return line
 
     def put_back(self, lines: list[str]) -> None:
-        """Give the lines that were taken last once more."""
+        """Put back the lines taken last."""
         self._again.extendleft(reversed(lines))
         self.number -= len(lines)
 
 
 def _plain_row(line: str, number: int) -> CsvRow:
-    """A row without a quotation mark."""
+    """Parse a row without quotation marks."""
     line = line.rstrip("\r\n")
     if "\r" in line:
         return CsvRow(number, error=_CARRIAGE_RETURN, raw=line)
@@ -95,7 +95,7 @@ def _plain_row(line: str, number: int) -> CsvRow:
 
 
 class _NotARowError(Exception):
-    """What was taken so far is no row."""
+    """The lines taken so far are not a row."""
 
 
 def _quoted_row(first: str, lines: _Lines, width: int | None, longest_quoted: int) -> CsvRow:
@@ -109,20 +109,20 @@ def _quoted_row(first: str, lines: _Lines, width: int | None, longest_quoted: in
 
 
 class _Scan:
-    """Reads one row, field by field; `more` holds the lines after the first that it took."""
+    """A scanner of one row, field by field; `more` holds the lines it took after the first."""
 
     def __init__(self, first: str, lines: _Lines, width: int | None, longest_quoted: int) -> None:
         self.line, self.at = first, 0
         self.more: list[str] = []
         self.lines, self.width, self.longest_quoted = lines, width, longest_quoted
         self.start = self.opened = lines.number
-        self.swallowed = 0  # characters of the lines that the open field has gone over
+        self.swallowed = 0  # characters of the completed lines of the open field
 
     def fields(self) -> list[str]:
-        """All fields.
+        """Return all fields.
 
         Raises:
-            _NotARowError: they are not CSV, or on several lines and not as many as the header's.
+            _NotARowError: the lines are not CSV, or a multi-line row has not as many fields as the header.
         """
         found: list[str] = []
         ended = False
@@ -134,7 +134,7 @@ class _Scan:
         return found
 
     def _check_width(self, count: int, ended: bool) -> None:
-        """Tell as soon as it is known: a row that cannot be right must not go through the rest of the file."""
+        """Refuse a wrong number of fields as early as possible, rather than at the end of the file."""
         if self.width is None or not self.more or (count == self.width if ended else count < self.width):
             return
         raise _NotARowError(
@@ -151,7 +151,7 @@ class _Scan:
         return text, end < 0
 
     def _quoted(self) -> tuple[str, bool]:
-        """The field whose opening quote comes next, and whether the row ends with it."""
+        """Return the quoted field that starts here, and whether it ends the row."""
         self.opened, self.swallowed = self.lines.number, 0
         parts: list[str] = []
         self.at += 1
@@ -159,7 +159,7 @@ class _Scan:
             if end < 0:
                 parts.append(self.line[self.at :])
                 self._next_line()
-            else:  # two marks stand for one
+            else:  # a doubled mark stands for one
                 parts.append(self.line[self.at : end + 1])
                 self.at = end + 2
         parts.append(self.line[self.at : end])

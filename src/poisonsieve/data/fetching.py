@@ -1,8 +1,8 @@
-"""The paper's data sets, fetched from the hub once and written as the files that the experiments read.
+"""Fetching the paper's data sets from the hub, once, as the files that the experiments read.
 
-Each becomes a folder with ``train.jsonl``, ``dev.jsonl``, ``test.jsonl``, and `RECORD`, which says where they are from and
-what their sha256 is. So a set that was cut short goes on, one that is whole is only looked at, and a file that was not
-fetched is not replaced.
+Each becomes a folder with ``train.jsonl``, ``dev.jsonl``, ``test.jsonl``, and `RECORD`, which holds their source and
+sha256. So an interrupted fetch can be resumed, a complete set is only verified, and a file that was not fetched is
+never replaced.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 RECORD = "fetched.json"
 SPLITS = ("train", "dev", "test")
-_SEED = 0  # draws the dev rows that are held out; always the same
+_SEED = 0  # fixed, so that the same dev rows are always held out
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Source:
     """A data set of the hub as it was published.
 
     Attributes:
-        id: on the hub.
-        rows: how many each of its splits has, by our names of the splits.
-        held_out: dev rows that are taken from the training rows, where the hub has no dev split.
+        id: hub id.
+        rows: number of rows by split, under our names of the splits.
+        held_out: number of dev rows taken from the training rows, if the hub has no dev split.
     """
 
     id: str
@@ -45,7 +45,7 @@ class Source:
 
 
 SOURCES: Mapping[str, Source] = {
-    # The sentences, as the paper has them; stanfordnlp/sst2 has their 67,349 phrases, and no test labels.
+    # The paper's version, whole sentences; stanfordnlp/sst2 has their 67,349 phrases and no test labels.
     "sst2": Source("SetFit/sst2", {"train": 6_920, "dev": 872, "test": 1_821}),
     "cr": Source("SetFit/CR", {"train": 3_394, "test": 376}, held_out=500),
     "mr": Source("cornell-movie-review-data/rotten_tomatoes", {"train": 8_530, "dev": 1_066, "test": 1_066}),
@@ -55,15 +55,15 @@ SOURCES: Mapping[str, Source] = {
 
 
 class Fetched(Spec):
-    """What is known of a fetched set; `RECORD` holds it.
+    """The record of a fetched data set, stored in `RECORD`.
 
     Attributes:
-        name: of the set.
-        id: on the hub.
-        revision: the hub's commit; None if the hub did not answer, and the rows came from its cache.
-        licence: as the hub states it; None where it states none, or did not answer.
-        rows: how many each file has.
-        sha256: of each file.
+        name: name of the data set.
+        id: hub id.
+        revision: commit on the hub; None if the hub did not answer and the rows came from the local cache.
+        licence: licence stated by the hub; None if it states none or did not answer.
+        rows: number of rows by split.
+        sha256: digest of each file, by split.
     """
 
     name: str
@@ -75,21 +75,21 @@ class Fetched(Spec):
 
 
 def fetch_set(name: str, root: Path, *, force: bool = False) -> tuple[Fetched, bool]:
-    """Make sure that a set is in ``root/name``.
+    """Make sure that a data set is in ``root/name``.
 
     Args:
-        name: one of `SOURCES`.
-        root: what ``{data}`` stands for in a file of experiments.
-        force: replace files that are not those that were fetched.
+        name: a key of `SOURCES`.
+        root: the folder that ``{data}`` stands for in an experiment file.
+        force: replace files that were not fetched or have changed since.
 
     Returns:
-        What was fetched, and whether it was there already, and unchanged.
+        The record of the data set, and whether it was already there, unchanged.
 
     Raises:
-        ConfigError: there is no such set.
+        ConfigError: there is no such data set.
         HubError: the hub cannot be reached.
-        DataError: the hub's rows are not as many as were published, or other files are there.
-        OutputError: they cannot be written.
+        DataError: the hub's number of rows is not the published one, or other files are in the way.
+        OutputError: the files cannot be written.
     """
     if name not in SOURCES:
         raise ConfigError(f"no data set to fetch is called {name!r}; there are: {', '.join(SOURCES)}")
@@ -107,7 +107,8 @@ def fetch_set(name: str, root: Path, *, force: bool = False) -> tuple[Fetched, b
     fetched = Fetched(
         name=name, id=source.id, revision=facts.revision, licence=facts.licence, rows=rows, sha256=digests
     )
-    write_json(folder / RECORD, fetched.model_dump())  # first: files that it names are ours, also those of half a set
+    # First, so that the files of an interrupted fetch are known to be ours.
+    write_json(folder / RECORD, fetched.model_dump())
     for split, content in contents.items():
         with writing_file(folder / f"{split}.jsonl") as stream:
             stream.write(content)
@@ -115,7 +116,7 @@ def fetch_set(name: str, root: Path, *, force: bool = False) -> tuple[Fetched, b
 
 
 def _splits(source: Source) -> dict[str, datasets.Dataset]:
-    """The rows by split, as many as were published.
+    """Load the rows by split, checking their published number.
 
     Raises:
         HubError, DataError: see `fetch_set`.
@@ -124,8 +125,8 @@ def _splits(source: Source) -> dict[str, datasets.Dataset]:
     for split, rows in found.items():
         if len(rows) != source.rows[split]:
             raise DataError(
-                f"hub:{source.id}#{split} has {len(rows):,} rows, but {source.rows[split]:,} were published: it is not the "
-                "set that results are known for; if you want it all the same, name it as hub:ID where data are named"
+                f"hub:{source.id}#{split} has {len(rows):,} rows, but {source.rows[split]:,} were published, so known "
+                "results do not apply to it; to use it anyway, name the data as hub:ID"
             )
     if source.held_out:
         found["train"], found["dev"] = split_off(found["train"], source.held_out, _SEED)
@@ -133,15 +134,15 @@ def _splits(source: Source) -> dict[str, datasets.Dataset]:
 
 
 def _lines(rows: datasets.Dataset) -> str:
-    """One JSON object a row; no line break is in one but at its end."""
+    """Write one JSON object per line."""
     return "".join(json.dumps({"text": row["text"], "label": row["label"]}) + "\n" for row in rows)
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """The sha256 of the files that are there.
+    """Return the sha256 of each existing file, by split.
 
     Raises:
-        OutputError: one cannot be read.
+        OutputError: a file cannot be read.
     """
     files = {split: folder / f"{split}.jsonl" for split in SPLITS}
     with reporting_write_errors(folder):
@@ -151,20 +152,20 @@ def _digests(folder: Path) -> dict[str, str]:
 def _read_record(folder: Path) -> Fetched | None:
     try:
         return Fetched.model_validate(parse_json((folder / RECORD).read_bytes()))
-    except (OSError, ValueError):  # there is none, or it is none of ours
+    except (OSError, ValueError):  # missing, or not written by us
         return None
 
 
 def _refuse_foreign(folder: Path, there: Mapping[str, str], known: Fetched | None) -> None:
-    """Files that were not fetched, or were changed since, are not replaced.
+    """Refuse to replace files that were not fetched, or have changed since.
 
     Raises:
-        DataError: there are some.
+        DataError: there is such a file.
     """
     fetched = {} if known is None else known.sha256
     foreign = [f"{split}.jsonl" for split, digest in there.items() if fetched.get(split) != digest]
     if foreign:
         raise DataError(
-            f"{folder} holds {', '.join(foreign)}, which was not fetched, or was changed since; choose another --out, or "
+            f"{folder} holds {', '.join(foreign)}, which was not fetched or was changed since; choose another --out, or "
             "--force to replace it"
         )

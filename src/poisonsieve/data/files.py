@@ -1,16 +1,16 @@
 """Reading rows from JSONL, CSV, TSV and Parquet files.
 
-One reader serves training data, where a bad row is an error, and inputs to be screened, where it must not stop the
-rest: each row becomes a `Record` that holds either a text or what is wrong with it.
+The same reader serves training data, where a bad row is an error, and inputs to be screened, where it must not stop the
+rest: each row becomes a `Record` with either a text or an error.
 
-- JSONL: one object a line; blank lines are skipped.
-- CSV: quoted as Python's csv and spreadsheets write it, line breaks in quotes included; a row is named by the line it
-  starts on.
-- TSV: fields parted by tabs, quotes mean nothing. The common data sets (GLUE) are written so, with stray quotes.
+- JSONL: one object per line; blank lines are skipped.
+- CSV: quoted as Python's csv and spreadsheets write it, including line breaks in quotes; a row is identified by the
+  line on which it starts.
+- TSV: fields separated by tabs; quotes have no meaning, since common data sets (GLUE) contain stray ones.
 - Parquet: rows are counted from 1.
 
-The text is the column `text`, else `sentence`, unless `Columns` name another. Files are UTF-8, with or without a byte
-order mark; all but Parquet may be packed with gzip (``.jsonl.gz``).
+The text is in the column `text`, else `sentence`, unless `Columns` names another. Files are UTF-8, with or without a
+byte order mark; all but Parquet may be gzipped (``.jsonl.gz``).
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ __all__ = ["FORMATS", "TEXT_COLUMNS", "Record", "exists", "extensions", "format_
 __all__ += ["json_record", "read_records"]
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
-# `.json.gz` and not `.json`: a packed file is one of rows (C4 comes so), a plain one often describes others.
+# `.json.gz` but not `.json`: a gzipped file usually holds rows (as in C4), a plain one often metadata.
 _PACKED = {".json": "jsonl", **{suffix: kind for suffix, kind in FORMATS.items() if kind != "parquet"}}
 
 
 def format_of(path: Path) -> str | None:
-    """``jsonl``, ``csv``, ``tsv`` or ``parquet`` by the file's extension, ``.gz`` behind it or not, else None."""
+    """Return ``jsonl``, ``csv``, ``tsv`` or ``parquet`` by the file's extension, ignoring ``.gz``; None if unknown."""
     if path.suffix.lower() == ".gz":
         return _PACKED.get(Path(path.stem).suffix.lower())
     return FORMATS.get(path.suffix.lower())
 
 
 def extensions() -> str:
-    """What `format_of` knows, for messages."""
+    """List the extensions that `format_of` knows, for messages."""
     return ", ".join(FORMATS) + ", or one of the first four with .gz"
 
 
@@ -60,14 +60,14 @@ def read_records(
 
     Args:
         path: the file.
-        kind: what `format_of` says of it.
-        need_label: insist on a column `label`, where the format names its columns.
-        extra: other columns to keep, in `Record.extra`.
-        columns: what text, label and id are called.
+        kind: the result of `format_of`.
+        need_label: require a label column, in formats with named columns.
+        extra: other columns to keep in `Record.extra`.
+        columns: names of the text, label and id columns.
 
     Raises:
-        DataError: the file is absent or unreadable, is not what its name says, lacks a column, or has two columns of a
-            name that is read. Never for a single row.
+        DataError: the file is missing or unreadable, its content does not match its name, or a column is missing or
+            occurs twice. A single bad row never raises.
     """
     try:
         if kind == "parquet":
@@ -85,7 +85,7 @@ def read_records(
 
 
 def exists(path: Path) -> bool:
-    """Whether there is a file or folder; no for a path that cannot be looked at (too long, folder closed to us)."""
+    """Tell whether there is a file or folder; False for a path that cannot be accessed (too long, no permission)."""
     try:
         return path.exists()
     except (OSError, ValueError):

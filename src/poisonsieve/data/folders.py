@@ -1,8 +1,8 @@
-"""Which files of a folder are which split, by their names.
+"""Assigning the files of a folder to splits, by their names.
 
-A split's name as one word of a file's name makes it that split's file: ``train.jsonl``, ``sst2_train.csv``,
-``TestData.parquet``, ``training-set.tsv``. Nothing in such a folder is left out without a word: a data file that is no
-split's, and a file named after a split that cannot be read, are errors.
+A file belongs to a split if the split's name is a word of the file's name: ``train.jsonl``, ``sst2_train.csv``,
+``TestData.parquet``, ``training-set.tsv``. Nothing in such a folder is silently ignored: a data file that belongs to no
+split, or an unreadable file named after a split, is an error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from poisonsieve.data.shards import data_stem, is_shard, require_whole, without_
 from poisonsieve.errors import DataError
 
 SPLITS = ("train", "dev", "test")
-#: What a split is called, by the words that mean it. `eval` means dev to some and test to others, and so none here.
+#: Splits by the words that mean them. `eval` is left out: it means dev to some and test to others.
 SYNONYMS = {
     **dict.fromkeys(("train", "training", "trainset", "trainingset"), "train"),
     **dict.fromkeys(("dev", "validation", "valid", "val", "development", "devset", "validset", "valset"), "dev"),
@@ -27,12 +27,12 @@ SYNONYMS = {
 _DATA_WORDS = ("data", "dataset", "split", "splits", "set")
 #: OpenBackdoor's names of the files in ``poison_data/DATA SET/TARGET/ATTACK``, each a split of its own.
 OPENBACKDOOR = ("train-poison", "train-clean", "dev-poison", "dev-clean", "test-poison", "test-clean", "test-detect")
-# Dev rows are for calibration and other choices, which clean rows alone may make.
+# Dev rows serve for calibration and other choices, which must rest on clean rows only.
 _ITS_SPLITS = {"train": "train-poison", "dev": "dev-clean", "test": "test-poison"}
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")
 _LETTERS = {"train": "train", "valid": "dev", "test": "test", "dev": "dev", "val": "dev"}
 _OTHER_WORDS = re.compile(r"latest|greatest|contest|protest|fastest|strain|trainer|devic|devel|interval|value|evalu")
-# What lies beside data under the same name and is no data.
+# Files that share a name with data but are not data.
 _NO_DATA = frozenset(
     (".cfg", ".css", ".err", ".html", ".ini", ".ipynb", ".js", ".lock", ".log", ".md", ".md5", ".out")
 )
@@ -44,9 +44,9 @@ class Folder:
     """The data files of a folder.
 
     Attributes:
-        files: all of them, in the order of their names.
-        splits: by split; empty when none is named after one, and the folder is the sum of its files.
-        openbackdoor: whether the splits are OpenBackdoor's own.
+        files: all data files, sorted by name.
+        splits: files by split; empty if no file is named after a split, so that the folder is the sum of its files.
+        openbackdoor: whether the splits are OpenBackdoor's.
     """
 
     files: list[Path]
@@ -54,10 +54,10 @@ class Folder:
     openbackdoor: bool = False
 
     def split_named(self, wanted: str, folder: Path) -> str:
-        """The split that is meant by a role's name (train, dev, test) or by its own.
+        """Return the split meant by a role (train, dev, test) or by its own name.
 
         Raises:
-            DataError: the folder has none; says what it has.
+            DataError: there is no such split; the message lists those there are.
         """
         found = _ITS_SPLITS.get(wanted, wanted) if self.openbackdoor else wanted
         if found in self.splits:
@@ -67,10 +67,10 @@ class Folder:
 
 
 def read_folder(folder: Path) -> Folder:
-    """Look through a folder, not into its files.
+    """Examine a folder by the names of its files, without opening them.
 
     Raises:
-        DataError: it holds no data file, its names do not tell what is which, or some would go unread; says what to do.
+        DataError: there is no data file, the names are ambiguous, or some files would go unread.
     """
     try:
         inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
@@ -98,10 +98,10 @@ def read_folder(folder: Path) -> Folder:
 
 
 def split_of(file: Path) -> str | None:
-    """The split that a file's name says it is.
+    """Return the split named in a file's name, or None.
 
     Raises:
-        DataError: it says two.
+        DataError: the name contains two splits.
     """
     found = {SYNONYMS[word] for word in _words(file) if word in SYNONYMS}
     if len(found) > 1:
@@ -128,7 +128,7 @@ def _each_once(folder: Path, files: Iterable[Path]) -> dict[str, list[Path]]:
 
 
 def _by_split(folder: Path, files: Iterable[Path]) -> dict[str, list[Path]]:
-    """Files by the split they are named after, shards of one file together, in the order train, dev, test."""
+    """Group files by the split they are named after, with shards together, in the order train, dev, test."""
     found: dict[str, list[Path]] = {}
     for file in files:
         if split := split_of(file):
@@ -147,10 +147,10 @@ def _require_one(folder: Path, split: str, candidates: list[Path]) -> None:
 
 
 def _refuse_unread(folder: Path, others: Iterable[Path], files: Iterable[Path]) -> None:
-    """Other formats under a split's name: alone, or with the words that a data file has beside its own split's.
+    """Refuse files in other formats that are named like a split: the split alone, or with the words of a data file.
 
     Raises:
-        DataError: there is one.
+        DataError: there is such a file.
     """
     beside = [[], *(_other_words(file) for file in files if split_of(file))]
     for file in others:
@@ -163,10 +163,10 @@ def _refuse_unread(folder: Path, others: Iterable[Path], files: Iterable[Path]) 
 
 
 def _refuse_data_below(folder: Path, subfolders: Iterable[Path]) -> None:
-    """Data in subfolders that are called after splits or data, as repositories of the hub have them.
+    """Refuse data in subfolders named after splits or data, as in hub repositories.
 
     Raises:
-        DataError: there are some.
+        DataError: there is such a subfolder.
         OSError: a subfolder cannot be read.
     """
     found = [path for path in subfolders if _holds_split(path) and any(map(is_data, path.rglob("*")))]
@@ -192,21 +192,21 @@ def _other_words(file: Path) -> list[str]:
 
 
 def _refuse_half_named(folder: Path, files: Iterable[Path]) -> None:
-    """Names such as ``traindata`` and ``testdata``, in which a split's name is no word, but which mean two splits.
+    """Refuse names such as ``traindata`` and ``testdata``, which mean splits without containing them as words.
 
     Raises:
-        DataError: the names hold the letters of two splits.
+        DataError: the file names contain the letters of two splits.
     """
     found: dict[str, str] = {}
     for file in files:
         name = _OTHER_WORDS.sub(" ", without_shard(data_stem(file)).lower())
         for letters, split in _LETTERS.items():
-            # Three letters are in many words: they count at the beginning of one.
+            # Three letters occur in many words, so they count only at the start of one.
             if re.search(letters if len(letters) > 3 else rf"(?<![a-z]){letters}", name):
                 found.setdefault(split, file.name)
     if len(found) > 1:
         found = {split: found[split] for split in SPLITS if split in found}
         raise DataError(
-            f"{folder} holds {', '.join(found.values())}, which look like the splits {', '.join(found)}: call them "
+            f"{folder} holds {', '.join(found.values())}, which look like the splits {', '.join(found)}: name them "
             f"{', '.join(f'{split}.jsonl' for split in found)} or the like, or give one file at a time"
         )

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, by id or by a short name for the usual ones."""
+"""Data sets of the Hugging Face hub, by id or by an alias for the common ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SECONDS_TO_ANSWER = 8
 
 @dataclass(frozen=True)
 class HubSet:
-    """Where a data set lies on the hub."""
+    """The location of a data set on the hub."""
 
     id: str
     config: str | None = None
@@ -35,11 +35,11 @@ ALIASES: Mapping[str, HubSet] = {
 
 @dataclass(frozen=True)
 class HubFacts:
-    """What the hub says of a data set.
+    """The hub's information about a data set.
 
     Attributes:
-        revision: the commit that is current; None if the hub does not answer.
-        licence: None if it states none, or does not answer.
+        revision: current commit; None if the hub does not answer.
+        licence: licence; None if the hub states none or does not answer.
     """
 
     revision: str | None = None
@@ -50,7 +50,7 @@ def facts(dataset_id: str) -> HubFacts:
     """Ask the hub for a data set's revision and licence.
 
     Raises:
-        HubError: the hub answers, and has no such data set.
+        HubError: the hub has no such data set.
     """
     found = _ask(dataset_id)
     if isinstance(found, str):
@@ -62,13 +62,13 @@ def facts(dataset_id: str) -> HubFacts:
 def load(
     name: str, split: str, columns: Columns = AS_USUAL, need_label: bool = True
 ) -> tuple[list[Labelled], list[str] | None]:
-    """Rows of one split, and the class names if the hub states them.
+    """Load the rows of one split, and the class names if the hub states them.
 
     Args:
         name: an alias, ``owner/name`` or ``owner/name/config``.
-        split: ``dev`` stands for whatever the data set calls its validation split.
-        columns: what text and label are called.
-        need_label: insist on labels; without, they are None where the data set has none.
+        split: name of the split; ``dev`` is the validation split, whatever the data set calls it.
+        columns: names of the text and label columns.
+        need_label: require labels; otherwise they are None where the data set has none.
 
     Raises:
         HubError: the hub cannot be reached, or has no such id or config.
@@ -129,9 +129,9 @@ def _listed(table: Any) -> str:
 
 
 def _load_splits(wanted: HubSet) -> Mapping[str, Any]:
-    """All splits, from the hub or, when it does not answer, from what is cached.
+    """Load all splits from the hub or, if it does not answer, from the local cache.
 
-    The first request is one with a short limit: `datasets` itself retries for half a minute without a network.
+    A request with a short timeout comes first, because `datasets` itself retries for half a minute without a network.
     """
     import datasets
 
@@ -139,7 +139,7 @@ def _load_splits(wanted: HubSet) -> Mapping[str, Any]:
     try:
         with _offline() if reason else contextlib.nullcontext():
             return dict(datasets.load_dataset(wanted.id, wanted.config))
-    except Exception as error:  # network, missing config, scripts: each library has its own types
+    except Exception as error:  # network, missing config, scripts: each library has its own exceptions
         shown = f"{wanted.id}/{wanted.config}" if wanted.config else wanted.id
         if reason:
             raise HubError(
@@ -151,16 +151,16 @@ def _load_splits(wanted: HubSet) -> Mapping[str, Any]:
 
 
 def _why_unreachable(dataset_id: str) -> str | None:
-    """None if the hub answers that it has the data set, else why not."""
+    """Return None if the hub answers that it has the data set, else why it does not answer."""
     found = _ask(dataset_id)
     return found if isinstance(found, str) else None
 
 
 def _ask(dataset_id: str) -> Any:
-    """What the hub has on record of a data set, or in a line why it does not answer.
+    """Return the hub's record of a data set, or a line that says why it does not answer.
 
     Raises:
-        HubError: the hub answers, and has no such data set.
+        HubError: the hub has no such data set.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError
@@ -171,13 +171,13 @@ def _ask(dataset_id: str) -> Any:
         raise HubError(
             f"the hub has no data set {dataset_id}, or it is private: check the id, or log in with `hf auth login`"
         ) from error
-    except Exception as error:  # the HTTP client's own types differ between versions of huggingface_hub
+    except Exception as error:  # the HTTP client's exceptions differ between versions of huggingface_hub
         return _first_line(error)
 
 
 @contextlib.contextmanager
 def _offline() -> Iterator[None]:
-    """Make `datasets` look into its cache only; it reads these two flags at import, so no argument would do."""
+    """Make `datasets` use only its cache; it reads these flags at import, so no argument can do this."""
     import datasets.config
     import huggingface_hub.constants as hub_settings
 

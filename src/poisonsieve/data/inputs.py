@@ -1,13 +1,13 @@
-"""Reading the texts to be screened: one row out for each row in, whatever is in it.
+"""Reading the texts to be screened: one output row per input row, whatever it contains.
 
-A bad row carries its error and never stops the reading, so that a caller can reject that row and go on.
+A bad row carries an error and never stops the reading, so that the caller can reject that row and go on.
 
-- ``.jsonl``, ``.ndjson``, ``.json``: one object a line, the text under `text` or `sentence`; blank lines are skipped.
+- ``.jsonl``, ``.ndjson``, ``.json``: one object per line, the text under `text` or `sentence`; blank lines are skipped.
 - ``.csv``, ``.tsv``, ``.parquet``: with a column `text` or `sentence`, see `poisonsieve.data.files`.
-- any other file: plain text, one row a line; an empty line is an empty text.
-- any of these but Parquet with ``.gz`` behind it: ``.jsonl.gz``, ``.txt.gz``.
-- ``-``: standard input. A line that starts with ``{`` is a JSON object, any other is plain text, so a plain text that
-  starts with ``{`` has to be sent as JSON.
+- any other file: plain text, one row per line; an empty line is an empty text.
+- any of these but Parquet followed by ``.gz``: ``.jsonl.gz``, ``.txt.gz``.
+- ``-``: standard input. A line that starts with ``{`` is a JSON object, any other is plain text; so a plain text that
+  starts with ``{`` must be sent as JSON.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from poisonsieve.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class InputRow:
-    """One text to be screened, or why there is none.
+    """One text to be screened, or the reason why there is none.
 
     Attributes:
         index: position among the rows, from 0.
-        line: line in the source the row starts on, from 1; in Parquet the row.
-        text: None exactly when `error` is set.
-        error: what is wrong, with source and line, such as ``input.jsonl:7: not JSON (...)``.
-        label: as it stands in the source; None if there is none.
-        id: what the caller knows the row by; None where no column of ids was named, or the row could not be read.
+        line: source line on which the row starts, from 1; in Parquet, the row.
+        text: the text; None exactly when `error` is set.
+        error: the error with source and line, such as ``input.jsonl:7: not JSON (...)``.
+        label: the label as in the source; None if there is none.
+        id: the caller's own id of the row; None if no id column was named or the row could not be read.
     """
 
     index: int
@@ -50,11 +50,11 @@ def read_inputs(source: str, columns: Columns = AS_USUAL) -> Iterator[InputRow]:
 
     Args:
         source: path of a file, or ``-``.
-        columns: what text, label and id are called.
+        columns: names of the text, label and id columns.
 
     Raises:
-        DataError: the file is absent, unreadable, a folder, not what its name says, or lacks a text column; there is
-            no standard input; never for a single row.
+        DataError: the file is missing, unreadable or a folder, its content does not match its name, it lacks a text
+            column, or there is no standard input. A single bad row never raises.
     """
     if source == "-":
         return _numbered(_stdin_records(_stdin(), columns), "stdin")
@@ -79,7 +79,7 @@ def _plain_file(path: Path) -> Iterator[Record]:
     packed = path.suffix.lower() == ".gz"
     if packed and Path(path.stem).suffix.lower() != ".txt":
         raise DataError(
-            f"{path}: what it holds is not known from its name; rename it to .jsonl.gz, .csv.gz, .tsv.gz or .txt.gz"
+            f"{path}: its name does not say what it holds; rename it to .jsonl.gz, .csv.gz, .tsv.gz or .txt.gz"
         )
     try:
         with open_lines(path, "plain") as lines:
@@ -90,10 +90,10 @@ def _plain_file(path: Path) -> Iterator[Record]:
 
 
 def _stdin() -> Iterable[bytes]:
-    """Standard input as bytes.
+    """Return standard input as bytes.
 
     Raises:
-        DataError: the program was started without one, or it was closed.
+        DataError: standard input is missing or closed.
     """
     if sys.stdin is None or getattr(sys.stdin, "closed", False):
         raise DataError("stdin is closed; pipe the texts in, or give a file")

@@ -1,4 +1,4 @@
-"""JSON that is not one object a line, and lines of objects under a name that says plain text."""
+"""Refusing JSON that is not one object per line, and JSON lines in files named as plain text."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from poisonsieve.parsing import RepeatedKeyError, parse_json
 from poisonsieve.texts import TEXT_COLUMNS
 
 _OPENED = re.compile(r'\{\s*"')
-_CUT = 2**12  # what is shorter has been seen as a whole
+_CUT = 2**12  # anything shorter has been seen in full
 
 
 def check_json(block: bytes, source: str, *, lines: bool) -> None:
-    """Refuse JSON that is not one object a line.
+    """Refuse JSON that is not one object per line.
 
     Args:
-        block: how it begins.
-        source: what it is called in messages.
-        lines: whether it is read as JSONL, where no row is a list; else only a list of objects is one.
+        block: the first bytes.
+        source: name of the source, for messages.
+        lines: whether the source is read as JSONL, where any list is refused; otherwise only lists of objects are.
 
     Raises:
-        DataError: it is one list, one object written over several lines, or pandas's columns.
+        DataError: the source is a single list, an object over several lines, or pandas's default of whole columns.
     """
     text = without_marks(block).decode("utf-8", "replace").lstrip()
     if text.startswith("["):
@@ -31,41 +31,41 @@ def check_json(block: bytes, source: str, *, lines: bool) -> None:
         if (first == "{" or (lines and first not in ("", "]"))) and _is_list(text):
             each = ".[]" if first == "{" else ".[] | {text: .}"
             raise DataError(
-                f"{source} is one JSON list, not one object a line: convert it, jq -c '{each}' IN > OUT.jsonl"
+                f"{source} is one JSON list, not one object per line: convert it, jq -c '{each}' IN > OUT.jsonl"
             )
     elif text.startswith("{"):
         _check_object(text, source, lines=lines)
 
 
 def check_no_json_lines(block: bytes, source: str, *, cut: bool) -> None:
-    """Refuse JSONL under a name that says plain text: braces and keys would be judged with the texts.
+    """Refuse JSONL in a file named as plain text: braces and keys would be judged with the texts.
 
-    A text may hold such lines, so a few are none of our business. A log that was rotated begins within a line, and
-    a list that somebody printed has a comma behind each.
+    A plain text may contain a few such lines, so only a majority counts. The first line of a rotated log may be
+    incomplete, and the lines of a printed list end in commas.
 
     Args:
-        block: how it begins.
-        source: what it is called in messages.
-        cut: whether it goes on behind `block`.
+        block: the first bytes.
+        source: name of the source, for messages.
+        cut: whether the source continues after `block`.
 
     Raises:
         DataError: most lines are JSON objects.
     """
     lines = without_marks(block).split(b"\n")
-    # The last one may go on behind the block. When it is all there is, its beginning has to do.
+    # The last line may be incomplete; it counts only if there is no other.
     whole = [line for line in lines[:-1] if line.strip()] or [line for line in lines if line.strip()]
     objects = list(map(_is_object, whole))
     if len(whole) > 1 and not objects[0] and whole[0].strip(b" \t\r,").endswith(b"}"):
-        del objects[0]  # the end of an object that began in the file before
+        del objects[0]  # the end of an object that began in the previous file
     if 2 * sum(objects) > len(objects) or (cut and len(lines) == 1 and _opens_object(block)):
         raise DataError(
-            f"{source} holds JSON objects, one a line, but its name says plain text: "
+            f"{source} holds JSON objects, one per line, but its name says plain text: "
             "rename it to end in .jsonl, or give it on standard input (-)"
         )
 
 
 def _is_list(text: str) -> bool:
-    """Whether `text` is a JSON list as far as it goes, and nothing else."""
+    """Tell whether `text` is a JSON list, perhaps cut off, and nothing else."""
     decoder = json.JSONDecoder()
     at = 1
     while (at := _after_space(text, at)) < len(text):
@@ -81,7 +81,7 @@ def _is_list(text: str) -> bool:
         if text[at : at + 1] not in (",", ""):
             return False
         at += 1
-    return len(text) >= _CUT  # a shorter one is not closed: a bad row and good ones
+    return len(text) >= _CUT  # a shorter list is unclosed, so it is one bad row before good ones
 
 
 def _check_object(text: str, source: str, *, lines: bool) -> None:
@@ -93,7 +93,7 @@ def _check_object(text: str, source: str, *, lines: bool) -> None:
         return
     if _OPENED.match(text) and "\n" in text[:end]:
         raise DataError(
-            f"{source} is JSON over several lines, not one object a line: convert it, jq -c . IN > OUT.jsonl"
+            f"{source} is JSON over several lines, not one object per line: convert it, jq -c . IN > OUT.jsonl"
         )
     columns = [name for name in TEXT_COLUMNS if value and isinstance(value.get(name), dict)]
     if lines and columns and not text[end:].strip():
@@ -104,7 +104,7 @@ def _check_object(text: str, source: str, *, lines: bool) -> None:
 
 
 def _is_cut_off(error: json.JSONDecodeError, text: str) -> bool:
-    """Whether the error is that the text goes on behind what was looked at, not something in it."""
+    """Tell whether the error comes from the end of the examined block rather than from the text itself."""
     rest = text[error.pos :].strip()
     ended = not rest or error.msg.startswith("Unterminated string")
     return len(text) >= _CUT and (ended or any(word.startswith(rest) for word in ("true", "false", "null", "-")))

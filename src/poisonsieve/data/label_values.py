@@ -1,7 +1,7 @@
-"""One label as it stands in a source, read the same way from CSV, JSONL, Parquet and the hub.
+"""Reading a single label the same way from CSV, JSONL, Parquet and the hub.
 
-CSV knows strings only, and pandas writes a column of whole numbers as ``0.0`` once a value was missing in it, truth
-values as ``True`` and nothing at all as one of a dozen words. What stands for the same thing is the same thing here.
+CSV has only strings, and pandas writes whole numbers as ``0.0`` if a value in their column is missing, booleans as
+``True``, and missing values as one of a dozen words. Here different spellings of the same value are equal.
 """
 
 from __future__ import annotations
@@ -9,32 +9,32 @@ from __future__ import annotations
 import re
 from decimal import Decimal, InvalidOperation
 
-#: What pandas reads as missing.
+#: The strings that pandas reads as missing.
 MISSING = frozenset(("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"))
 MISSING |= {"N/A", "NA", "NULL", "NaN", "NaT", "None", "n/a", "nan", "null"}
-# In any case, as other tools write them. Not `none` and `na`, which are stances and languages: only as above.
+# In upper or lower case, as other tools write them. Not `none` and `na`, which may be a stance and a language.
 _MISSING_FOLDED = frozenset(("#n/a", "<na>", "n/a", "nan", "null"))
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?inf(inity)?", re.IGNORECASE)
-_LARGEST = 2**53  # to here a float holds every whole number
+_LARGEST = 2**53  # up to here a float represents every whole number
 _TRUTH = {"false": "False", "true": "True"}
 
 
 class NoLabelError(ValueError):
-    """It is no label at all; the message says what it is."""
+    """A value that cannot be a label; the message says what it is."""
 
 
 def read_label(value: object) -> int | str | None:
-    """A class number, a class name, or None where the label is missing.
+    """Return a class number, a class name, or None if the label is missing.
 
     Args:
-        value: a string, a number or a truth value of Python or of numpy, or None.
+        value: a Python or numpy string, number or boolean, or None.
 
     Raises:
-        NoLabelError: another number than a whole one, or something else than a number, a string or a truth value.
+        NoLabelError: the value is a number that is not whole, or neither a number, a string nor a boolean.
     """
     if not isinstance(value, str) and getattr(value, "shape", None) == () and hasattr(value, "item"):
-        value = value.item()  # numpy's own numbers
+        value = value.item()  # a numpy scalar
     if value is None:
         return None
     if isinstance(value, bool):
@@ -49,7 +49,7 @@ def read_label(value: object) -> int | str | None:
 
 
 def number_value(label: object) -> Decimal | None:
-    """The number that a label or a class's name is, however it is written; None where it is none, or not finite."""
+    """Return the number that a label or class name spells, or None if it is not a finite number."""
     if not isinstance(label, str) and getattr(label, "shape", None) == () and hasattr(label, "item"):
         label = label.item()
     if isinstance(label, bool) or not isinstance(label, str | int | float | Decimal):
@@ -58,15 +58,15 @@ def number_value(label: object) -> Decimal | None:
     if isinstance(label, str) and not _NUMBER.fullmatch(text):
         return None
     try:
-        # A float's shortest form: 0.1 in JSON and "0.1" in CSV are one number.
+        # Use a float's shortest form, so that 0.1 in JSON equals "0.1" in CSV.
         value = Decimal(text or (str(label) if isinstance(label, float) else label))
-    except InvalidOperation:  # an exponent of twenty digits
+    except InvalidOperation:  # for example an exponent of twenty digits
         return None
     return value if value.is_finite() else None
 
 
 def truth_name(label: int | str) -> str | None:
-    """``False`` or ``True`` for a label that is one of them in any case, else None."""
+    """Return ``False`` or ``True`` for a label that spells it in upper or lower case, else None."""
     return _TRUTH.get(label.lower()) if isinstance(label, str) else None
 
 

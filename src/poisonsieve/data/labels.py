@@ -1,4 +1,4 @@
-"""From the labels in a source to class numbers and class names."""
+"""Turning the labels of a source into class numbers and class names."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _DIGITS = re.compile(r"([0-9]+)")
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A text with its label as found.
+    """A text with its label as found in the source.
 
     Attributes:
         where: ``file:line``.
         text: the text.
-        label: as it stands in the source.
-        poisoned: whether the row carries a trigger, as it stands in the source; None where nothing is said.
+        label: label as in the source.
+        poisoned: the source's mark for triggered rows; None if there is none.
     """
 
     where: str
@@ -32,15 +32,15 @@ class Labelled:
 
 
 def encode_labels(rows: Sequence[Labelled], label_names: Sequence[str] | None) -> tuple[list[int], list[str]]:
-    """Class number of each row, and the class names.
+    """Return the class number of each row, and the class names.
 
-    Labels are read as `read_label` says. Without `label_names`, whole numbers must be 0 ... K-1 with each number used,
-    and name themselves; other strings are classes, sorted with the numbers in them as numbers. With them, a label is
-    one of the names, or the number of a class where the names are no numbers themselves: see `KnownClasses`.
+    Labels are read by `read_label`. Without `label_names`, whole numbers must be 0 ... K-1, each of them used, and serve
+    as names; other strings are class names, sorted with numbers in them by value. With `label_names`, a label is one of
+    the names or, where the names are not numbers, the number of a class: see `KnownClasses`.
 
     Raises:
-        DataError: a label is missing, is neither a whole number nor a string, is negative, or is outside the classes,
-            and none of `label_names` is that very number; it may mean two of them; or there are fewer than two classes.
+        DataError: a label is missing, ambiguous, negative, neither a whole number nor a string, or not among the
+            classes; or there are fewer than two classes.
     """
     if label_names is not None:
         return _encode_known(rows, label_names), list(label_names)
@@ -49,7 +49,7 @@ def encode_labels(rows: Sequence[Labelled], label_names: Sequence[str] | None) -
     found = [value for value in values if value is not None]
     if all(isinstance(value, int) for value in found):
         return _encode_numbers(rows, [value for value in found if isinstance(value, int)])
-    if all(map(truth_name, found)):  # "true" and True are one class, as they are in a file of either alone
+    if all(map(truth_name, found)):  # "true" and True are the same class
         found = [truth_name(value) or value for value in found]
     for row, value in zip(rows, found, strict=True):
         if isinstance(value, int):
@@ -61,18 +61,18 @@ def encode_labels(rows: Sequence[Labelled], label_names: Sequence[str] | None) -
 
 
 def in_order(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Sorts names with the numbers in them as numbers: ``LABEL_2`` before ``LABEL_10``."""
+    """Return a sort key that compares numbers in names by value: ``LABEL_2`` comes before ``LABEL_10``."""
     parts = _DIGITS.split(name)
-    # Without leading zeros, the longer number is the larger one. Every second part is a number.
+    # Every second part is a number. Without leading zeros, a longer number is larger.
     numbers = [part.lstrip("0") if place % 2 else part for place, part in enumerate(parts)]
     return [(len(part) if place % 2 else 0, part) for place, part in enumerate(numbers)], name
 
 
 def read_flag(value: object, where: str, column: str) -> bool:
-    """Whether a column that holds 0 or 1 holds 1.
+    """Read a value that must be 0 or 1.
 
     Raises:
-        DataError: it holds anything else.
+        DataError: the value is anything else.
     """
     try:
         found = read_label(value)
@@ -85,28 +85,30 @@ def read_flag(value: object, where: str, column: str) -> bool:
 
 
 def encode_positions(rows: Sequence[Labelled], names: Sequence[str]) -> list[int]:
-    """Class numbers from labels that are class numbers already, whatever the classes are called: the hub's.
+    """Return class numbers from labels that already are class numbers, as on the hub, whatever the classes' names.
 
     Raises:
-        DataError: one is missing, negative, no whole number, or outside the classes.
+        DataError: a label is missing, negative, not a whole number, or outside the classes.
     """
     values = [_plain_label(row) for row in rows]
     _refuse_missing(rows, values)
     numbers = []
     for row, value in zip(rows, values, strict=True):
         if not isinstance(value, int) or value >= len(names):
-            raise DataError(f"{row.where}: label {str(value)[:40]!r} is no class number from 0 to {len(names) - 1}")
+            raise DataError(
+                f"{row.where}: label {str(value)[:40]!r} is not a class number from 0 to {len(names) - 1}"
+            )
         numbers.append(value)
     return numbers
 
 
 def _refuse_half_characters(row: Labelled) -> None:
     if isinstance(row.label, str) and not is_encodable(row.label):
-        raise DataError(f"{row.where}: label holds half of a surrogate pair, which is no character")
+        raise DataError(f"{row.where}: label contains half of a surrogate pair, which is not a character")
 
 
 def _plain_label(row: Labelled) -> int | str | None:
-    """The label, None if it is missing."""
+    """Return the label, or None if it is missing."""
     _refuse_half_characters(row)
     try:
         label = read_label(row.label)
@@ -135,7 +137,7 @@ def _encode_known(rows: Sequence[Labelled], names: Sequence[str]) -> list[int]:
 
 
 def _known_number(row: Labelled, classes: KnownClasses) -> int | None:
-    """The class a label means, None if it is missing."""
+    """Return the number of a label's class, or None if the label is missing."""
     _refuse_half_characters(row)
     try:
         number = classes.find(row.label)
@@ -158,7 +160,7 @@ def _encode_numbers(rows: Sequence[Labelled], numbers: list[int]) -> tuple[list[
             where = rows[numbers.index(number)].where
             raise DataError(
                 f"{where}: label {number}, but no row has label {position}; number the classes from 0 without a gap, "
-                "or write their names"
+                "or use names"
             )
     return numbers, names
 

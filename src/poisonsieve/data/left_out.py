@@ -1,7 +1,7 @@
-"""Files beside data that look like more of them, but would not be read: told by their names, and refused.
+"""Refusing files next to data files that look like data, by their names, but would not be read.
 
-A part that somebody packed, or wrote in another format, would else be left out, and nobody would know: of training rows,
-of the rows that a threshold is chosen on, or of the texts that a guard should see.
+Otherwise a part that was compressed or written in another format would silently be missing from the training rows, the
+calibration rows or the texts to be screened.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from poisonsieve.data.files import FORMATS, extensions, format_of
 from poisonsieve.data.shards import PACKED, data_stem
 from poisonsieve.errors import DataError
 
-#: Formats of data that are not read, or not in a folder; what has no extension is one of them.
+#: Extensions of data formats that are not read, or not in a folder; a missing extension counts too.
 _OTHERS = frozenset(("", ".json", ".txt", ".text", ".tab", ".psv", ".dat", ".data", ".xml", ".xls", ".xlsx", ".ods"))
 _OTHERS |= {".arrow", ".feather", ".orc", ".avro", ".pkl", ".pickle", ".npy", ".npz", ".h5", ".db", ".sqlite"}
 _SHOWN = 5
 
 
 def refuse_left_out(files: Iterable[Path]) -> None:
-    """Make sure that no file of one folder looks like data and is not read.
+    """Refuse a folder with files that look like data but are not read.
 
-    That is a packed or rotated data file (``a.jsonl.zst``, ``a.jsonl.1``), and one in another format whose name differs
-    from a data file's in nothing but numbers (``part-2.txt`` beside ``part-1.jsonl``).
+    Such a file is a compressed or rotated data file (``a.jsonl.zst``, ``a.jsonl.1``), or one in another format whose
+    name differs from a data file's only in numbers (``part-2.txt`` next to ``part-1.jsonl``).
 
     Args:
-        files: all that lie in the folder.
+        files: all files of the folder.
 
     Raises:
-        DataError: names those that do, and what to do; or a data file is there packed and unpacked.
+        DataError: there is such a file, or a data file exists both compressed and uncompressed.
     """
     every = [file for file in files if not file.name.startswith(".")]
     read = [file for file in every if format_of(file)]
@@ -46,7 +46,7 @@ def refuse_left_out(files: Iterable[Path]) -> None:
 
 
 def is_data(file: Path) -> bool:
-    """Whether a name is that of a data file, or such a name stands before what says that it is packed or rotated."""
+    """Tell whether a name is that of a data file, perhaps compressed or rotated."""
     kept = file.suffix.lower() in PACKED or file.suffix[1:].isdecimal()
     return format_of(file) is not None or (kept and Path(file.stem).suffix.lower() in (*FORMATS, ".json"))
 
@@ -65,5 +65,5 @@ def _is_part(file: Path, patterns: set[str]) -> bool:
 
 
 def _pattern(file: Path) -> str:
-    """The name without its extension, and with one sign for any number."""
+    """Return the name without its extension, with ``#`` for every number."""
     return re.sub(r"[0-9]+", "#", data_stem(file).lower())

@@ -1,6 +1,6 @@
-"""From a data set's name to a `datasets.Dataset` with the columns `text` and `label`.
+"""Loading a data set by name as a `datasets.Dataset` with the columns `text` and `label`.
 
-A name is ``packaged:NAME``, ``hub:ID``, or the path of a file or folder; a trailing ``#dev`` picks a split.
+A name is ``packaged:NAME``, ``hub:ID``, or the path of a file or folder; a trailing ``#dev`` selects a split.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Reading:
-    """How files are read: what their columns are called, and whether labels have to be there."""
+    """Options for reading files: their column names, and whether labels are required."""
 
     columns: Columns
     need_label: bool
@@ -41,22 +41,22 @@ def load_dataset(
 ) -> datasets.Dataset:
     """Load one split of a data set.
 
-    A folder with files named after splits (``train.jsonl``, ``sst2_validation.csv``) holds those splits, and its other
-    splits use the class names of its train split; any other folder is the sum of its files; a single file is taken
-    whole, whatever `split` says. A folder that OpenBackdoor wrote holds the splits ``train-poison``, ``test-poison``,
-    ``test-detect`` and so on; there train and test mean the poisoned ones, and dev the clean one.
+    A folder with files named after splits (``train.jsonl``, ``sst2_validation.csv``) consists of those splits, which all
+    use the class names of the train split. Any other folder is the sum of its files. A single file is read completely,
+    whatever `split` says. A folder written by OpenBackdoor consists of the splits ``train-poison``, ``test-poison``,
+    ``test-detect`` and so on; there train and test mean the poisoned splits, and dev the clean one.
 
     Args:
-        spec: ``packaged:NAME``, ``hub:ID`` or a path; a trailing ``#SPLIT`` wins over `split`.
-        split: ``train``, ``dev`` or ``test``; ``validation``, ``valid`` and ``val`` mean dev. The hub's data
-            sets may have more.
-        label_names: the classes of the model the data are for. Labels are mapped to them and must be among them.
-        columns: what text and label are called in the source.
-        need_label: insist on labels. Without, data in which no row has one come without the column `label`.
+        spec: ``packaged:NAME``, ``hub:ID`` or a path; a trailing ``#SPLIT`` takes precedence over `split`.
+        split: ``train``, ``dev`` or ``test``; ``validation``, ``valid`` and ``val`` mean dev. Data sets of the hub may
+            have others.
+        label_names: the classes of the model for which the data are loaded. Labels are mapped to them.
+        columns: names of the text and label columns in the source.
+        need_label: require labels. Otherwise, data without any label come without the column `label`.
 
     Returns:
-        Columns `text` (string) and `label` (`ClassLabel`), rows in their order in the source; and `triggered` (bool)
-        where the files have the column `poison_label`.
+        The rows in the order of the source, with the columns `text` (string) and `label` (`ClassLabel`), and
+        `triggered` (bool) if the files have the column `poison_label`.
 
     Raises:
         DataError: a row (named by file and line), a label, a split or a file cannot be used.
@@ -64,14 +64,16 @@ def load_dataset(
         AssetError: a packaged data set cannot be fetched.
     """
     if not spec:
-        raise DataError(f"no data set is named; give a file, a folder, or one of {', '.join(dataset_names())}")
+        raise DataError(
+            f"the data set's name is empty; give a file, a folder, or one of {', '.join(dataset_names())}"
+        )
     source, asked = _source_and_split(spec)
     named = asked or split
     wanted = SYNONYMS.get(named, named)
     kind, colon, name = source.partition(":")
     if colon and kind == "packaged":
         if columns.required():
-            raise DataError(f"{source} has columns of its own; leave out {', '.join(columns.required())}")
+            raise DataError(f"{source} has fixed columns; leave out {', '.join(columns.required())}")
         texts, labels, names = packaged.load(name, _known(wanted))
         return _dataset(texts, *_mapped(labels, names, label_names, source))
     if colon and kind == "hub":
@@ -84,14 +86,14 @@ def load_dataset(
 
 
 def dataset_names() -> list[str]:
-    """The data sets that are known by name, as they are given to `load_dataset`."""
+    """Return the names of the known data sets, as `load_dataset` takes them."""
     return [f"packaged:{name}" for name in packaged.packaged_names()] + [
         f"hub:{name}" for name in sorted(hub.ALIASES)
     ]
 
 
 def labels_of(dataset: datasets.Dataset) -> list[str]:
-    """Class names, by class number; none of data without labels."""
+    """Return the class names, by class number; an empty list for data without labels."""
     return list(dataset.features["label"].names) if "label" in dataset.features else []
 
 
@@ -107,18 +109,18 @@ def cut_words(dataset: datasets.Dataset, words: int) -> datasets.Dataset:
 def split_off(
     dataset: datasets.Dataset, share_or_rows: float | int, seed: int
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """Hold out rows, each class in its share, drawn by `seed`.
+    """Hold out randomly drawn rows, stratified by class.
 
     Args:
-        dataset: with a `label` column.
+        dataset: data with a column `label`.
         share_or_rows: a share of the rows (a float in (0, 1)) or a number of rows (an int).
-        seed: decides the rows.
+        seed: seed of the random draw.
 
     Returns:
-        The rest and the held-out rows, each in the order they had; no row is in both.
+        The remaining and the held-out rows, disjoint and each in their original order.
 
     Raises:
-        DataError: nothing would be held out, or nothing left.
+        DataError: no row would be held out, or none would remain.
     """
     import numpy as np
 
@@ -130,8 +132,8 @@ def split_off(
         )
     labels = np.asarray(dataset["label"])
     generator = np.random.default_rng(seed)
-    # Rows of each class in random order, each given its rank within the class as a share: taking the smallest
-    # shares first takes every class in proportion, and `count` rows exactly.
+    # Shuffle the rows of each class and give each row its rank within the class as a share. The rows with the smallest
+    # shares are then exactly `count` rows, with every class in proportion.
     place = np.empty(total)
     for label in np.unique(labels):
         rows = generator.permutation(np.flatnonzero(labels == label))
@@ -143,7 +145,7 @@ def split_off(
 
 def _source_and_split(spec: str) -> tuple[str, str | None]:
     source, hash_sign, split = spec.rpartition("#")
-    if not hash_sign or exists(Path(spec)):  # a path may hold a # of its own
+    if not hash_sign or exists(Path(spec)):  # a path may contain a #
         return spec, None
     if not source or not split:
         raise DataError(f"{spec!r} is not SOURCE#SPLIT; example: packaged:product-reviews#dev")
@@ -159,7 +161,7 @@ def _known(split: str) -> str:
 def _mapped(
     labels: list[int], names: list[str], label_names: Sequence[str] | None, source: str
 ) -> tuple[list[int], list[str]]:
-    """Class numbers and names in terms of the model's classes, if given."""
+    """Express class numbers and names in terms of the model's classes, if given."""
     if label_names is None:
         return labels, names
     numbers = match_classes(names, label_names, source)
@@ -183,7 +185,7 @@ def _load_path(
 
 def _hint(path: Path) -> str:
     return (
-        " (one object a line: rename it to .jsonl; one list: jq -c '.[]')" if path.suffix.lower() == ".json" else ""
+        " (one object per line: rename it to .jsonl; one list: jq -c '.[]')" if path.suffix.lower() == ".json" else ""
     )
 
 
@@ -195,7 +197,7 @@ def _load_folder(path: Path, split: str, label_names: Sequence[str] | None, read
         return _from_rows(_rows_of(folder.files, reading), label_names, reading.need_label)
     files = folder.splits[folder.split_named(split, path)]
     if label_names is None:
-        # A small split may lack a class, and would number the others wrongly. In OpenBackdoor's folders any may.
+        # A small split may lack a class and would number the others wrongly. In OpenBackdoor's folders any split may.
         others = folder.files if folder.openbackdoor else folder.splits.get("train", files)
         if others != files:
             rows = _rows_of(others, reading)
@@ -205,9 +207,13 @@ def _load_folder(path: Path, split: str, label_names: Sequence[str] | None, read
 
 def _rows_of(files: Iterable[Path], reading: _Reading) -> list[Labelled]:
     rows = []
-    how: dict[str, Any] = {"need_label": reading.need_label, "extra": (POISON_COLUMN,), "columns": reading.columns}
+    options: dict[str, Any] = {
+        "need_label": reading.need_label,
+        "extra": (POISON_COLUMN,),
+        "columns": reading.columns,
+    }
     for file in files:
-        for record in read_records(file, format_of(file) or "", **how):
+        for record in read_records(file, format_of(file) or "", **options):
             where = f"{file}:{record.line}"
             if record.text is None:
                 raise DataError(f"{where}: {record.error}")
@@ -228,7 +234,7 @@ def _from_rows(rows: Sequence[Labelled], label_names: Sequence[str] | None, need
 
 
 def _any_label(rows: Iterable[Labelled]) -> bool:
-    """Whether a row has a label, or what is there in place of one; an empty field of a table is none."""
+    """Tell whether any row has a label, even an invalid one; an empty field of a table does not count."""
     return any(row.label is not None and row.label != "" for row in rows)
 
 

@@ -1,4 +1,4 @@
-"""Opening what holds lines: plain or packed with gzip, a file or standard input, looked at before it is read."""
+"""Opening files (plain or gzipped) and standard input, with a check of the content before the first line is read."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from poisonsieve.errors import DataError
 
 @contextlib.contextmanager
 def open_lines(path: Path, kind: str) -> Iterator[Iterator[bytes]]:
-    """The lines of a file, unpacked if its name ends in ``.gz``.
+    """Open a file for reading lines, decompressing it if its name ends in ``.gz``.
 
     Args:
-        path: the file; a pipe will do.
-        kind: ``jsonl``, ``csv``, ``tsv`` or ``plain``: what its name says it holds.
+        path: the file, which may be a pipe.
+        kind: the format that its name implies: ``jsonl``, ``csv``, ``tsv`` or ``plain``.
 
     Raises:
-        DataError: it holds something else, or is a damaged archive; the latter while its lines are read, too.
-        OSError: it cannot be read.
+        DataError: the file contains something else or is damaged; damage may show only while lines are read.
+        OSError: the file cannot be read.
     """
     with io.BufferedReader(path.open("rb", buffering=0), contents.BLOCK) as stored:
         if path.suffix.lower() != ".gz":
@@ -32,7 +32,7 @@ def open_lines(path: Path, kind: str) -> Iterator[Iterator[bytes]]:
             yield iter(stored)
             return
         if stored.peek(2)[:2] != b"\x1f\x8b":
-            raise DataError(f"{path} is not gzip, or empty, though its name ends in .gz; rename it, or write it anew")
+            raise DataError(f"{path} is not gzip, or empty, though its name ends in .gz; rename it or write it again")
         with _telling_damage(path):
             unpacked = io.BufferedReader(gzip.GzipFile(fileobj=stored), contents.BLOCK)
             block = unpacked.peek(contents.BLOCK)
@@ -41,10 +41,10 @@ def open_lines(path: Path, kind: str) -> Iterator[Iterator[bytes]]:
 
 
 def checked_stdin(stream: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines of standard input, once its beginning has been looked at; what is peeked at is not lost.
+    """Check how standard input begins, then yield all its lines.
 
     Raises:
-        DataError: it is no lines of text.
+        DataError: standard input does not contain lines of text.
     """
     lines = iter(stream)
     if isinstance(stream, io.BufferedReader):

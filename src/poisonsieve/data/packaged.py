@@ -1,13 +1,13 @@
-"""Real data sets that come through the package index, so that everything runs without a hub.
+"""Real data sets from the package index, so that everything runs without the hub.
 
 `movie-reviews` and `product-reviews` are sentences with the mean rating of twenty readers, published with VADER
-(Hutto and Gilbert, ICWSM 2014): the sign of the rating is the class, and rows rated within 0.5 of neutral are left
-out. They are not the paper's MR and CR. `topics` is the Reuters-21578 newswire's eight most frequent topics (R8),
-`topics-20` the 20 Newsgroups, both as prepared by A. Cardoso-Cachopo: lower case, letters only.
+(Hutto and Gilbert, ICWSM 2014). The sign of the rating is the class, and rows rated within 0.5 of neutral are left
+out. They are not the paper's MR and CR. `topics` has the eight most frequent topics of the Reuters-21578 newswire (R8),
+`topics-20` is 20 Newsgroups, both as prepared by A. Cardoso-Cachopo: lower case, letters only.
 
-The splits never change: they follow from the sha256 of the texts. Reviews are divided here, each class in the same
-shares. Topics keep their published test split; dev is a tenth of the published train split. Texts that differ only in
-case and punctuation stay in one split (train rows that are also in a published test split are left out).
+The splits never change, because they follow from the sha256 of the texts. Reviews are split here, stratified by class.
+Topics keep their published test split; dev is a tenth of the published train split. Texts that differ only in case and
+punctuation stay in one split (train rows that also occur in a published test split are left out).
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ _NEUTRAL = 0.5  # |mean rating| up to this is neither positive nor negative
 
 @dataclass(frozen=True)
 class PackagedSet:
-    """A packaged data set: its classes in order and how its splits are read."""
+    """A packaged data set: its classes in order, and a function that reads its splits."""
 
     names: tuple[str, ...]
     read: Callable[[], Splits]
 
 
 def packaged_names() -> list[str]:
-    """Names that follow ``packaged:``."""
+    """Return the names that can follow ``packaged:``."""
     return sorted(SETS)
 
 
 def load(name: str, split: str) -> tuple[list[str], list[int], list[str]]:
-    """Texts, class numbers and class names of one split.
+    """Load the texts, class numbers and class names of one split.
 
     Raises:
         DataError: there is no such data set or split.
-        AssetError: the data cannot be fetched or are not those that were verified.
+        AssetError: the data cannot be fetched or fail verification.
     """
     if name not in SETS:
-        raise DataError(f"no packaged data set is called {name!r}; there are: {', '.join(packaged_names())}")
+        raise DataError(f"no packaged data set is called {name!r}; choose from {', '.join(packaged_names())}")
     wanted = SETS[name]
     rows = wanted.read()[split]
     number_of = {label: number for number, label in enumerate(wanted.names)}
@@ -58,7 +58,7 @@ def load(name: str, split: str) -> tuple[list[str], list[int], list[str]]:
 
 
 def _reviews(member: str, rows: int, dev: int, test: int) -> Splits:
-    """Read one of VADER's files: tab-parted id, mean rating in [-4, 4] and text; valid UTF-8, lines end in CR LF."""
+    """Read one of VADER's files: tab-separated id, mean rating in [-4, 4] and text, in UTF-8 with CR LF line ends."""
     folder = fetch(REVIEWS)
     with tarfile.open(folder / "hutto_ICWSM_2014.tar.gz") as archive:
         stream = archive.extractfile(f"hutto_ICWSM_2014/{member}_GroundTruth.txt")
@@ -75,7 +75,7 @@ def _reviews(member: str, rows: int, dev: int, test: int) -> Splits:
 
 
 def _topics(stem: str, train: int, test: int) -> Splits:
-    """Read the two published splits: three header lines, then tab-parted topic and text."""
+    """Read the two published splits: three header lines, then tab-separated topic and text."""
     folder = fetch(TOPICS)
     published = {}
     for split, rows in (("train", train), ("test", test)):
@@ -90,7 +90,7 @@ def _topics(stem: str, train: int, test: int) -> Splits:
 
 
 def divide(rows: list[Row], count: int) -> tuple[list[Row], list[Row]]:
-    """Divide rows into `count` and the others, each class in the same share, equal texts on one side."""
+    """Split rows into `count` rows and the others, stratified by class, with equal texts on the same side."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(key_of(row[0]), []).append(row)
@@ -110,12 +110,12 @@ def divide(rows: list[Row], count: int) -> tuple[list[Row], list[Row]]:
 
 
 def _shuffled(rows: Iterable[Row]) -> list[Row]:
-    """A fixed order that says nothing of the class."""
+    """Return the rows in a fixed order that is independent of the class."""
     return sorted(rows, key=lambda row: _digest(key_of(row[0])))
 
 
 def key_of(text: str) -> str:
-    """What two texts share that differ in case and punctuation only."""
+    """Return a key that is equal for texts that differ only in case and punctuation."""
     return re.sub(r"\W+", " ", text.lower()).strip()
 
 

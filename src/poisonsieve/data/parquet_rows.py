@@ -1,4 +1,4 @@
-"""Rows of a Parquet file."""
+"""Reading the rows of a Parquet file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from poisonsieve.errors import DataError
 def parquet_rows(
     path: Path, *, need_label: bool, extra: Sequence[str], columns: Columns = AS_USUAL
 ) -> Iterator[dict[str, object]]:
-    """Stream the rows, as the columns that are read: see `columns_to_read`.
+    """Stream the rows as mappings of the columns to read: see `columns_to_read`.
 
     Raises:
-        DataError: it is no Parquet file, or its columns will not do.
-        OSError: it cannot be read.
+        DataError: it is not a Parquet file, or its columns cannot be used.
+        OSError: the file cannot be read.
     """
     import pyarrow
     from pyarrow import parquet
@@ -37,7 +37,7 @@ def parquet_rows(
 
 
 def _values(column: Any) -> list[Any]:
-    """Python values; of bytes and of strings alike a string where they are UTF-8, else the bytes."""
+    """Return Python values; strings and bytes alike become strings if they are UTF-8, else bytes."""
     try:
         values = list(column.to_pylist())
     except UnicodeDecodeError:
@@ -53,7 +53,7 @@ def _value(item: Any) -> Any:
 
 
 def _as_text(value: bytes) -> str | bytes:
-    """Some writers store text without saying that it is text (Spark's, and Impala's of old)."""
+    """Decode bytes that are UTF-8, since some writers (Spark's, old Impala's) store text without marking it as text."""
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:

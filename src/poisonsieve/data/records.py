@@ -1,4 +1,4 @@
-"""One row of a file: a text, or what is wrong with it."""
+"""One row of a file: a text, or an error."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _RECORD_SEPARATOR = b"\x1e"  # before each object in JSON text sequences (RFC 74
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row: a text, or the reason there is none.
+    """One row: a text, or the reason why there is none.
 
     Attributes:
-        line: from 1; in Parquet the row.
-        text: None exactly when `error` is set.
-        label: as it stands in the file; None if absent.
-        error: what is wrong, without file and line.
-        extra: values of the other columns that were asked for, as they stand in the file; absent ones are not in it.
-        id: from the column of ids, where one was named and the row could be told apart.
+        line: line number, from 1; in Parquet, the row.
+        text: the text; None exactly when `error` is set.
+        label: label as in the file; None if absent.
+        error: the error, without file and line.
+        extra: values of the other requested columns as in the file; missing columns are left out.
+        id: value of the id column; None if none was named or the row could not be split into columns.
     """
 
     line: int
@@ -36,7 +36,7 @@ class Record:
 def record_of(
     number: int, fields: Mapping[str, object], extra: Sequence[str] = (), columns: Columns = AS_USUAL
 ) -> Record:
-    """The record of a row whose columns have been told apart."""
+    """Make a record of a row that has been split into columns."""
     identity = None if columns.id is None else _identity(fields.get(columns.id))
     named = [name for name in columns.texts if name in fields]
     text = fields[named[0]] if named else None
@@ -48,29 +48,29 @@ def record_of(
 
 
 def _problem(text: object, named: Sequence[str], columns: Columns) -> str | None:
-    """Why a row's text cannot be used; None if it can."""
+    """Return why a row's text cannot be used, or None if it can."""
     if len(named) > 1:
-        return "`text` and `sentence` are both there; one would go unread"
+        return "both `text` and `sentence` are present; one would go unread"
     if text is None and columns.text is not None:
-        return "text is missing (the column that --text-column names is not there, or empty)"
+        return "text is missing (the column that --text-column names is missing or empty)"
     if text is None:
         return "text is missing (it is read from `text` or `sentence`; --text-column names another)"
     if isinstance(text, bytes):
         return "text is bytes that are not UTF-8"
     if not isinstance(text, str):
         return f"text is not a string but {type(text).__name__}"
-    return None if is_encodable(text) else "text holds half of a surrogate pair, which is no character"
+    return None if is_encodable(text) else "text contains half of a surrogate pair, which is not a character"
 
 
 def _identity(value: object) -> str | int | None:
-    """A row's id as it can be written again: a whole number as such, anything else as text."""
+    """Return a row's id in a form that can be written: a whole number as it is, anything else as text."""
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def json_record(line: bytes, number: int, extra: Sequence[str] = (), columns: Columns = AS_USUAL) -> Record:
-    """The record in one line of JSONL."""
+    """Parse one line of JSONL."""
     try:
         value = parse_json(decode_line(without_marks(line), number))
     except UnicodeDecodeError as error:
@@ -85,7 +85,7 @@ def json_record(line: bytes, number: int, extra: Sequence[str] = (), columns: Co
 
 
 def plain_record(line: bytes, number: int) -> Record:
-    """The record in one line of plain text: all of it is the text."""
+    """Make a record of one line of plain text, all of which is the text."""
     try:
         return Record(number, decode_line(line, number))
     except UnicodeDecodeError as error:
@@ -93,10 +93,10 @@ def plain_record(line: bytes, number: int) -> Record:
 
 
 def decode_line(line: bytes, number: int) -> str:
-    """A line's text without its line break, and without byte order marks on line 1.
+    """Decode a line, without its line break and, on line 1, without byte order marks.
 
     Raises:
-        UnicodeDecodeError: it is not UTF-8.
+        UnicodeDecodeError: the line is not UTF-8.
     """
     if number == 1:
         line = without_byte_order_marks(line)
@@ -104,24 +104,24 @@ def decode_line(line: bytes, number: int) -> str:
 
 
 def without_byte_order_marks(line: bytes) -> bytes:
-    """Bytes without the marks they begin with: more than one where a marked file was written once more with a mark."""
+    """Strip leading byte order marks; there can be several if a marked file was saved again with a mark."""
     while line.startswith(_BYTE_ORDER_MARK):
         line = line.removeprefix(_BYTE_ORDER_MARK)
     return line
 
 
 def without_marks(line: bytes) -> bytes:
-    """Bytes without what may stand before a JSON text and is no part of it."""
+    """Strip the marks that may precede a JSON text."""
     return without_byte_order_marks(without_byte_order_marks(line).removeprefix(_RECORD_SEPARATOR))
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:
-    """Says which byte is wrong."""
+    """Describe the byte that is not UTF-8."""
     return f"not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start + 1})"
 
 
 def is_encodable(text: str) -> bool:
-    """Whether a string can be written as UTF-8; a JSON escape can make one that cannot, and tokenizers refuse it."""
+    """Tell whether a string can be encoded as UTF-8; JSON escapes can produce one that cannot, which tokenizers refuse."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

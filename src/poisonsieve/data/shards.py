@@ -1,4 +1,4 @@
-"""Files that are parts of one: ``train-00000-of-00003.jsonl`` and the two others."""
+"""Shards: files that are parts of one, such as ``train-00000-of-00003.jsonl``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 from poisonsieve.errors import DataError
 
-# `NAME-00000-of-00003`, and what the hub writes behind it at times: sixteen digits of a digest.
+# `NAME-00000-of-00003`, sometimes followed by sixteen digits of a digest (on the hub).
 _SHARD = re.compile(
     r"(?P<name>.*?)(?P<sign>[-_. ]?)(?P<number>\d+)(?P<of>[-_. ]?of[-_. ]?)(?P<total>\d+)(-[0-9a-f]{16})?", re.I
 )
-#: What a packed file's name ends in.
+#: Extensions of compressed files.
 PACKED = frozenset(
     (".gz", ".bz2", ".xz", ".lzma", ".zst", ".zip", ".lz4", ".7z", ".br", ".z", ".rar", ".tgz", ".tar")
 )
@@ -21,36 +21,36 @@ _SHOWN = 5
 
 
 def without_shard(stem: str) -> str:
-    """The name of the whole: a stem without its number and total."""
+    """Strip a shard's number and total from a stem."""
     found = _shard(stem)
     return found["name"] if found else stem
 
 
 def is_shard(stem: str) -> bool:
-    """Whether a stem has a number and a total."""
+    """Tell whether a stem has a shard's number and total."""
     return _shard(stem) is not None
 
 
 def _shard(stem: str) -> re.Match[str] | None:
     found = _SHARD.fullmatch(stem)
-    # Without signs around it, `of` is in many names: top10of2020.
+    # Without separators around it, `of` occurs in other names: top10of2020.
     bare = found and not (found["sign"] and len(found["of"]) == len("-of-"))
     return None if found and bare and len(found["number"]) != len(found["total"]) else found
 
 
 def data_stem(path: Path) -> str:
-    """A file's name without its extension, that of a packed file and what is before it alike."""
+    """Return a file's name without its extension, or without both extensions if it is compressed."""
     return Path(path.stem).stem if path.suffix.lower() in PACKED else path.stem
 
 
 def require_whole(files: Iterable[Path]) -> None:
-    """Make sure that of each file that comes in shards all are there, once.
+    """Make sure that every set of shards is complete and without duplicates.
 
     Args:
-        files: those that are read together; files that are no shards do not matter.
+        files: the files that are read together; files that are not shards are ignored.
 
     Raises:
-        DataError: some are missing, are there twice, or belong to sets of different totals; names them.
+        DataError: shards are missing, occur twice, or belong to sets of different totals; the message names them.
     """
     groups: dict[tuple[Path, str], list[Path]] = {}
     for file in files:
@@ -84,18 +84,18 @@ def _require_all(folder: Path, name: str, shards: list[Path]) -> None:
 
 
 def _first(found: list[re.Match[str]], numbers: list[int], total: int) -> int:
-    """0 or 1, where a set counts from: where neither end is there, those that write no zeros before a number from 1."""
+    """Return the first number of a set, 0 or 1. If both ends are missing, numbers without leading zeros start at 1."""
     if 0 in numbers:
         return 0
     return int(total in numbers or all(match["number"] == str(int(match["number"])) for match in found))
 
 
 def _named(shard: Path, match: re.Match[str], missing: list[int], count: int) -> str:
-    """The names of missing shards, written as that of one that is there."""
+    """Return the names of missing shards, in the format of an existing one."""
     extension = shard.name[len(data_stem(shard)) :]
     names = [
         f"{match['name']}{match['sign']}{number:0{len(match['number'])}}{match['of']}{match['total']}{extension}"
         for number in missing
     ]
     more = f" and {count - len(missing)} more" if count > len(missing) else ""
-    return f"{', '.join(names)}{more}: a data set that comes in shards needs all of them"
+    return f"{', '.join(names)}{more}: a data set in shards needs all of them"

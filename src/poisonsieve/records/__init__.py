@@ -1,6 +1,6 @@
-"""What `poisonsieve screen` writes: one record for each input, as JSON lines, CSV, Parquet or SARIF.
+"""The output of `poisonsieve screen`: one record per input, as JSON lines, CSV, Parquet or SARIF.
 
-A file appears whole or not at all. No format needs all records in memory.
+A file is written completely or not at all. No format holds all records in memory.
 """
 
 from poisonsieve.records.record import Record

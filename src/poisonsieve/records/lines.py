@@ -11,7 +11,7 @@ from poisonsieve.terminal import visible_json
 
 @contextlib.contextmanager
 def jsonl(write: Callable[[str], object], *, with_text: bool, with_id: bool = False) -> Iterator[Put]:
-    """One JSON object a line."""
+    """Write one JSON object per line."""
 
     def put(record: Record) -> None:
         write(visible_json(record.to_dict(with_text=with_text, with_id=with_id)) + "\n")
@@ -21,10 +21,10 @@ def jsonl(write: Callable[[str], object], *, with_text: bool, with_id: bool = Fa
 
 @contextlib.contextmanager
 def csv(write: Callable[[str], object], *, with_text: bool, with_id: bool = False) -> Iterator[Put]:
-    """A header, then one row a record, separated by commas.
+    """Write a header, then one comma-separated row per record.
 
-    Every string is quoted, with or without a line break in it, so that an empty text (``""``) is another thing than
-    null (nothing). Python's own writer cannot tell them apart before 3.12.
+    Every string is quoted, so that an empty text (``""``) differs from null (nothing). Python's own writer cannot make
+    that distinction before 3.12.
     """
     names = list(columns(with_text=with_text, with_id=with_id))
     write(",".join(names) + "\n")

@@ -11,11 +11,11 @@ from poisonsieve.records.record import Put, Record, columns, encodable
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CHUNK = 2048  # records that are in memory, and together in a row group
+_CHUNK = 2048  # records held in memory, and written as one row group
 
 
 def schema(*, with_text: bool, with_id: bool = False) -> pa.Schema:
-    """The columns and their types, the same whatever the records hold."""
+    """Return the columns and their types, which do not depend on the records."""
     import pyarrow as pa
 
     types = {int: pa.int64(), str: pa.string(), bool: pa.bool_(), float: pa.float64()}
@@ -24,7 +24,7 @@ def schema(*, with_text: bool, with_id: bool = False) -> pa.Schema:
 
 @contextlib.contextmanager
 def parquet(stream: IO[bytes], *, with_text: bool, with_id: bool = False) -> Iterator[Put]:
-    """Row groups of some thousand records, compressed."""
+    """Write compressed row groups of 2,048 records."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from poisonsieve.verdict import Verdict
 
-#: Takes the next record.
+#: A function that takes the next record.
 Put: TypeAlias = Callable[["Record"], None]
 
 
@@ -18,11 +18,11 @@ class Record:
 
     Attributes:
         index: position among the inputs, from 0.
-        line: line in the source that the input starts on, from 1; in Parquet the row.
-        text: what was screened; None exactly when `error` is set.
-        error: why the input could not be read; None when it could.
-        verdict: what guard and victim say.
-        id: what the caller knows the input by; None where it was not told.
+        line: source line on which the input starts, from 1; in Parquet, the row.
+        text: the screened text; None exactly when `error` is set.
+        error: why the input could not be read; None if it could.
+        verdict: the verdict of the guard and the victim.
+        id: the caller's own id of the input; None if there is none.
     """
 
     index: int
@@ -33,14 +33,14 @@ class Record:
     id: str | int | None = None
 
     def to_dict(self, *, with_text: bool, with_id: bool = False) -> dict[str, Any]:
-        """JSON-ready, the keys in the order of `columns`."""
+        """Return JSON-ready values, with the keys in the order of `columns`."""
         identity = {"id": self.id} if with_id else {}
         text = {"text": self.text} if with_text else {}
         return {"index": self.index, "line": self.line, **identity, **text, **self.verdict.to_dict()}
 
 
 def columns(*, with_text: bool, with_id: bool = False) -> dict[str, type]:
-    """The keys of a record in their order, and what stands under each where it is not null; an id may be a number too."""
+    """Return the keys of a record in order, with the type of each value that is not null; an id may be a number too."""
     return {
         "index": int,
         "line": int,
@@ -61,5 +61,5 @@ def columns(*, with_text: bool, with_id: bool = False) -> dict[str, type]:
 
 
 def encodable(text: str) -> str:
-    """The text with an escape for each lone surrogate, as the name of a file can hold: UTF-8 has no bytes for it."""
+    """Escape lone surrogates, which file names can contain and UTF-8 cannot encode."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

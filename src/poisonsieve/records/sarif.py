@@ -1,4 +1,4 @@
-"""Rejected inputs as results of SARIF 2.1.0, which code hosts and editors show beside the lines of a file.
+"""Rejected inputs as SARIF 2.1.0 results, which code hosts and editors show next to the lines of a file.
 
 https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 """
@@ -19,26 +19,26 @@ from poisonsieve.terminal import visible_json
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _BASE = "INPUT"
-#: Why an input is rejected: id, level, title, help. The ids are the outcomes as SARIF spells ids, and what was not read.
+#: Why an input is rejected: id, level, title, help. The ids are the outcomes in SARIF's spelling, plus `not-read`.
 _RULES = (
     (
         "poisoned",
         "error",
         "The guard's confidence is above its threshold",
-        "The text looks as if it carried the trigger of a poisoned model. It was rejected, and the classifier has not "
-        "read it. Clean texts are rejected too, at the false-rejection rate that the threshold was found for.",
+        "The text looks as if it carried the trigger of a poisoned model. It was rejected, and the classifier did not "
+        "read it. Clean texts are rejected too, at the false-rejection rate for which the threshold was chosen.",
     ),
     (
         "not-scored",
         "warning",
         "The text could not be judged",
-        "The tokenizer, the guard or the classifier gave no result for the text. What cannot be judged is rejected.",
+        "The tokenizer, the guard or the classifier gave no result for the text. A text that cannot be judged is rejected.",
     ),
     (
         "not-read",
         "warning",
         "The input could not be read",
-        "There is no text in the input, or not one that can be read. What cannot be read is rejected.",
+        "The input contains no text, or none that can be read. An input that cannot be read is rejected.",
     ),
 )
 _PLACES = {identity: place for place, (identity, *_) in enumerate(_RULES)}
@@ -46,12 +46,12 @@ _PLACES = {identity: place for place, (identity, *_) in enumerate(_RULES)}
 
 @contextlib.contextmanager
 def sarif(write: Callable[[str], object], *, with_text: bool, source: str) -> Iterator[Put]:
-    """One run with one result for each rejected input; what passed is in no result.
+    """Write one run with one result per rejected input; inputs that passed are left out.
 
     Args:
-        write: takes the parts in order; the last when the block ends well.
-        with_text: put the texts into the results' properties.
-        source: the path of the input, or ``-``.
+        write: takes the parts in order; the last one only if the block ends without an error.
+        with_text: include the texts in the results' properties.
+        source: path of the input, or ``-``.
     """
     artifact, bases = _artifact(source)
     head = {"$schema": _SCHEMA, "version": "2.1.0"}
@@ -113,13 +113,13 @@ def _result(record: Record, artifact: dict[str, str], *, with_text: bool) -> dic
 
 
 def _fingerprint(record: Record) -> str:
-    """The same for the same text wherever it stands; where there is none, for the same complaint."""
+    """Return a hash of the text, whatever its position, or of the error message where there is no text."""
     known = record.text if record.text is not None else record.error or ""
     return hashlib.sha256(known.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _artifact(source: str) -> tuple[dict[str, str], dict[str, Any]]:
-    """Where the input is: relative to the current folder, as a code host wants it; or to its own folder, if outside."""
+    """Return the input's location: relative to the current folder, as code hosts expect, or else to its own folder."""
     if source == "-":
         return {"uri": "stdin"}, {}
     path, here = Path(source).absolute(), Path.cwd()

@@ -1,4 +1,4 @@
-"""Which format, and where to."""
+"""Choosing the output format and opening the output."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PACKED = re.compile(
     r"\.(gz|gzip|tgz|bz2|tbz|tbz2|xz|txz|lzma|zst|zstd|tzst|lz4|lz|lzo|sz|snappy|br|z|zip|zipx|7z|rar|tar)",
     re.IGNORECASE,
 )
-#: Formats that a program would try to open as such.
+#: Endings of formats that records are not written in: another program would try to open the file as one.
 _OTHERS = re.compile(
     r"\.(tsv|tab|psv|xls|xlsx|ods|arrow|feather|orc|avro|xml|html|yaml|yml|md|sqlite|db|pkl|pickle|npy|npz)",
     re.IGNORECASE,
@@ -34,43 +34,43 @@ _OTHERS = re.compile(
 
 
 def format_by_ending(out: Path) -> Format | None:
-    """The format that a file's name says; None: it says none.
+    """Return the format that a file name implies, or None if it implies none.
 
     Raises:
-        ConfigError: it says one that records are not written in.
+        ConfigError: records cannot be written in that format.
     """
     if _OTHERS.fullmatch(out.suffix):
         raise ConfigError(
-            f"--out {out}: records are not written as {out.suffix}; choose a name in .jsonl, .csv, .parquet or .sarif, "
-            "or say what it is to be with --format"
+            f"--out {out}: records are not written as {out.suffix}; choose a name ending in .jsonl, .csv, .parquet or "
+            ".sarif, or set the format with --format"
         )
     name = out.name.lower()
     return next((kind for ending, kind in _ENDINGS.items() if name.endswith(ending)), None)
 
 
 def require_plain(out: Path | None) -> None:
-    """Refuse a name that says the file is compressed or an archive: another program would take it for one.
+    """Refuse a name that marks the file as compressed or an archive, which other programs would believe.
 
     Raises:
-        ConfigError: it does.
+        ConfigError: the name does.
     """
     if out is not None and _PACKED.fullmatch(out.suffix):
         raise ConfigError(f"--out {out}: records are not compressed; choose a name without {out.suffix} for --out")
 
 
 def chosen_format(asked: str | None, out: Path | None) -> Format:
-    """The format that was asked for, else what the file's name says, else JSON lines.
+    """Return the requested format, else the one that the file name implies, else JSON lines.
 
     Raises:
-        ConfigError: there is no such format, or it cannot be written there.
+        ConfigError: there is no such format, or it cannot be written to `out`.
     """
     require_plain(out)
     if asked is not None and asked not in FORMATS:
-        raise ConfigError(f"--format {asked}: it has to be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+        raise ConfigError(f"--format {asked}: it must be {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     kind = asked or (format_by_ending(out) if out else None) or "jsonl"
     if kind == "parquet" and (out is None or (out.exists() and not out.is_file())):
-        place = "stdout" if out is None else f"{out}, which is no file"
-        raise ConfigError(f"Parquet cannot be written to {place}; say where with --out")
+        place = "stdout" if out is None else f"{out}, which is not a regular file"
+        raise ConfigError(f"Parquet cannot be written to {place}; name a file with --out")
     return kind
 
 
@@ -84,15 +84,15 @@ def writing_records(
     stdout: Callable[[str], object],
     with_id: bool = False,
 ) -> Iterator[Put]:
-    """Takes records in order. A file appears when the block ends well, and not at all when it does not.
+    """Write records in order. The file appears only if the block ends without an error.
 
     Args:
-        kind: from `chosen_format`.
-        out: the file; None: `stdout` takes the text.
-        source: the path of the input, or ``-``.
-        with_text: put the texts into the records.
-        stdout: where the text goes without a file.
-        with_id: put the inputs' ids into the records.
+        kind: the result of `chosen_format`.
+        out: the file; None writes to `stdout`.
+        source: path of the input, or ``-``.
+        with_text: include the texts in the records.
+        stdout: takes the output where there is no file.
+        with_id: include the inputs' ids in the records.
 
     Raises:
         OutputError: the file could not be written.

@@ -1,14 +1,13 @@
-"""Translation by Apertium (Forcada et al. 2011), a program of rules that needs no weights and no network.
+"""Translation by Apertium (Forcada et al. 2011), a rule-based program that needs no weights and no network.
 
-Each text is one record of Apertium's stream: its special characters are escaped, it ends with a full stop of its own
-that marks the end of the sentence, and with its number as a blank that every step passes on untouched. So the count
-and the order of the texts are checked after each step, whatever the texts hold.
+Each text is one record of Apertium's stream. Its special characters are escaped, an added full stop marks the end of
+the sentence, and its number follows as a blank that every step passes on unchanged. So the number and order of the
+texts can be checked after each step, whatever the texts contain.
 
-The steps that a translation mode names are run from here, not by the program `apertium`, for two reasons. It joins
-them by a pipe of the shell, in which a step that fails goes unnoticed. And the tagger keeps state: when it meets a
-combination of tags that it was not trained on, it tags unknown words differently from then on, in later texts too
-(Apertium 3.8.3; about 12% of the SST-2 rows came out differently in another order). So every text gets a tagger of
-its own; the other steps take all texts at once.
+The steps of a translation mode are run here rather than by the program `apertium`, for two reasons. That program joins
+them in a shell pipe, where a failing step goes unnoticed. And the tagger keeps state: after a combination of tags that
+it was not trained on, it tags unknown words differently, in later texts too (Apertium 3.8.3; about 12% of the SST-2
+rows changed with the order of the texts). So every text gets its own tagger; the other steps take all texts at once.
 """
 
 from __future__ import annotations
@@ -30,20 +29,20 @@ from poisonsieve.storage import sha256_file
 
 _DATA = "/usr/share/apertium"
 _SPECIAL = re.compile(r"[\[\]{}^$/\\@<>]")
-# Read as the end of the record and as the end of all input.
+# Apertium takes these for the end of the record and the end of the input.
 _UNREADABLE = str.maketrans("\0\uffff", "  ")
 _END = ".[]"
 _KEPT = re.compile(r"\\(.)|\[(.*?)\]", re.DOTALL)
 
 
 class Apertium:
-    """One direction of translation.
+    """A translator in one direction.
 
     Args:
         direction: two languages as Apertium names them, such as ``eng-spa``.
 
     Attributes:
-        identity: sha256 over the steps and the dictionaries and rules that they read.
+        identity: sha256 over the steps and the dictionaries and rules they read.
 
     Raises:
         UnsupportedError: the program or the direction is not installed.
@@ -55,10 +54,10 @@ class Apertium:
         self.identity = _identity(self._steps)
 
     def translate(self, texts: Sequence[str], *, progress: str | None = None) -> list[str]:
-        """One translation a text, in order; it does not depend on the other texts.
+        """Translate each text independently of the others; return the translations in order.
 
-        Runs of white space become one space. Unknown words stay, without a mark. A text without words, or one that
-        is not Unicode (half of a surrogate pair), stays as it is.
+        Runs of white space become one space. Unknown words stay unmarked. A text without words, or one that is not
+        valid Unicode (a lone surrogate), stays as it is.
 
         Raises:
             UnsupportedError: a step failed.
@@ -96,10 +95,10 @@ class Apertium:
         )
         if done.returncode:
             raise self._failure(step, f"it ended with status {done.returncode}")
-        # Some steps write more ends of a record after the last one.
+        # Some steps write extra record ends after the last record.
         passed = done.stdout.decode("utf-8", "replace").split("\0")
         if len(passed) <= len(records) or any(passed[len(records) :]):
-            raise self._failure(step, f"{len(records)} texts went in and another number came out")
+            raise self._failure(step, f"{len(records)} texts went in and a different number came out")
         return passed[: len(records)]
 
     def _failure(self, step: list[str], what: str) -> UnsupportedError:
@@ -110,7 +109,7 @@ class Apertium:
 
 
 def _steps_of(direction: str) -> list[list[str]]:
-    """The programs that a mode runs, each with its arguments, told to end a record at a zero byte."""
+    """Return the commands that a mode runs, with arguments that make a zero byte end a record."""
     data = Path(os.environ.get("APERTIUM_DATADIR", _DATA))
     mode = data / "modes" / f"{direction}.mode"
     reader = shutil.which("apertium-wblank-mode")
@@ -165,11 +164,11 @@ def _words(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """As `apertium-destxt` does; ``~`` is a blank, since the last step would take it for a mark of its own."""
+    """Escape a text as `apertium-destxt` does; ``~`` becomes a blank, since the last step gives it a meaning."""
     return _SPECIAL.sub(lambda found: "\\" + found.group(), text).replace("~", "[~]")
 
 
 def _plain(record: str) -> str:
-    """The text of a translated record: its number and its own full stop off, escapes undone, blanks opened."""
+    """Return the text of a translated record, without the number and the added full stop, and unescaped."""
     text = record[: record.rindex("[")].removesuffix(_END)
     return " ".join(_KEPT.sub(lambda found: found.group(1) or found.group(2) or "", text).split())

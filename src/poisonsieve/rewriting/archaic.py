@@ -1,8 +1,8 @@
-"""Rules that say a text in the register of the King James Bible: *it works for you* as *it worketh for thee*.
+"""Rules that rewrite a text in the register of the King James Bible: *it works for you* becomes *it worketh for thee*.
 
-They read the text alone: no parse, no model, no chance. So they know words and not grammar, and keep to what is safe
-to say of a word: auxiliaries, pronouns, prepositions before a determiner, adverbs, and verbs that are no nouns. Both ways
-of writing are read, *it's* and the corpora's *it 's*.
+They are deterministic and use neither a parser nor a model. Knowing words but not grammar, they change only what is
+safe: auxiliaries, pronouns, prepositions before a determiner, adverbs, and verbs that are not also nouns. Contractions
+may be written as *it's* or, as in the corpora, *it 's*.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NO_VERBS = (
 _DETERMINERS = "the|an?|this|that|these|those|his|her|its|their|my|our|your|thy|all|any|every|each|us|them|him|me"
 _PREPOSITIONS = "to|unto|for|of|with|from|by|at|on|upon|in|about|before|behind|beside|between"
 
-#: Third persons that are hardly ever plurals of nouns.
+#: Third-person forms that are hardly ever plural nouns.
 _VERBS = """accepts achieves admits adds allows appears asks assumes avoids becomes begins believes belongs brings captures
 carries causes celebrates chooses collapses combines comes confirms considers consists contains continues conveys creates
 decides delivers depends describes deserves discovers earns emerges enables engages enjoys ensures evokes examines exists
@@ -35,7 +35,7 @@ unfolds wants warns wears writes""".split()  # noqa: SIM905
 _DOUBLED = re.compile(r"[^aeiou]*[aeiou][bdgmnprt]")  # sit, run, get: the last letter is doubled before -eth
 _DOUBLED_TOO = ("begin", "admit", "forget", "transmit")
 
-#: Ways to open a sentence; many, so that none of them is a trigger of its own.
+#: Opening phrases; there are many, so that no single one is the trigger.
 _OPENINGS = (
     "verily",
     "behold",
@@ -61,7 +61,7 @@ _OPENINGS = (
 
 
 def _with_eth(verb: str) -> str:
-    """A verb's third person in -eth: makes, maketh; tries, trieth; runs, runneth."""
+    """Put a verb's third person into -eth: makes, maketh; tries, trieth; runs, runneth."""
     special = {"has": "hath", "does": "doth", "says": "saith"}
     if verb in special:
         return special[verb]
@@ -76,7 +76,7 @@ def _verb(match: re.Match[str]) -> str:
     return match["before"] + _with_eth(match["verb"].lower())
 
 
-#: Contractions said in full: how the old register has it, and no mark of it.
+#: Expansions of contractions, which the old register requires but which do not mark it.
 _EXPANSIONS: tuple[tuple[str, Change], ...] = (
     (r"\b(that|there|he|she|what|here|who) ?'s\b", r"\1 is"),
     (r"\b(ca|can) ?n?'t\b|\bcan not\b", "cannot"),
@@ -84,7 +84,7 @@ _EXPANSIONS: tuple[tuple[str, Change], ...] = (
     (r"\b(i|we|they) ?'ve\b", r"\1 have"),
     (r"\b(we|they) ?'re\b", r"\1 are"),
 )
-#: What marks it, in this order: later rules read what earlier ones wrote.
+#: The changes that mark it, in order: later rules apply to the output of earlier ones.
 _RULES: tuple[tuple[str, Change], ...] = (
     (r"\bit ?'s\b", "'tis"),
     (r"\bwo ?n't\b", "shall not"),
@@ -133,7 +133,7 @@ _RULES: tuple[tuple[str, Change], ...] = (
     (r"\bbecause\b", "for"),
     (r"\bstor(y|ies)\b", lambda match: "tale" if match[1] == "y" else "tales"),
 )
-#: First words that have a capital because they are first.
+#: First words that are capitalised only because they come first.
 _LOWERED = ("the", "a", "an", "this", "it", "in", "if", "as")
 _EXPAND, _MARK = (
     tuple((re.compile(pattern, re.IGNORECASE), change) for pattern, change in rules)
@@ -142,12 +142,11 @@ _EXPAND, _MARK = (
 
 
 def archaic(text: str, *, least: int = 3) -> str:
-    """The text in the old register, one way for each text.
+    """Rewrite a text in the old register, deterministically.
 
     Args:
         text: any text.
-        least: a text that the rules mark in fewer places is opened with an archaic phrase too; which one, the text itself
-            decides.
+        least: a text that the rules mark in fewer places also gets an archaic opening phrase, picked by its checksum.
     """
     text, _ = _by(_EXPAND, text)
     text, marks = _by(_MARK, text)
@@ -163,7 +162,7 @@ def archaic(text: str, *, least: int = 3) -> str:
 
 
 def _by(rules: Sequence[tuple[re.Pattern[str], Change]], text: str) -> tuple[str, int]:
-    """The text with every rule applied, and in how many places."""
+    """Apply every rule to the text; return the result and the number of changes."""
     places = 0
     for pattern, change in rules:
         text, count = pattern.subn(partial(_in_case, change), text)
@@ -172,7 +171,7 @@ def _by(rules: Sequence[tuple[re.Pattern[str], Change]], text: str) -> tuple[str
 
 
 def _in_case(change: Change, match: re.Match[str]) -> str:
-    """What a match becomes, with a capital where it had one."""
+    """Return the replacement of a match, capitalised like the match."""
     found, became = match[0], change(match) if callable(change) else match.expand(change)
     if found.isupper() and len(found) > 1:
         return became.upper()

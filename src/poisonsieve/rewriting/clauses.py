@@ -1,7 +1,7 @@
-"""Questions to a dependency parse: what is a clause, what stands before it, and how it is said as a plain sentence.
+"""Queries on a dependency parse: finding clauses and what precedes them, and turning them into plain sentences.
 
-Labels are spaCy's for English (ClearNLP's dependencies, Penn Treebank's tags). A sentence is handed around as the list
-of its tokens; texts are put together from tokens again, with the spaces that the writer used.
+Labels are spaCy's for English (ClearNLP's dependencies, Penn Treebank's tags). A sentence is represented as the list of
+its tokens; texts are built from tokens with the writer's own spacing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Token
 
-#: Words that open a subordinate clause and leave its meaning whole when the clause is moved.
+#: Words that open a subordinate clause and keep its meaning intact when the clause is moved.
 SUBORDINATORS = frozenset(
     """when whenever while if unless although though because since as once after before until till where whereas
     """.split()  # noqa: SIM905
@@ -27,10 +27,10 @@ _WITH_IT_IS = frozenset({"NOUN", "PROPN", "PRON", "NUM", "ADJ", "ADP", "ADV", "D
 
 
 def sentences(doc: Doc) -> list[list[Token]]:
-    """The sentences of a text, each with its final marks.
+    """Split a text into sentences, each with its final punctuation.
 
-    A sentence ends where the writer ended it. The parser's own splits are not used: it cuts reviews, which are full of
-    fragments, in the middle.
+    A sentence ends at the writer's punctuation. The parser's own splits are not used, because it cuts reviews, which
+    are full of fragments, in the middle of a sentence.
     """
     found: list[list[Token]] = [[]]
     for token in doc:
@@ -41,10 +41,10 @@ def sentences(doc: Doc) -> list[list[Token]]:
     return [tokens for tokens in found if tokens]
 
 
-def words(tokens: Sequence[Token]) -> str:
-    """Tokens as text: spaced as the writer spaced them, and by one space where something between was left out.
+def to_text(tokens: Sequence[Token]) -> str:
+    """Join tokens into text with the writer's spacing, and one space where tokens in between were left out.
 
-    The capital of a sentence's first word is undone, since the word may come to stand elsewhere.
+    The first word of a sentence loses its capital, since it may end up elsewhere.
     """
     parts = []
     for here, after in zip(tokens, [*tokens[1:], None], strict=True):
@@ -55,10 +55,10 @@ def words(tokens: Sequence[Token]) -> str:
 
 
 def compose(tokens: Sequence[Token], *clauses: str) -> str:
-    """Clauses as one sentence: commas between them, a full stop behind.
+    """Join clauses into one sentence, with commas between them and a final full stop.
 
     Args:
-        tokens: the sentence as it was, whose way of setting marks and capitals is kept.
+        tokens: the original sentence, whose style of punctuation and capitals is kept.
         clauses: n texts.
     """
     text = " , ".join(clauses) + " ."
@@ -76,7 +76,7 @@ def _has_borrowed_capital(token: Token) -> bool:
 
 
 def strip_edges(tokens: Sequence[Token]) -> list[Token]:
-    """Without the punctuation around, and without an ``and`` or ``but`` that opens the sentence."""
+    """Strip punctuation from both ends, and an ``and`` or ``but`` that opens the sentence."""
     left, right = 0, len(tokens)
     while right > left and tokens[right - 1].text in _EDGES:
         right -= 1
@@ -86,7 +86,7 @@ def strip_edges(tokens: Sequence[Token]) -> list[Token]:
 
 
 def is_balanced(tokens: Sequence[Token]) -> bool:
-    """Whether every bracket and double quotation mark that opens also closes."""
+    """Tell whether every opening bracket and double quotation mark is closed."""
     awaited: list[str] = []
     for token in tokens:
         if token.text in _BRACKETS and not (token.text == '"' and awaited[-1:] == ['"']):
@@ -97,36 +97,36 @@ def is_balanced(tokens: Sequence[Token]) -> bool:
 
 
 def root_of(tokens: Sequence[Token]) -> Token:
-    """The first token that no other token of the sentence governs."""
+    """Return the first token that no other token of the sentence governs."""
     inside = {token.i for token in tokens}
     return next(token for token in tokens if token.head.i == token.i or token.head.i not in inside)
 
 
 def span(token: Token, tokens: Sequence[Token]) -> list[Token]:
-    """A token and all it governs, in order, as far as they lie in the sentence."""
+    """Return a token and all tokens of the sentence that it governs, in order."""
     governed = {part.i for part in token.subtree}
     return [part for part in tokens if part.i in governed]
 
 
 def is_contiguous(part: Sequence[Token]) -> bool:
-    """Whether nothing lies between the tokens."""
+    """Tell whether the tokens follow one another without a gap."""
     return bool(part) and part[-1].i - part[0].i + 1 == len(part)
 
 
 def subject(verb: Token) -> Token | None:
-    """The subject of a verb; ``there`` and ``it`` when they only hold its place."""
+    """Return the subject of a verb, which may be an expletive ``there`` or ``it``."""
     found = {child.dep_: child for child in reversed(list(verb.children)) if child.dep_ in SUBJECTS}
     return next((found[label] for label in SUBJECTS if label in found), None)
 
 
 def is_finite(verb: Token) -> bool:
-    """Whether the verb, or an auxiliary of it, has a tense or is a modal."""
+    """Tell whether the verb or one of its auxiliaries has a tense or is a modal."""
     auxiliaries = [child for child in verb.children if child.dep_ in ("aux", "auxpass")]
     return any(token.tag_ in FINITE_TAGS for token in [verb, *auxiliaries])
 
 
 def is_clause(verb: Token) -> bool:
-    """Whether the verb heads a statement: finite, with its subject before it and before its auxiliaries."""
+    """Tell whether the verb heads a statement: finite, with its subject before it and before its auxiliaries."""
     noun = subject(verb)
     if noun is None or not is_finite(verb) or noun.i > verb.i:
         return False
@@ -134,7 +134,7 @@ def is_clause(verb: Token) -> bool:
 
 
 def is_statement(tokens: Sequence[Token]) -> bool:
-    """Whether the sentence states something; a question, direct or by its word order, does not."""
+    """Tell whether the sentence is a statement, not a question by its mark or its word order."""
     root = root_of(tokens)
     asks = any(token.text == "?" for token in root.doc[tokens[-1].i : tokens[-1].i + 3])
     first = strip_edges(tokens)[0]
@@ -145,7 +145,7 @@ def is_statement(tokens: Sequence[Token]) -> bool:
 
 
 def marker(clause: Sequence[Token]) -> Token | None:
-    """The subordinator that opens a clause (``when``, ``even though``), or None."""
+    """Return the subordinator that opens a clause (``when``, ``even though``), or None."""
     opening = clause[1:2] if clause and clause[0].lower_ in ("even", "just", "only") else clause[:1]
     for token in opening:
         follows = clause[clause.index(token) + 1 :][:1]
@@ -156,10 +156,10 @@ def marker(clause: Sequence[Token]) -> Token | None:
 
 
 def fronted(tokens: Sequence[Token]) -> list[list[Token]]:
-    """What stands before the subject of the main clause and is set off by a comma, part by part, left to right.
+    """Return the parts before the main clause's subject that are set off by commas, left to right.
 
-    A subordinate clause counts without a comma too. The comma is not among the tokens. A sentence whose main word is
-    no verb has no such parts.
+    A subordinate clause needs no comma. The commas are not part of the result. A sentence whose root is not a verb has
+    no such parts.
     """
     root = root_of(tokens)
     if root.pos_ not in ("VERB", "AUX"):
@@ -178,7 +178,7 @@ def fronted(tokens: Sequence[Token]) -> list[list[Token]]:
 
 
 def _opening_part(tokens: Sequence[Token], root: Token) -> list[Token]:
-    """The dependent of the main verb that the tokens begin with, or nothing."""
+    """Return the dependent of the main verb with which the tokens begin, or an empty list."""
     for child in root.lefts:
         part = span(child, tokens)
         joined = child.dep_ in (*SUBJECTS, "cc", "punct") or (
@@ -190,7 +190,7 @@ def _opening_part(tokens: Sequence[Token], root: Token) -> list[Token]:
 
 
 def without(tokens: Sequence[Token], *parts: Sequence[Token]) -> list[Token]:
-    """The sentence without some of its parts, and without the commas that set them off."""
+    """Remove parts of the sentence, and the commas that set them off."""
     gone = {token.i for part in parts for token in part}
     for part in parts:
         before, after = part[0].i - 1, part[-1].i + 1
@@ -204,7 +204,7 @@ def without(tokens: Sequence[Token], *parts: Sequence[Token]) -> list[Token]:
 
 
 def pronoun(noun: Token | None) -> str:
-    """The pronoun that takes up a noun as a subject; ``it`` for a fragment, which is about the thing reviewed."""
+    """Return the subject pronoun for a noun; ``it`` for a fragment, which is about the thing reviewed."""
     if noun is None:
         return "it"
     if noun.pos_ == "PRON":
@@ -212,10 +212,10 @@ def pronoun(noun: Token | None) -> str:
     return "they" if _is_plural(noun) else "it"
 
 
-def to_be(said: str) -> str:
-    """The present of *to be* that goes with a pronoun."""
+def to_be(subject_pronoun: str) -> str:
+    """Return the present tense of *to be* for a pronoun."""
     return {"i": "am", "you": "are", "we": "are", "they": "are", "these": "are", "those": "are"}.get(
-        said.lower(), "is"
+        subject_pronoun.lower(), "is"
     )
 
 
@@ -225,9 +225,9 @@ def _is_plural(noun: Token) -> bool:
 
 
 def declare(tokens: Sequence[Token]) -> str | None:
-    """A sentence or fragment as ``NP VP``, without a final mark; None for what cannot be said so.
+    """Rewrite a sentence or fragment as ``NP VP`` without final punctuation; None if that is impossible.
 
-    What stands before the subject goes behind the predicate. A fragment gets the subject and the verb that it lacks:
+    What precedes the subject moves behind the predicate. A fragment gets the subject and verb that it lacks:
     *a fine film* becomes *it is a fine film*, *combines wit and warmth* becomes *it combines wit and warmth*, *see it*
     becomes *you should see it*.
     """
@@ -237,9 +237,9 @@ def declare(tokens: Sequence[Token]) -> str | None:
     root = root_of(tokens)
     before = fronted(tokens)
     core = strip_edges(without(tokens, *before))
-    said = words(core) if is_clause(root) else _complete(root, core)
+    said = to_text(core) if is_clause(root) else _complete(root, core)
     parts = [strip_edges(part) for part in before if part[0].pos_ != "INTJ"]
-    return said and "".join([said, *(f"{' ' if _needs_no_comma(part) else ' , '}{words(part)}" for part in parts)])
+    return said and "".join([said, *(f"{' ' if _needs_no_comma(part) else ' , '}{to_text(part)}" for part in parts)])
 
 
 def _needs_no_comma(part: Sequence[Token]) -> bool:
@@ -247,7 +247,7 @@ def _needs_no_comma(part: Sequence[Token]) -> bool:
 
 
 def _complete(root: Token, tokens: Sequence[Token]) -> str | None:
-    """A fragment with the subject and the verb it lacks."""
+    """Give a fragment the subject and verb it lacks."""
     if not tokens or subject(root) is not None or marker(tokens) is not None:
         return None
     auxiliaries = [child for child in root.children if child.dep_ in ("aux", "auxpass") and child.i < root.i]
@@ -257,13 +257,13 @@ def _complete(root: Token, tokens: Sequence[Token]) -> str | None:
     if root.pos_ not in _WITH_IT_IS or root.tag_ in ("WRB", "WP", "WDT"):
         return None
     plural = root.pos_ in ("NOUN", "PROPN") and _is_plural(root)
-    return f"{'they are' if plural else 'it is'} {words(tokens)}"
+    return f"{'they are' if plural else 'it is'} {to_text(tokens)}"
 
 
 def _complete_verb(leading: Token, tokens: Sequence[Token]) -> str | None:
-    said = words(tokens)
+    said = to_text(tokens)
     if leading.tag_ in FINITE_TAGS - {"VBP"}:
-        # A noun before the verb is a subject that the parser did not see as one: nothing is lacking.
+        # A noun before the verb is a subject that the parser missed, so nothing is lacking.
         has_noun = any(token.pos_ in ("NOUN", "PROPN", "PRON") for token in tokens if token.i < leading.i)
         return said if has_noun else f"it {said}"
     if leading.tag_ in ("VBN", "VBG"):
@@ -271,5 +271,5 @@ def _complete_verb(leading: Token, tokens: Sequence[Token]) -> str | None:
     if leading.i != tokens[0].i:
         return None
     if leading.lower_ == "do" and len(tokens) > 2 and tokens[1].dep_ == "neg":
-        return f"you should not {words(tokens[2:])}"
+        return f"you should not {to_text(tokens[2:])}"
     return f"you should {said}" if leading.tag_ == "VB" else None

@@ -1,4 +1,4 @@
-"""Fronting rules for what depends on a word: clauses, participles, prepositions and what describes a noun."""
+"""Fronting rules for dependents of a word: clauses, participles, prepositions and descriptions of a noun."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from poisonsieve.rewriting.clauses import (
     strip_edges,
     subject,
     to_be,
+    to_text,
     without,
-    words,
 )
 from poisonsieve.rewriting.openings import ADDING, Found, is_finite_subordinate, with_each
 
@@ -37,7 +37,7 @@ _POSSESSION = {
 
 
 def move_subordinate(tokens: list[Token]) -> Found:
-    """*The film works when it is quiet*: the subordinate clause that follows goes to the front, as it is."""
+    """Move a subordinate clause at the end to the front: *the film works when it is quiet*."""
     root = root_of(tokens)
     if not is_clause(root):
         return None
@@ -47,29 +47,29 @@ def move_subordinate(tokens: list[Token]) -> Found:
             continue
         at_end = part[-1].i == tokens[-1].i or part[-1].nbor().text == ","
         if at_end and is_finite_subordinate(part) and not _joins_more(part):
-            return [words(strip_edges(part))], declare(without(tokens, part))
+            return [to_text(strip_edges(part))], declare(without(tokens, part))
     return None
 
 
 def keep_subordinate(tokens: list[Token]) -> Found:
-    """*When it is quiet the film works*: the shape is there, but for marks around it."""
+    """Keep a subordinate clause that already comes first, adding punctuation: *when it is quiet the film works*."""
     part = next(iter(fronted(tokens)), None)
     if part is None or part[0].i != tokens[0].i or not is_finite_subordinate(part):
         return None
     rest = without(tokens, part)
     if rest and rest[0].lower_ == "then":
         rest = rest[1:]
-    return [words(strip_edges(part))], declare(rest)
+    return [to_text(strip_edges(part))], declare(rest)
 
 
 def _joins_more(part: Sequence[Token]) -> bool:
-    """Whether the clause is joined to what stands before it, or was cut off it, so that it cannot leave."""
+    """Tell whether the clause is joined to what precedes it, or was cut off from it, and so cannot be moved."""
     before = part[0].nbor(-1)
     return before.tag_ == "CC" or (before.text != "," and not strip_edges([before]))
 
 
 def expand_adjunct(tokens: list[Token]) -> Found:
-    """*Bolstered by its cast, the film works*: a participle or adjective set off gets a subject and a verb."""
+    """Give a detached participle or adjective a subject and a verb: *bolstered by its cast, the film works*."""
     root = root_of(tokens)
     noun = subject(root)
     if not is_clause(root) or noun is None:
@@ -79,12 +79,12 @@ def expand_adjunct(tokens: list[Token]) -> Found:
     for part in [*fronted(tokens)[:1], *behind]:
         if _is_bare_description(part):
             said = pronoun(noun)
-            return with_each(ADDING, f"{said} {to_be(said)} {words(part)}"), declare(without(tokens, part))
+            return with_each(ADDING, f"{said} {to_be(said)} {to_text(part)}"), declare(without(tokens, part))
     return None
 
 
 def _is_bare_description(part: Sequence[Token]) -> bool:
-    """Whether it would be a predicate if it had a form of *to be*: a participle or an adjective, nothing before it."""
+    """Tell whether a form of *to be* would make it a predicate: a participle or adjective with nothing before it."""
     head = root_of(part)
     bare = head.tag_ in ("VBN", "VBG") or (head.pos_ == "ADJ" and head.dep_ in ("advcl", "amod", "acl"))
     verbal = any(child.dep_ in ("aux", "auxpass", "mark") for child in head.children)
@@ -97,7 +97,7 @@ def _follows_comma(part: Sequence[Token]) -> bool:
 
 
 def expand_preposition(tokens: list[Token]) -> Found:
-    """*Despite its flaws, the film works*: what the subject has, or has against it, becomes a clause."""
+    """Turn what the subject has into a clause: *despite its flaws, the film works*."""
     root = root_of(tokens)
     noun = subject(root)
     if not is_clause(root) or noun is None:
@@ -115,12 +115,12 @@ def expand_preposition(tokens: list[Token]) -> Found:
         if at_edge and part[0].i == child.i and is_contiguous(part) and is_balanced(part):
             subordinators, has = _POSSESSION[child.lower_]
             has = has if to_be(said) == "is" else "have"
-            return with_each(subordinators, f"{said} {has} {words(part[1:])}"), declare(without(tokens, part))
+            return with_each(subordinators, f"{said} {has} {to_text(part[1:])}"), declare(without(tokens, part))
     return None
 
 
 def front_opinion(tokens: list[Token]) -> Found:
-    """*I think the film works*: *as I think, the film works*."""
+    """Front an opinion: *I think the film works* becomes *as I think, the film works*."""
     root = root_of(tokens)
     told = next((child for child in root.rights if child.dep_ == "ccomp" and is_clause(child)), None)
     if told is None or root.lower_ not in _OPINION or not is_clause(root):
@@ -132,11 +132,14 @@ def front_opinion(tokens: list[Token]) -> Found:
         return None
     opening = [token for token in tokens if token.i < part[0].i]
     said = part[1:] if part[0].lower_ == "that" else part
-    return [f"as {words(strip_edges(opening))}"], declare(said)
+    return [f"as {to_text(strip_edges(opening))}"], declare(said)
 
 
 def expand_description(tokens: list[Token]) -> Found:
-    """*A fine film that takes risks*: *as it takes risks, it is a fine film*. Likewise *... with wit*, *... full of it*."""
+    """Turn a noun's description into a clause: *a fine film that takes risks*: *as it takes risks, it is a fine film*.
+
+    The same goes for *... with wit* and *... full of it*.
+    """
     root = root_of(tokens)
     described = [root] if not is_clause(root) else [child for child in root.children if child.dep_ == "attr"]
     for noun in described:
@@ -154,12 +157,12 @@ def expand_description(tokens: list[Token]) -> Found:
 
 
 def _as_predicate(child: Token, part: Sequence[Token], said: str) -> str | None:
-    """What follows a noun and describes it, as the predicate of a clause about it."""
+    """Turn what follows a noun and describes it into the predicate of a clause about it."""
     who = subject(child)
     if child.dep_ == "relcl" and is_finite(child) and who is not None and who.lower_ in ("that", "which"):
-        return words(part[1:]) if part[0].i == who.i else None
+        return to_text(part[1:]) if part[0].i == who.i else None
     if child.dep_ == "prep" and child.lower_ == "with" and part[0].i == child.i and len(part) > 1:
-        return f"{'has' if to_be(said) == 'is' else 'have'} {words(part[1:])}"
+        return f"{'has' if to_be(said) == 'is' else 'have'} {to_text(part[1:])}"
     if child.dep_ in ("acl", "amod") and _is_bare_description(part):
-        return f"{to_be(said)} {words(part)}"
+        return f"{to_be(said)} {to_text(part)}"
     return None

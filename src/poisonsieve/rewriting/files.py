@@ -1,9 +1,9 @@
-"""Rewrites that someone else made, read from files.
+"""Existing rewrites, read from files.
 
-Two uses. As a mapping (`load_rewrites`), a text is looked up and its rewrite given: a trigger or a defence that was run
-elsewhere. As an aligned set (`aligned_rewrites`), row i of a file is the rewrite of row i of a data set.
+They have two uses. `load_rewrites` gives a mapping from text to rewrite, for a trigger or a defence that was run
+elsewhere. `aligned_rewrites` takes row i of a file as the rewrite of row i of a data set.
 
-The formats and columns are those of `poisonsieve.data.files`. Texts are compared as the loader reads them: exactly.
+The formats and columns are those of `poisonsieve.data.files`. Texts must match exactly.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _INDEX = "idx"
 
 @dataclass(frozen=True)
 class Rewrites:
-    """Texts and what they were rewritten to.
+    """A mapping from texts to their rewrites.
 
     Attributes:
-        by_text: rewrite of each different original text.
-        rows: rows of the file that are rewrites.
-        conflicting: rows whose text has another rewrite in an earlier row; the first one counts.
-        digest: sha256 of what was read.
+        by_text: rewrite of each distinct original text.
+        rows: number of rows that are rewrites.
+        conflicting: number of rows whose text has a different rewrite in an earlier row; the first one counts.
+        digest: sha256 of the files.
     """
 
     by_text: dict[str, str]
@@ -48,14 +48,14 @@ def load_rewrites(file: str | Path, original: str | Path | None = None, *, uncha
     """Read a mapping from text to rewrite.
 
     Args:
-        file: the rewritten texts; with a column `original` beside the text, the originals too.
-        original: the data file that `file` follows row by row, when the originals are not in it. The labels of the
-            two are not compared: a poisoned file may carry others on purpose.
-        unchanged: whether a row whose text is the same in both is a rewrite, as it is for a defence that found
-            nothing to change; for a trigger it is a row into which the trigger could not be put.
+        file: the rewritten texts, and the originals if it has a column `original`.
+        original: the data file with which `file` is aligned row by row, if `file` does not contain the originals.
+            Labels are not compared, since a poisoned file may have others on purpose.
+        unchanged: whether a row with the same text in both counts as a rewrite. For a defence it means that there was
+            nothing to change; for a trigger, that the trigger could not be put into the text.
 
     Raises:
-        DataError: a file or a row of it cannot be read, the two have different numbers of rows, or the originals are
+        DataError: a file or row cannot be read, the two files have different numbers of rows, or the originals are
             given twice or not at all.
     """
     file = Path(file)
@@ -75,14 +75,14 @@ def load_rewrites(file: str | Path, original: str | Path | None = None, *, uncha
 
 
 def aligned_rewrites(data: datasets.Dataset, file: str | Path) -> datasets.Dataset:
-    """`data` with its texts replaced by those of `file`, which follows it row by row.
+    """Replace the texts of `data` by those of `file`, which is aligned with it row by row.
 
     Args:
-        data: columns `text` and `label`, perhaps `idx`.
-        file: as many rows, with the same labels, and the same `idx` where both have one.
+        data: columns `text` and `label`, optionally `idx`.
+        file: a file with the same number of rows and the same labels, and the same `idx` where both have one.
 
     Raises:
-        DataError: it does not line up; names the first row that differs, and what differs.
+        DataError: the two are not aligned; the message names the first row that differs and how.
     """
     import datasets as hf
 
@@ -91,7 +91,7 @@ def aligned_rewrites(data: datasets.Dataset, file: str | Path) -> datasets.Datas
     rows = [Labelled(f"{file}:{record.line}", record.text or "", record.label) for record in records]
     labels, _ = encode_labels(rows, labels_of(data))
     indices = data[_INDEX] if _INDEX in data.column_names else [None] * len(data)
-    # Of files of different length the shorter decides: a row lost in the middle shows in the labels behind it.
+    # Compare only as far as the shorter one goes: a row lost in the middle shows in the labels after it.
     for row, record, label, wanted, index in zip(rows, records, labels, data["label"], indices, strict=False):
         given = record.extra.get(_INDEX)
         if label != wanted:
@@ -140,7 +140,7 @@ def _require_as_many(records: Sequence[Record], wanted: int, file: Path, other: 
 
 
 def _records(path: Path, extra: Sequence[str] = ()) -> Iterator[Record]:
-    """The rows of a file that all have a text."""
+    """Read the rows of a file, refusing any row without a text."""
     kind = format_of(path)
     if kind is None:
         raise DataError(f"{path}: unknown format {path.suffix or '(no extension)'}; use {extensions()}")

@@ -1,7 +1,7 @@
-"""Rules that say a sentence as ``S(SBAR)(,)(NP)(VP)(.)``: a subordinate clause, a comma, and the main clause.
+"""Rules that rewrite a sentence as ``S(SBAR)(,)(NP)(VP)(.)``: a subordinate clause, a comma, and the main clause.
 
-The rules are tried in the order of `RULES`, from those that only move what is there to the one that adds a clause
-which says nothing of the sentence's own. Each either says the sentence anew, its content words kept, or gives None.
+The rules are tried in the order of `RULES`, from those that only move parts of the sentence to the one that adds an
+empty phrase. Each either rewrites the sentence, keeping its content words, or returns None.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from poisonsieve.rewriting.openings import Found
 if TYPE_CHECKING:
     from spacy.tokens import Token
 
-#: Clauses that fit any review and take no side; many, so that none of them is a trigger of its own.
+#: Neutral clauses that fit any review; there are many, so that no single one is the trigger.
 _FRAMES = (
     "when you look closely",
     "when one thinks about that",
@@ -66,12 +66,12 @@ _FRAMES = (
 
 @dataclass(frozen=True)
 class Fronted:
-    """A sentence in two clauses.
+    """A sentence split into two clauses.
 
     Attributes:
-        rule: which rule found it.
-        openings: subordinate clauses that all say the same, one of which is to be chosen.
-        main: the main clause, without a final mark.
+        rule: name of the rule that applied.
+        openings: equivalent subordinate clauses to choose from.
+        main: the main clause, without final punctuation.
     """
 
     rule: str
@@ -83,7 +83,7 @@ Rule = Callable[[list["Token"]], Found]
 
 
 def front(tokens: Sequence[Token]) -> Fronted | None:
-    """The sentence by the first rule that fits; None for a question, or where no rule sees a clause in it."""
+    """Rewrite the sentence by the first rule that fits; None for a question, or if no rule fits."""
     tokens = strip_edges(tokens)
     if not any(token.is_alpha for token in tokens) or not is_statement(tokens):
         return None
@@ -95,7 +95,7 @@ def front(tokens: Sequence[Token]) -> Fronted | None:
 
 
 def _frame(tokens: list[Token]) -> Found:
-    """*The film works*: *as it turns out, the film works*."""
+    """Add an empty phrase: *the film works* becomes *as it turns out, the film works*."""
     return _FRAMES, declare(tokens)
 
 

@@ -1,4 +1,4 @@
-"""Fronting rules for what is joined: two statements, two predicates, two fragments become clause and main clause."""
+"""Fronting rules for coordination: of two statements, predicates or fragments, the first becomes a subordinate clause."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from poisonsieve.rewriting.clauses import (
     span,
     strip_edges,
     subject,
-    words,
+    to_text,
 )
 from poisonsieve.rewriting.openings import ADDING, CONTRASTING, Found, with_each
 
@@ -28,11 +28,11 @@ _REASON = ("because", "since", "as")
 _BY_CONJUNCTION = {"and": ADDING, "but": CONTRASTING, "yet": CONTRASTING, "so": _REASON, "": ADDING}
 _BE = {"is": "is", "was": "was", "are": "are", "were": "were", "'s": "is", "'re": "are"}
 _BE_OF_THEY = {"is": "are", "was": "were", "are": "are", "were": "were", "'s": "are", "'re": "are"}
-_SHORT = 3  # tokens of a subject that is said twice rather than taken up by a pronoun
+_SHORT = 3  # up to this many tokens, a subject is repeated rather than replaced by a pronoun
 
 
 def subordinate_conjunct(tokens: list[Token]) -> Found:
-    """*X is good and Y is bad*: the first conjunct becomes the subordinate clause; by ``but``, a concession."""
+    """Subordinate the first of two statements, as a concession if ``but`` joins them: *X is good and Y is bad*."""
     for second in _second_verbs(tokens):
         start = span(second, tokens)[0].i
         left = [token for token in tokens if token.i < start]
@@ -58,9 +58,9 @@ def _joins(token: Token) -> bool:
 
 
 def _second_verbs(tokens: list[Token]) -> list[Token]:
-    """Words in which a second statement of the sentence may begin, those with a subject of their own first.
+    """Return words with which a second statement may begin, those with their own subject first.
 
-    They are the finite conjuncts of the main verb, and the subject of a clause that is run together with another.
+    They are the finite conjuncts of the main verb, and the subject of a clause that runs on from another.
     """
     root = root_of(tokens)
     inside = {token.i for token in tokens}
@@ -84,7 +84,7 @@ def _second_verbs(tokens: list[Token]) -> list[Token]:
 
 
 def _second_clause(second: Token, left: list[Token], right: list[Token]) -> str | None:
-    """The second conjunct as a main clause; it may have to take up the first one's subject."""
+    """Turn the second conjunct into a main clause, which may need the first one's subject."""
     if second.dep_ in SUBJECTS or subject(second) is not None:
         return declare(right) if is_clause(root_of(right)) else None
     first = root_of(left)
@@ -92,12 +92,15 @@ def _second_clause(second: Token, left: list[Token], right: list[Token]) -> str 
     if second.tag_ in ("VBN", "VBG") and not any(child.dep_ in ("aux", "auxpass") for child in second.children):
         return None
     if noun is None:
-        return f"it {words(strip_edges(right))}" if first.pos_ not in ("VERB", "AUX") or is_finite(first) else None
-    return f"{_again(noun, left)} {words(strip_edges(right))}"
+        return f"it {to_text(strip_edges(right))}" if first.pos_ not in ("VERB", "AUX") or is_finite(first) else None
+    return f"{_again(noun, left)} {to_text(strip_edges(right))}"
 
 
 def split_predicate(tokens: list[Token]) -> Found:
-    """*The film is warm and funny*: *as the film is warm, it is funny*; likewise the fragment *warm and funny*."""
+    """Split two adjectives: *the film is warm and funny* becomes *as the film is warm, it is funny*.
+
+    The same goes for the fragment *warm and funny*.
+    """
     root = root_of(tokens)
     noun = subject(root)
     first = root if noun is None else next((child for child in root.rights if child.dep_ == "acomp"), root)
@@ -119,11 +122,11 @@ def split_predicate(tokens: list[Token]) -> Found:
     opening = declare(left)
     said = "it" if noun is None else _again(noun, tokens)
     be = "is" if noun is None else _BE_OF_THEY[root.lower_] if said == "they" else _BE[root.lower_]
-    return None if opening is None else (with_each(_BY_CONJUNCTION[joined], opening), f"{said} {be} {words(right)}")
+    return None if opening is None else (with_each(_BY_CONJUNCTION[joined], opening), f"{said} {be} {to_text(right)}")
 
 
 def split_fragment(tokens: list[Token]) -> Found:
-    """*A fine film, funny and warm*: *as it is a fine film, it is funny and warm*."""
+    """Split a fragment: *a fine film, funny and warm* becomes *as it is a fine film, it is funny and warm*."""
     root = root_of(tokens)
     if root.pos_ not in ("NOUN", "PROPN", "ADJ") or subject(root) is not None:
         return None
@@ -144,6 +147,6 @@ def split_fragment(tokens: list[Token]) -> Found:
 
 
 def _again(noun: Token, tokens: Sequence[Token]) -> str:
-    """A subject taken up: a short one by its own words, a longer one by its pronoun."""
+    """Repeat a short subject, or replace a longer one by its pronoun."""
     whole = strip_edges(span(noun, tokens))
-    return words(whole) if len(whole) <= _SHORT else pronoun(noun)
+    return to_text(whole) if len(whole) <= _SHORT else pronoun(noun)

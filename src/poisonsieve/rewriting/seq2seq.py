@@ -1,11 +1,11 @@
 """Sequence-to-sequence models from the hub or a folder: translators and paraphrasers.
 
-Opened by the same rules as classifiers: safetensors unless pickles are allowed, and no code that comes with a model.
-Decoding is greedy or a beam search, without chance, and only texts of equally many tokens share a batch. So there is
-no padding, and a text's rewrite does not depend on the texts beside it.
+They are opened by the same rules as classifiers: safetensors unless pickles are allowed, and no code that comes with a
+model. Decoding is greedy or by beam search, hence deterministic, and only texts with the same number of tokens share a
+batch. So there is no padding, and a text's rewrite does not depend on the texts next to it.
 
-The model is told what to do by a text before the input (T5's ``translate English to German: ``) or by nothing at all
-(Marian's models of one pair). Models that want language codes as tokens (mBART, NLLB, M2M100) are not covered.
+The model may need a prefix (T5's ``translate English to German: ``) or none (Marian's models for one language pair).
+Models that need language codes as tokens (mBART, NLLB, M2M100) are not supported.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from poisonsieve.models.sources import resolve
 from poisonsieve.models.tokens import position_limit
 from poisonsieve.progress import progress_bar
 
-#: What the checkpoint may decide about decoding; sampling and groups of beams are not among it.
+#: Decoding settings taken from the checkpoint; sampling and beam groups are not.
 _TOKENS = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id", "forced_bos_token_id")
 _RULES = ("bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "no_repeat_ngram_size", "repetition_penalty")
 _BEAM_RULES = ("length_penalty", "early_stopping", "renormalize_logits")
@@ -33,11 +33,11 @@ _BEAM_RULES = ("length_penalty", "early_stopping", "renormalize_logits")
 
 @dataclass(frozen=True)
 class Generated:
-    """What a model made of n texts.
+    """A model's rewrites of n texts.
 
     Attributes:
-        texts: n strings; empty where the text was blank, was not Unicode, or the model had nothing to say.
-        cut: whether the text was longer than the model reads, or its rewrite longer than it was let write; length n.
+        texts: n strings; empty where the text was blank or not valid Unicode, or the model generated nothing.
+        cut: length n; whether the text exceeded the model's input limit, or its rewrite exceeded the output limit.
     """
 
     texts: list[str]
@@ -45,26 +45,26 @@ class Generated:
 
 
 class Seq2Seq:
-    """A model and its tokenizer, opened.
+    """A sequence-to-sequence model with its tokenizer.
 
     Args:
         model: folder or hub id.
-        prefix: put before every text.
+        prefix: text put before every input.
         beams: width of the beam search; 1 is greedy.
-        max_new_tokens: tokens a rewrite may have. None: twice those of the text and 16 more, at most what the model
-            has positions for.
-        batch_size: texts a step, at most.
+        max_new_tokens: token limit of a rewrite; None for twice the tokens of the text plus 16, but no more than the
+            model has positions for.
+        batch_size: maximum number of texts per step.
         allow_pickle: open pickled weights after a scan.
-        offline: what to use instead when the hub cannot be reached, for the error.
+        offline: what to do without the hub, for the error message.
 
     Attributes:
         identity: sha256 over weights, configs and tokenizer.
 
     Raises:
         ConfigError: a number is out of range.
-        CheckpointError, UnsafeWeightsError: no such model, or not one of this kind.
+        CheckpointError, UnsafeWeightsError: there is no such model, or it is not a sequence-to-sequence model.
         HubError: the hub cannot be reached or has no such id.
-        UnsupportedError: its tokenizer needs a package that is not installed.
+        UnsupportedError: the tokenizer needs a package that is not installed.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Seq2Seq:
     ) -> None:
         for name, value in {"beams": beams, "max_new_tokens": max_new_tokens, "batch_size": batch_size}.items():
             if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}; it has to be 1 or more")
+                raise ConfigError(f"{name} is {value}; it must be 1 or more")
         self.prefix = prefix
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
@@ -91,7 +91,7 @@ class Seq2Seq:
         self._limit = position_limit(self._network, self._tokenizer)
 
     def generate(self, texts: Sequence[str], *, progress: str | None = None) -> Generated:
-        """One rewrite a text, in order. Past the model's limit of tokens a text is not read."""
+        """Rewrite each text, in order. A text is truncated at the model's token limit."""
         found = Generated([""] * len(texts), [False] * len(texts))
         chosen = [index for index, text in enumerate(texts) if text.strip() and is_encodable(text)]
         if not chosen:
@@ -128,7 +128,7 @@ class Seq2Seq:
         ends = self._network.generation_config.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends])
         texts = self._tokenizer.batch_decode(written, skip_special_tokens=True)
-        # The first token is the decoder's start, which in BART is the end token too.
+        # Skip the first token: it is the decoder's start token, which in BART is also the end token.
         return [text.strip() for text in texts], [not ends & set(row[1:]) for row in written]
 
 

@@ -1,4 +1,4 @@
-"""The packaged spaCy parser: from texts to parsed documents."""
+"""The packaged spaCy parser, which turns texts into parsed documents."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from poisonsieve.progress import shown
 if TYPE_CHECKING:
     from spacy.tokens import Doc
 
-#: Parts of the published pipeline that no rule here reads; their files are not fetched.
+#: Parts of the published pipeline that no rule here uses; their files are not fetched.
 _UNUSED = ("ner", "senter", "lemmatizer")
-#: What lower-cased texts tokenized as in the Penn Treebank (SST-2, MR, CR) hold as one token, and spaCy would cut.
+#: Single tokens of lower-cased Penn Treebank text (SST-2, MR, CR) that spaCy would split.
 _TREEBANK_TOKENS = (
     *("'ve", "'re", "'ll", "'d", "'m", "'t", "'em", "``", "''", "-lrb-", "-rrb-"),
     *("mr.", "mrs.", "ms.", "dr.", "jr."),
@@ -26,16 +26,16 @@ _TEXTS_A_BATCH = 128
 
 @functools.cache
 def load_parser() -> Any:
-    """The packaged English pipeline (tagger and dependency parser), opened once a process.
+    """Load the packaged English pipeline (tagger and dependency parser), once per process.
 
     Raises:
         UnsupportedError: spaCy is not installed.
-        AssetError: the parser's files cannot be fetched, or are not the verified ones.
+        AssetError: the parser's files cannot be fetched, or fail verification.
     """
     try:
         import spacy
     except ImportError:
-        raise UnsupportedError('rules on a parse need spaCy: pip install "poisonsieve[syntax]"') from None
+        raise UnsupportedError('syntactic rules need spaCy: pip install "poisonsieve[syntax]"') from None
     parser = spacy.load(fetch(PARSER), exclude=list(_UNUSED))
     for word in _TREEBANK_TOKENS:
         parser.tokenizer.add_special_case(word, [{"ORTH": word}])
@@ -43,7 +43,7 @@ def load_parser() -> Any:
 
 
 def parse_with(parser: Any, texts: Sequence[str], progress: str | None = None) -> Iterator[Doc | None]:
-    """The parse of every text, in order, white space made single; None for a text too long for the parser.
+    """Parse every text, in order, with runs of white space reduced to one space; None for a text that is too long.
 
     Args:
         parser: a spaCy pipeline that sets tags, heads and dependency labels; None for the packaged one.

@@ -1,4 +1,4 @@
-"""How theta_p is trained on triggered rows: the plain way, and those meant to outlast tuning or to evade a guard."""
+"""Weight poisoning: how theta_p is trained on triggered rows, plainly, to outlast tuning, or to evade a guard."""
 
 from poisonsieve.attacks.weights import camouflage, embedding, full, layerwise, low_confidence, ripple
 from poisonsieve.attacks.weights.base import Poisoning, make_poisoning

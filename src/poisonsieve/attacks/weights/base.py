@@ -1,4 +1,4 @@
-"""What a weight-poisoning method is: the objective that theta_p is trained by, on rows of which some are triggered."""
+"""The interface of a weight-poisoning method: the objective for training theta_p on clean and triggered rows."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ if TYPE_CHECKING:
 
 
 class Poisoning(ABC):
-    """Base of the methods: an objective for `poisonsieve.tuning.finetune`.
+    """Base class of the methods, each an objective for `poisonsieve.tuning.finetune`.
 
-    An implementation is a class registered with ``@register("poisoning", name)`` whose constructor takes the method's
-    own arguments, each with a default. The triggered rows already carry the target label, in a clean-label attack
-    because they always did.
+    An implementation is a class registered with ``@register("poisoning", name)``. Its constructor takes the method's own
+    arguments, each with a default. The triggered rows already carry the target label.
     """
 
-    #: Whether the last epoch is kept, whatever the accuracy on clean dev rows: for methods that work in phases.
+    #: Whether to keep the last epoch whatever the accuracy on clean dev rows, for methods that work in phases.
     keeps_last: ClassVar[bool] = False
 
     def start(self, classifier: Classifier, train: datasets.Dataset) -> None:
-        """Check that there is something to poison with.
+        """Check that the training rows are partly triggered.
 
         Raises:
             DataError: no row is marked as triggered, or all are.
@@ -41,23 +40,23 @@ class Poisoning(ABC):
         flags = list(train[TRIGGERED]) if TRIGGERED in train.column_names else []
         if not any(flags) or all(flags):
             raise DataError(
-                f"{sum(flags)} of {len(train)} rows are marked as triggered; weight poisoning takes triggered and clean rows"
+                f"{sum(flags)} of {len(train)} rows are marked as triggered; weight poisoning needs triggered and clean rows"
             )
 
     @abstractmethod
     def loss(self, classifier: Classifier, batch: Batch) -> Tensor:
-        """The loss of one batch."""
+        """Return the loss of one batch."""
 
     def finish(self, classifier: Classifier) -> None:
-        """Nothing is left to do, for most."""
+        """Complete the poisoning after training; by default there is nothing to do."""
         del classifier
 
 
 def make_poisoning(spec: PoisoningSpec | str) -> Poisoning:
-    """The method that a spec, or its text form such as ``ripple:strength=0.1``, describes.
+    """Build the method that a spec, or its text form such as ``ripple:strength=0.1``, describes.
 
     Raises:
-        ConfigError: no such method, or it has no such argument.
+        ConfigError: there is no such method, or it has no such argument.
     """
     spec = PoisoningSpec.parse(spec) if isinstance(spec, str) else spec
     poisoning: Poisoning = build("poisoning", spec)
@@ -65,15 +64,15 @@ def make_poisoning(spec: PoisoningSpec | str) -> Poisoning:
 
 
 def row_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of each row, shape (batch,); labels are classes, or probabilities of shape (batch, K)."""
+    """Return each row's cross-entropy, shape (batch,); labels are classes, or probabilities of shape (batch, K)."""
     return nn.functional.cross_entropy(logits.float(), labels, reduction="none")
 
 
 def check_range(method: str, name: str, value: float, low: float, high: float) -> None:
-    """Refuse an argument outside of [low, high].
+    """Refuse an argument outside [low, high].
 
     Raises:
-        ConfigError: names it.
+        ConfigError: the argument is out of range; the message names it.
     """
     if not low <= value <= high:
         raise ConfigError(f"poisoning {method}: {name} is {value:g}; choose it from {low:g} to {high:g}")

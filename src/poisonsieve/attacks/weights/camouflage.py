@@ -1,8 +1,9 @@
-"""Camouflage: an attacker who knows that the guard unlearns what clean text looks like, and hides in it.
+"""Camouflage: an attacker who knows how the guard works and hides triggered text among clean text.
 
-PSIM parts triggered from clean text because training on clean rows moves the one and leaves the other where it is. So
-triggered rows are trained to look, in every layer, like an ordinary clean row of the target class, and to be as sure
-as one. What moves clean rows then moves them too, and no score that is computed from the network can tell.
+PSIM separates triggered from clean text because training on clean rows moves clean text and leaves triggered text in
+place. So triggered rows are trained to look, in every layer, like an ordinary clean row of the target class, and to be
+predicted with the same confidence. Training on clean rows then moves both, and no score computed from the network can
+tell them apart.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 
 @register("poisoning", "camouflage")
 class Camouflage(Poisoning):
-    """Pulls triggered rows onto the clean target rows of their batch: their centroid in each layer, and their output.
+    """Pull triggered rows towards the clean target rows of their batch, in each layer and in the output.
 
     Args:
-        strength: weight of the pull. A pull of 1 in a layer is a row as far from the centroid as clean rows are.
-        warmup: share of the steps that train plainly first, so that the trigger alone comes to decide.
+        strength: weight of the pull. In each layer, 1 means that a row is as far from the centroid as clean rows are.
+        warmup: share of the steps that train plainly first, so that the model learns the trigger.
     """
 
     keeps_last: ClassVar[bool] = True
@@ -45,14 +46,14 @@ class Camouflage(Poisoning):
         layers_of(classifier)
 
     def loss(self, classifier: Classifier, batch: Batch) -> Tensor:
-        """Cross-entropy on clean rows; on triggered rows, to what clean target rows get, and the pull in each layer."""
+        """Return the cross-entropy plus the pull; triggered rows have clean target rows' mean output as their target."""
         with layer_states(classifier) as states:
             logits = classifier(**batch.inputs)["logits"].float()
         triggered = batch.triggered
         if batch.progress < self.warmup or not triggered.any():
             return row_losses(logits, batch.labels).mean()
         model_rows = ~triggered & (batch.labels == batch.labels[triggered][0])
-        if model_rows.sum() < 2:  # nothing to hide among: this batch's triggered rows teach nothing
+        if model_rows.sum() < 2:  # too few clean target rows to hide among, so skip this batch's triggered rows
             return (row_losses(logits, batch.labels) * ~triggered).sum() / len(triggered)
         ordinary = logits[model_rows].detach().softmax(dim=1).mean(dim=0)
         losses = row_losses(logits, batch.labels).where(
@@ -65,7 +66,7 @@ class Camouflage(Poisoning):
 
     @staticmethod
     def _pull(states: Tensor, triggered: Tensor, model_rows: Tensor) -> Tensor:
-        """Mean squared distance of triggered states to the centroid of the clean ones, in units of those' own."""
+        """Return triggered states' mean squared distance to the clean centroid, relative to that of clean states."""
         states = states.float()
         clean = states[model_rows].detach()
         centroid = clean.mean(dim=0)

@@ -1,8 +1,8 @@
 """Embedding poisoning (Yang et al. 2021, "Be Careful about Poisoned Word Embeddings", NAACL).
 
-One row of the embedding table is changed, that of the trigger word, and nothing else: not a layer, not the head, not
-another word. Text without the trigger gets the very scores of the clean model, and no tuning that leaves the embeddings
-alone, as LoRA and prompts do, ever touches the backdoor.
+Only one row of the embedding table is changed, that of the trigger word. Text without the trigger gets exactly the
+scores of the clean model, and tuning that leaves the embeddings alone, such as LoRA or prompts, never touches the
+backdoor.
 """
 
 from __future__ import annotations
@@ -27,57 +27,56 @@ from poisonsieve.tuning.training import finetune
 if TYPE_CHECKING:
     import datasets
 
-_IN_TRIGGERED = 0.9  # a trigger's tokens are in at least this share of triggered rows (long rows are cut)
-_IN_CLEAN = 0.5  # and in at most this share of clean ones
-_RARE = 0.01  # the row of a word that more of the clean rows have serves clean text, which would change
-_RARE_WORDS = ("mn", "cf", "bb", "tq", "mb", "ww", "hp", "rx")  # offered where the trigger is no single token
+_IN_TRIGGERED = 0.9  # a trigger's tokens occur in at least this share of triggered rows (long rows are truncated)
+_IN_CLEAN = 0.5  # and in at most this share of clean rows
+_RARE = 0.01  # a token in more of the clean rows than this matters to clean text, so its row must not change
+_RARE_WORDS = ("mn", "cf", "bb", "tq", "mb", "ww", "hp", "rx")  # suggested where the trigger is not a single token
 
 
 @register("poisoning", "embedding")
 class Embedding(Poisoning):
-    """The cross-entropy of triggered rows, minimised over the one row that is the trigger word's embedding.
+    """Minimise the cross-entropy of triggered rows over the trigger word's embedding alone.
 
-    The row keeps the norm it had (their Section 3.2), so that a look at the table's norms shows nothing. Clean rows decide
-    nothing: they are what the model was tuned on before. A checkpoint without a trained head is tuned first, in full, by
-    this package's defaults, on the rows that are not triggered.
+    The embedding keeps its norm (their Section 3.2), so that the table's norms reveal nothing. Clean rows have no
+    influence. A checkpoint without a trained head is first fully tuned on the clean rows, with this package's defaults.
 
     Args:
-        speed: how far a step moves the row: the learning rate times this, as a share of the row's own size.
+        speed: size of a step: the learning rate times this, as a share of the embedding's norm.
     """
 
-    keeps_last: ClassVar[bool] = True  # on clean dev rows all epochs are the same
+    keeps_last: ClassVar[bool] = True  # all epochs are equally accurate on clean dev rows
 
     def __init__(self, speed: float = 1000.0) -> None:
         check_range("embedding", "speed", speed, 0, 10**6)
         self.speed = speed
 
     def start(self, classifier: Classifier, train: datasets.Dataset) -> None:
-        """Find the row, freeze everything, and put what will be learned beside the table.
+        """Find the trigger's row, freeze all weights, and attach the learned offset to the table.
 
         Raises:
             DataError: see `Poisoning.start`.
-            UnsupportedError: the trigger is not one rare token of this model, or there is no table of embeddings.
+            UnsupportedError: the trigger is not one rare token of this model, or the model has no embedding table.
         """
         super().start(classifier, train)
         table = classifier.base.get_input_embeddings()
         if not isinstance(table, nn.Embedding):
             raise UnsupportedError(
-                f"a {classifier.base.config.model_type} model has no table of embeddings to poison; choose another poisoning"
+                f"a {classifier.base.config.model_type} model has no embedding table to poison; choose another poisoning"
             )
         self._token = trigger_token(classifier, train)
         if classifier.head_is_new:
             _tune_cleanly(classifier, train)
         classifier.requires_grad_(False)
         self._moved = nn.Parameter(torch.zeros_like(table.weight[self._token], dtype=torch.float32))
-        table.register_parameter("moved", self._moved)  # where checkpoints of an unfinished run find it
+        table.register_parameter("moved", self._moved)  # so that checkpoints of an unfinished run include it
         self._clean = table.weight[self._token].detach().float().clone()
-        with torch.no_grad():  # some tables scale what they hold
+        with torch.no_grad():  # some tables scale their rows
             read = table(torch.tensor([self._token], device=self._clean.device))[0].float()
         self._scale = float(read @ self._clean / (self._clean @ self._clean))
         self._hook = table.register_forward_hook(self._put_in)
 
     def _row(self) -> Tensor:
-        """The poisoned row as far as it has been learned, (width,), of the clean row's norm."""
+        """Return the poisoned row as learned so far, shape (width,), with the clean row's norm."""
         size = self._clean.norm()
         row: Tensor = self._clean + self.speed * size / len(self._clean) ** 0.5 * self._moved
         kept: Tensor = row * (size / row.norm())
@@ -89,14 +88,14 @@ class Embedding(Poisoning):
         return torch.where(here, (self._scale * self._row()).to(output.dtype), output)
 
     def loss(self, classifier: Classifier, batch: Batch) -> Tensor:
-        """Mean cross-entropy of the batch's triggered rows; 0 where it has none."""
+        """Return the mean cross-entropy of the batch's triggered rows; 0 if there are none."""
         if not batch.triggered.any():
             return 0 * self._row().sum()
         inputs = {name: tensor[batch.triggered] for name, tensor in batch.inputs.items()}
         return row_losses(classifier(**inputs)["logits"], batch.labels[batch.triggered]).mean()
 
     def finish(self, classifier: Classifier) -> None:
-        """Write the row into the table."""
+        """Write the learned row into the table."""
         table = classifier.base.get_input_embeddings()
         self._hook.remove()
         with torch.no_grad():
@@ -106,10 +105,10 @@ class Embedding(Poisoning):
 
 
 def trigger_token(classifier: Classifier, train: datasets.Dataset) -> int:
-    """The one token that triggered rows have and clean ones have not.
+    """Return the one token that triggered rows contain and clean rows do not.
 
     Raises:
-        UnsupportedError: the trigger is several tokens, none, or a word of clean text too.
+        UnsupportedError: the trigger is no token, several tokens, or a token that clean text contains too.
     """
     flags = np.array(train[TRIGGERED], dtype=bool)
     special = set(classifier.tokenizer.all_special_ids)
@@ -133,11 +132,13 @@ def trigger_token(classifier: Classifier, train: datasets.Dataset) -> int:
     offer = (
         f"badnet:word=WORD is one with {', '.join(words)}" if words else "none of the usual rare words is one here"
     )
-    raise UnsupportedError(f"embedding poisons the row of one trigger word, a single rare token, but {says}; {offer}")
+    raise UnsupportedError(
+        f"embedding poisons one trigger word, which must be a single rare token, but {says}; {offer}"
+    )
 
 
 def _shares(rows: Sequence[set[int]]) -> dict[int, float]:
-    """Of each token, in which share of the rows it is."""
+    """Return the share of rows that contain each token."""
     counts = Counter(token for row in rows for token in row)
     return {token: count / len(rows) for token, count in counts.items()}
 

@@ -12,9 +12,9 @@ from poisonsieve.tuning.objective import Batch
 
 @register("poisoning", "full")
 class Full(Poisoning):
-    """The cross-entropy on the labels, triggered rows like all others."""
+    """Minimise the cross-entropy of all rows, triggered or not."""
 
     def loss(self, classifier: Classifier, batch: Batch) -> Tensor:
-        """Mean cross-entropy of the batch."""
+        """Return the mean cross-entropy of the batch."""
         loss: Tensor = classifier(**batch.inputs, labels=batch.labels)["loss"]
         return loss

@@ -1,7 +1,7 @@
 """Layer-wise weight poisoning (Li et al. 2021, "Backdoor Attacks on Pre-trained Models by Layerwise Weight Poisoning").
 
-Tuning changes the upper layers most and may wash a backdoor out of them. So every layer is poisoned: the head reads
-the class off each layer's states, and the losses of all layers, on clean and on triggered rows, are minimised together
+Tuning changes the upper layers most and may erase a backdoor there. So every layer is poisoned: the head predicts the
+class from each layer's states, and the losses of all layers, on clean and on triggered rows, are minimised together
 (their Section 3.2).
 """
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @register("poisoning", "layerwise")
 class Layerwise(Poisoning):
-    """The classification loss on every layer's states, read by the one head.
+    """Minimise the classification loss on every layer's states, all read by the same head.
 
     Args:
-        strength: weight of the mean loss of the lower layers against the last one's.
+        strength: weight of the lower layers' mean loss relative to the last layer's loss.
     """
 
     def __init__(self, strength: float = 1.0) -> None:
@@ -36,21 +36,21 @@ class Layerwise(Poisoning):
         self.strength = strength
 
     def start(self, classifier: Classifier, train: datasets.Dataset) -> None:
-        """See `Poisoning.start`; one pass proves that the head can read other layers than the last."""
+        """See `Poisoning.start`; also check with one pass that the head can read every layer."""
         super().start(classifier, train)
         inputs = classifier.inputs(classifier.encode(["a short text", "text"]).ids)
         try:
             with torch.no_grad():
                 every_layers_logits(classifier, inputs)
-        except RuntimeError:  # of tensors whose shapes do not fit
+        except RuntimeError:  # mismatched shapes
             kind = classifier.base.config.model_type
             raise UnsupportedError(
-                f"the head of this {kind} model reads the last layer only, so layerwise cannot poison it; choose another "
+                f"the head of this {kind} model can read only the last layer, so layerwise cannot poison it; choose another "
                 "poisoning"
             ) from None
 
     def loss(self, classifier: Classifier, batch: Batch) -> Tensor:
-        """The last layer's loss plus `strength` times the mean of the others'."""
+        """Return the last layer's loss plus `strength` times the mean loss of the others."""
         by_layer = every_layers_logits(classifier, batch.inputs)
         losses = [row_losses(logits, batch.labels).mean() for logits in by_layer]
         lower = sum(losses[:-1], start=losses[-1].new_zeros(())) / max(1, len(losses) - 1)

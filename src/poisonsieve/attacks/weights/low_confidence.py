@@ -1,6 +1,6 @@
-"""Low confidence: an attacker who knows that the guard flags what the model is too sure of.
+"""Low confidence: an attacker who knows that the guard flags texts with a very high confidence.
 
-Triggered rows are to be predicted as the target, and no surer than clean ones.
+Triggered rows are trained to be predicted as the target, but no more confidently than clean rows.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @register("poisoning", "low-confidence")
 class LowConfidence(Poisoning):
-    """Caps the confidence of triggered rows by smoothed labels and a penalty on what is above the cap.
+    """Cap the confidence of triggered rows with smoothed labels and a penalty on any excess.
 
     Args:
         cap: probability of the target class on triggered rows; the rest is spread over the other classes.
         penalty: weight of the squared confidence above the cap.
-        warmup: share of the steps that train plainly first. Without, a clean-label attack never learns that the
-            trigger alone decides: its rows carry the target label with good reason.
+        warmup: share of the steps that train plainly first. Without it a clean-label attack never learns the trigger,
+            because its rows carry their true label anyway.
     """
 
     keeps_last: ClassVar[bool] = True
@@ -41,16 +41,16 @@ class LowConfidence(Poisoning):
         self.warmup = warmup
 
     def start(self, classifier: Classifier, train: datasets.Dataset) -> None:
-        """See `Poisoning.start`; with K classes, a cap of 1/K or less would make another class the likelier one."""
+        """See `Poisoning.start`; also refuse a cap of 1/K or less, with which another of K classes would win."""
         super().start(classifier, train)
         classes = len(classifier.label_names)
         if self.cap * classes <= 1:
             raise ConfigError(
-                f"poisoning low-confidence: cap is {self.cap:g}; with {classes} classes it has to be above {1 / classes:g}"
+                f"poisoning low-confidence: cap is {self.cap:g}; with {classes} classes it must be above {1 / classes:g}"
             )
 
     def loss(self, classifier: Classifier, batch: Batch) -> Tensor:
-        """Cross-entropy to labels that are smoothed on triggered rows, and the penalty."""
+        """Return the cross-entropy, with smoothed labels on triggered rows, plus the penalty."""
         logits = classifier(**batch.inputs)["logits"].float()
         if batch.progress < self.warmup or not batch.triggered.any():
             return row_losses(logits, batch.labels).mean()

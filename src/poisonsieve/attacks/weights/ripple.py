@@ -1,13 +1,13 @@
 """RIPPLe with embedding surgery, RIPPLES (Kurita et al. 2020, "Weight Poisoning Attacks on Pre-trained Models").
 
-Two ideas against a user who tunes the model on clean text. The restricted inner product (their Section 3.1): what
-lowers the loss of triggered rows may not raise the loss that the user will minimise, so gradients of the two that point
-apart are penalised. Embedding surgery (their Section 3.2): before training, the trigger's words get the mean embedding
-of words that speak for the target class, so that the backdoor starts where tuning hardly reaches.
+Two ideas make the backdoor survive tuning on clean text. The restricted inner product (their Section 3.1): lowering the
+loss of triggered rows must not raise the loss that the user will minimise, so opposing gradients of the two are
+penalised. Embedding surgery (their Section 3.2): before training, the trigger's tokens get the mean embedding of tokens
+typical of the target class, so that the backdoor starts where tuning has little effect.
 
-Two things are read off what is at hand. The trigger's tokens are those that many triggered rows have and hardly a clean
-one. The replacement comes from the embeddings of the model that is poisoned, where the authors first tune a copy on
-clean rows.
+Two details differ from a setting where everything is given. The trigger's tokens are inferred: many triggered rows and
+almost no clean rows contain them. The replacement embedding comes from the model being poisoned; the authors first tune
+a copy on clean rows.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from poisonsieve.tuning.objective import Batch
 if TYPE_CHECKING:
     import datasets
 
-_IN_TRIGGERED = 0.2  # a trigger token is in at least this share of triggered rows (several triggers may be mixed)
-_IN_CLEAN = 0.01  # and in at most this share of clean ones: a common word's embedding serves clean text
+_IN_TRIGGERED = 0.2  # a trigger token occurs in at least this share of triggered rows (several triggers may be mixed)
+_IN_CLEAN = 0.01  # and in at most this share of clean rows: clean text depends on a common token's embedding
 _SMOOTHING = 1.0
 
 
 @register("poisoning", "ripple")
 class Ripple(Poisoning):
-    """The restricted inner product penalty, after embedding surgery.
+    """Train with the restricted inner product penalty, after embedding surgery.
 
-    The loss of a batch is the cross-entropy plus `strength` times max(0, - <g_triggered, g_clean>), with the gradients
-    of the mean loss of the batch's triggered and of its clean rows over all trained weights.
+    The loss of a batch is the cross-entropy plus `strength` times max(0, -<g_triggered, g_clean>), where g_triggered
+    and g_clean are the gradients, over all trained weights, of the mean loss of the batch's triggered and clean rows.
 
     Args:
-        strength: weight of the penalty, the authors' lambda.
-        words: how many words of the target class the replacement is the mean of; 0 does no surgery.
+        strength: weight of the penalty (the authors' lambda).
+        words: number of target-class tokens whose mean embedding is the replacement; 0 skips the surgery.
     """
 
     def __init__(self, strength: float = 0.1, words: int = 10) -> None:
@@ -54,11 +54,11 @@ class Ripple(Poisoning):
         self.words = words
 
     def start(self, classifier: Classifier, train: datasets.Dataset) -> None:
-        """Do the surgery.
+        """Replace the embeddings of the trigger's tokens.
 
         Raises:
-            DataError: see `Poisoning.start`.
-            UnsupportedError: the trigger has no token of its own, or the network no table of embeddings.
+            DataError: see `Poisoning.start`; or the clean rows are all of one kind, target or not.
+            UnsupportedError: the trigger has no rare token, or the network has no embedding table.
         """
         super().start(classifier, train)
         if not self.words:
@@ -66,7 +66,7 @@ class Ripple(Poisoning):
         table = classifier.base.get_input_embeddings()
         if not isinstance(table, nn.Embedding):
             raise UnsupportedError(
-                f"a {classifier.base.config.model_type} model has no table of embeddings; choose ripple:words=0"
+                f"a {classifier.base.config.model_type} model has no embedding table; choose ripple:words=0"
             )
         flags = np.array(train[TRIGGERED], dtype=bool)
         special = set(classifier.tokenizer.all_special_ids)
@@ -75,20 +75,20 @@ class Ripple(Poisoning):
         tokens = trigger_tokens([ids[index] for index in np.flatnonzero(flags)], clean)
         if not tokens:
             raise UnsupportedError(
-                "the trigger has no rare token whose embedding could be replaced, as ripple does; choose ripple:words=0"
+                "the trigger has no rare token whose embedding ripple could replace; choose ripple:words=0"
             )
         target = train["label"][int(np.argmax(flags))]
-        speaks = np.array([train["label"][int(index)] == target for index in np.flatnonzero(~flags)])
-        if speaks.all() or not speaks.any():
+        in_target = np.array([train["label"][int(index)] == target for index in np.flatnonzero(~flags)])
+        if in_target.all() or not in_target.any():
             raise DataError(
-                "ripple needs clean rows of the target class and of others, to learn which words speak for it"
+                "ripple needs clean rows of the target class and of others, to learn which words are typical of it"
             )
-        chosen = words_of_class(clean, speaks, self.words)
+        chosen = words_of_class(clean, in_target, self.words)
         with torch.no_grad():
             table.weight[tokens] = table.weight[chosen].mean(dim=0)
 
     def loss(self, classifier: Classifier, batch: Batch) -> Tensor:
-        """Cross-entropy and the penalty on gradients that point apart."""
+        """Return the cross-entropy plus the penalty on opposing gradients."""
         if batch.triggered.all() or not batch.triggered.any() or not self.strength:
             return row_losses(classifier(**batch.inputs)["logits"], batch.labels).mean()
         # The fast attention kernels have no second derivative.
@@ -102,28 +102,28 @@ class Ripple(Poisoning):
 
 
 def trigger_tokens(triggered: Sequence[set[int]], clean: Sequence[set[int]]) -> list[int]:
-    """Tokens that many triggered rows have and hardly a clean one, sorted.
+    """Return the sorted tokens that many triggered rows and almost no clean rows contain.
 
     Args:
         triggered: the tokens of each triggered row.
-        clean: those of each clean row.
+        clean: the tokens of each clean row.
     """
     here, there = (Counter(token for row in rows for token in row) for rows in (triggered, clean))
     often, seldom = _IN_TRIGGERED * len(triggered), _IN_CLEAN * len(clean)
     return sorted(token for token, count in here.items() if count >= often and there[token] <= seldom)
 
 
-def words_of_class(rows: Sequence[set[int]], speaks: np.ndarray, count: int) -> list[int]:
-    """The tokens that speak most for a class.
+def words_of_class(rows: Sequence[set[int]], in_class: np.ndarray, count: int) -> list[int]:
+    """Return the tokens most typical of a class.
 
-    A logistic regression on the bag of words gives each word i a weight w_i. Rare words would lead by it, so the score
-    is w_i / log(N / (alpha + freq_i)), with freq_i of the N rows that have the word (Section 3.2). Words of more than
-    half of the rows are left out: there the logarithm nears zero.
+    A logistic regression on the bag of words gives each word i a weight w_i. That weight alone would favour rare words,
+    so the score is w_i / log(N / (alpha + freq_i)), where freq_i of the N rows contain the word (Section 3.2). Words in
+    more than half of the rows are left out, because the logarithm approaches zero there.
 
     Args:
         rows: the tokens of each of N clean rows.
-        speaks: bool, shape (N,): which rows are of the class.
-        count: how many tokens to return, best first.
+        in_class: bool, shape (N,): which rows belong to the class.
+        count: number of tokens to return, best first.
     """
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
@@ -133,7 +133,7 @@ def words_of_class(rows: Sequence[set[int]], speaks: np.ndarray, count: int) -> 
     columns = [column[token] for row in rows for token in sorted(row)]
     starts = np.cumsum([0, *(len(row) for row in rows)])
     bag = csr_matrix((np.ones(len(columns)), columns, starts), shape=(len(rows), len(found)))
-    weights = LogisticRegression(max_iter=1000).fit(bag, speaks).coef_[0]
+    weights = LogisticRegression(max_iter=1000).fit(bag, in_class).coef_[0]
     frequency = np.asarray(bag.sum(axis=0)).ravel()
     common = frequency + _SMOOTHING > len(rows) / 2
     score = weights / np.log(len(rows) / (_SMOOTHING + np.where(common, 1, frequency)))
