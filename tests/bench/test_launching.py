@@ -63,7 +63,7 @@ def test_two_processes_train_one_model(run, tmp_path):
 def test_what_stops_two_processes_is_what_the_cell_says(run, tmp_path):
     record = run(How(processes=2), poison={"epochs": 1, "batch_size": 5})
     errors = {cell["error"] for cell in record["cells"] if cell["status"] == "failed"}
-    assert all("a batch of 5 rows cannot be shared out among 2 processes" in error for error in errors)
+    assert all("a batch of 5 rows cannot be divided evenly among 2 processes" in error for error in errors)
     assert len(errors) == 1
     assert all("see launched/" in error for error in errors)
 
@@ -72,7 +72,7 @@ def test_a_batch_is_that_of_all_processes_together(monkeypatch):
     assert (processes(), share_of(32)) == (1, 32)
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert share_of(32) == 8
-    with pytest.raises(ConfigError, match="a batch of 30 rows cannot be shared out among 4 processes"):
+    with pytest.raises(ConfigError, match="a batch of 30 rows cannot be divided evenly among 4 processes"):
         share_of(30)
 
 

@@ -99,4 +99,4 @@ def test_a_packaged_model_without_a_head_goes_by_the_name_that_was_typed(
     folder = tiny("encoder", head=False)
     monkeypatch.setitem(packaged._FOLDERS, "minilm", lambda: folder)
     said = refused("fit", "--model", "minilm", "--data", train_file, "--out", tmp_path / "guard")
-    assert said.startswith("error: minilm brings no trained classification head")
+    assert said.startswith("error: minilm has no trained classification head")

@@ -178,7 +178,7 @@ class TestWhatIsRefused:
         network = LlamaForCausalLM.from_pretrained(make_lm(tmp_path))
         network.get_input_embeddings().weight.data.fill_(float("nan"))
         network.save_pretrained(tmp_path)
-        with pytest.raises(CheckpointError, match="no finite numbers"):
+        with pytest.raises(CheckpointError, match="not finite numbers"):
             load_causal_lm(tmp_path).mean_nll([[[1, 2, 3]]])
 
     def test_a_budget_of_nothing(self, lm):

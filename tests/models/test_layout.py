@@ -155,7 +155,7 @@ def test_a_limit_beyond_the_positions_is_found_when_the_model_is_opened(tmp_path
     monkeypatch.setattr(BertForSequenceClassification, "forward", forward)
     folder = make_encoder(tmp_path / "model")
     with pytest.raises(
-        UnsupportedError, match=r"says that it reads 48 tokens, and fails on 48: .*IndexError.*--max-length"
+        UnsupportedError, match=r"states a limit of 48 tokens, but fails on 48: .*IndexError.*--max-length"
     ):
         load_classifier(folder)
     assert load_classifier(folder, max_length=40).max_length == 40

@@ -126,7 +126,7 @@ def test_a_config_that_is_no_json(checkpoint):
 
 
 def test_a_hub_id_without_a_network():
-    with pytest.raises(HubError, match="the hub did not give it"):
+    with pytest.raises(HubError, match="the hub did not provide it"):
         resolve("some-owner/some-model")
 
 

@@ -1,4 +1,4 @@
-"""Weights: where they come from, whether they are safe to open, and one classifier object over all of them."""
+"""Loading models: finding weights, checking that they are safe to open, and one classifier class for all of them."""
 
 from poisonsieve.models.load import load_classifier, save_classifier
 from poisonsieve.models.sources import resolve

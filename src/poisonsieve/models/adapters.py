@@ -18,7 +18,7 @@ from poisonsieve.models.sources import is_here, resolve
 from poisonsieve.models.whole import Opened, load_whole
 from poisonsieve.parsing import read_json
 
-# What transformers calls heads; the layer with the fewest rows in one is the last.
+# transformers' names of heads; the layer with the fewest rows in a head is its last.
 _HEAD = re.compile(r"\.(classifier|score|classification_head|logits_proj|sequence_summary)\.(?!.*lora_)")
 
 
@@ -32,19 +32,19 @@ def load_adapter(
     allow_pickle: bool = False,
     bits: int | None = None,
 ) -> Opened:
-    """The base model with the adapter in `folder` on it.
+    """Open the adapter in `folder` on its base model.
 
     Args:
         folder: a checked adapter folder.
-        label_names: the data's class names; None takes the adapter's.
-        default_names: class names of an adapter that says none.
-        base: where the base is, if not where the adapter says.
-        trainable: open it for further training.
+        label_names: the data's class names; None for the adapter's.
+        default_names: class names for an adapter that does not state any.
+        base: the base model, if it is not where the adapter says.
+        trainable: open the adapter for further training.
         allow_pickle: see `poisonsieve.models.sources.resolve`.
-        bits: 4 opens the base frozen in 4 bits; None: as the base says.
+        bits: 4 opens the base frozen in 4 bits; None follows the base's own metadata.
 
     Raises:
-        CheckpointError: the classes differ, the base cannot be found, or it is another one.
+        CheckpointError: the classes differ, the base cannot be found, or it is not the adapter's base.
     """
     metadata = read_metadata(folder)
     names = _class_names(folder, metadata, label_names, default_names, base)
@@ -52,13 +52,13 @@ def load_adapter(
     _resize_embedding(under.network, folder)
     network = open_adapter(under.network, folder, trainable=trainable)
     _check_complete(network, folder, under.provenance.untrained)
-    # Its own tokenizer, where it has one: the base's may have been changed since.
+    # Prefer the adapter's own tokenizer: the base's may have changed since.
     tokenizer = open_tokenizer(folder) if has_tokenizer(folder) else under.tokenizer
     return replace(under, network=network, tokenizer=tokenizer, provenance=replace(under.provenance, untrained=()))
 
 
 def open_adapter(network: Any, folder: Path, *, trainable: bool) -> Any:
-    """`network` with the adapter in `folder` on it.
+    """Put the adapter in `folder` on `network`.
 
     Raises:
         CheckpointError: the files do not fit this network.
@@ -73,11 +73,11 @@ def open_adapter(network: Any, folder: Path, *, trainable: bool) -> Any:
 
 
 def _resize_embedding(network: Any, folder: Path) -> None:
-    """Give the base's embedding as many rows as the adapter's own has: tokens were added when it was tuned."""
+    """Resize the base's embedding to the adapter's, in case tokens were added when the adapter was tuned."""
     with opening(folder, "an adapter"):
         table = network.get_input_embeddings()
         name = next((name for name, module in network.named_modules() if module is table), None)
-        # PEFT keeps the table under names of its own where LoRA or new tokens are on it.
+        # PEFT stores the table under other names if LoRA or new tokens are attached to it.
         kept = re.compile(rf"\.{re.escape(name or '')}(\.\w+)*?(\.(base_layer|original_module))?\.weight$")
         own = [
             value
@@ -96,7 +96,7 @@ def _weights(folder: Path) -> dict[str, Any]:
 
 
 def _check_complete(network: Any, folder: Path, untrained: Sequence[str]) -> None:
-    """Refuse an adapter file that lacks some of its weights, or the head that its base lacks too: they would be random."""
+    """Refuse an adapter that lacks some of its weights, or a head that its base lacks too: they would be random."""
     from peft import get_peft_model_state_dict
 
     there = set(_weights(folder))
@@ -113,14 +113,14 @@ def _check_complete(network: Any, folder: Path, untrained: Sequence[str]) -> Non
 
 
 def _reopen_prompt(network: Any, folder: Path, config: Any) -> Any:
-    """A prompt that can be trained further, which PEFT itself declines to open.
+    """Open a prompt for further training, which PEFT itself refuses.
 
-    A saved P-tuning v1 adapter holds the finished virtual tokens and no longer the encoder that made them. It goes on
-    as what it now is: a soft prompt (prompt tuning), with the same outputs.
+    A saved P-tuning v1 adapter contains the finished virtual tokens but not the encoder that made them. So it is opened
+    as a plain soft prompt (prompt tuning) with the same outputs.
     """
     from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model, set_peft_model_state_dict
 
-    # A config of our own making: the one in the folder may ask for more than a number of virtual tokens.
+    # Make a new config, because the one in the folder may ask for more than a number of virtual tokens.
     kind = PrefixTuningConfig if isinstance(config, PrefixTuningConfig) else PromptTuningConfig
     fresh = kind(
         task_type="SEQ_CLS",
@@ -155,14 +155,14 @@ def _class_names(
 
 
 def _unsaved_names(folder: Path, given: Sequence[str] | None, base: str | Path | None) -> list[str]:
-    """Names for an adapter that PEFT alone has written: as many as its head has outputs, in the order of its base's.
+    """Return class names for an adapter without our metadata: one for each output of its head, in the base's order.
 
-    Data name their classes too, but in an order of their own: where they name the same, the base's order is right.
+    The data's class names may be in another order; if they are the same names, the base's order is right.
     """
     outputs = _outputs(folder)
     named = base_label_names(folder, base)
     if outputs not in (None, len(named or ())):
-        named = None  # a head of its own, for other classes
+        named = None  # the adapter has its own head, for other classes
     if named is not None and (
         given is None or set(named) == set(given) or (is_generic(given) and not is_generic(named))
     ):
@@ -179,7 +179,7 @@ def _unsaved_names(folder: Path, given: Sequence[str] | None, base: str | Path |
 
 
 def _outputs(folder: Path) -> int | None:
-    """How many outputs the head in an adapter's file has; None where it has no head of its own."""
+    """Return the number of outputs of the head in an adapter's file, or None if it has no head."""
     with opening(folder, "an adapter"):
         heads = [
             value.shape[0]
@@ -200,12 +200,12 @@ def _load_base(
     found = base if base is not None else _find_base(folder, metadata)
     try:
         place = resolve(found, allow_pickle=allow_pickle)
-        if metadata.label_names is None:  # what the adapter's outputs are, only its base says
+        if metadata.label_names is None:  # only the base tells what the adapter's outputs are
             refuse_other_outputs(read_json(place / MODEL_CONFIG), f"{folder}, by its base {place}")
         bits = check_bits(bits or read_metadata(place).bits)
         opened = load_whole(place, names, allow_pickle=allow_pickle, bits=bits)
     except (CheckpointError, HubError) as error:
-        raise type(error)(f"{folder}: its base model cannot be opened; say where it is (--base): {error}") from None
+        raise type(error)(f"{folder}: its base model cannot be opened; give its location (--base): {error}") from None
     expected, digest = metadata.base_digest, opened.provenance.base_digest
     if expected and expected != digest:
         raise CheckpointError(
@@ -216,7 +216,7 @@ def _load_base(
 
 
 def _find_base(folder: Path, metadata: Metadata) -> str:
-    """Where the adapter says its base is; a place on this machine before one that needs the hub."""
+    """Return the location of the adapter's base, preferring one on this machine to one that needs the hub."""
     named = [read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path"), metadata.base_source]
     places = [str(entry) for entry in named if entry]
     if not places:

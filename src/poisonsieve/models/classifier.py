@@ -1,16 +1,16 @@
 """One classifier over every model class and every tuning.
 
-What is trained, saved and scored is always a `Classifier`: a transformers network, perhaps wrapped by PEFT, with its
-tokenizer. Its forward pass hides two traps that PEFT leaves open:
+Everything that is trained, saved or scored is a `Classifier`: a transformers network, perhaps wrapped by PEFT, with its
+tokenizer. Its forward pass avoids two traps of PEFT and transformers:
 
-- A decoder reads the class off its last token, so it is padded on the left. PEFT puts the virtual tokens before the
-  padding; then the distance between prompt and text depends on how long the *other* texts of the batch are. Here the
-  virtual tokens stand right before the text, which is what PEFT itself computes for a text alone.
-- A decoder finds its last token by looking for the pad id, which text can contain. Embeddings are passed instead, so
-  that the last position is always the last token.
+- A decoder predicts the class from its last token, so it is padded on the left. PEFT puts the virtual tokens before the
+  padding, so that the distance between prompt and text depends on the length of the *other* texts of the batch. Here the
+  virtual tokens come right before the text, which is what PEFT itself computes for a single text.
+- A decoder finds its last token by looking for the pad id, which text can contain. So embeddings are passed instead, and
+  the last position is always the last token.
 
-Which networks are decoders, and which texts may share a pass, is found by trying: see `poisonsieve.models.layout`. How
-many texts become numbers: see `poisonsieve.models.scoring`.
+Which networks are decoders, and which texts may share a pass, is determined by trial: see `poisonsieve.models.layout`.
+For scoring many texts, see `poisonsieve.models.scoring`.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Classifier(TrainedState):
     """A sequence classifier with its tokenizer, label names and length limit.
 
     Args:
-        network: a transformers `...ForSequenceClassification`, or a PeftModel around one. A tuning may put another
-            wrapper around it later.
-        tokenizer: its tokenizer. One without a pad token, as decoders have, gets one if it has a token for it.
+        network: a transformers `...ForSequenceClassification`, or a PeftModel around one. A tuning may wrap it again
+            later.
+        tokenizer: its tokenizer. If it has no pad token, as is common for decoders, another suitable token is used.
         label_names: names of the K classes.
-        max_length: tokens a text may have; lowered to what the network's positions allow.
+        max_length: maximum number of tokens of a text; capped by the network's positions.
         provenance: where the weights come from.
     """
 
@@ -78,13 +78,13 @@ class Classifier(TrainedState):
 
     @property
     def prompt_config(self) -> Any | None:
-        """The PEFT config when virtual tokens or prefixes are in use, else None."""
+        """The PEFT config if virtual tokens or prefixes are in use, else None."""
         config = self.network.active_peft_config if self.is_peft else None
         return config if config is not None and config.is_prompt_learning else None
 
     @property
     def pad_id(self) -> int:
-        """What padding is filled with. It is masked, so any token will do that there is an embedding for."""
+        """The token used for padding. It is masked, so any token with an embedding will do."""
         tokens = self.tokenizer
         rows = self.embedding_rows
         for candidate in (tokens.pad_token_id, tokens.eos_token_id, tokens.unk_token_id):
@@ -94,7 +94,7 @@ class Classifier(TrainedState):
 
     @property
     def embedding_rows(self) -> int | None:
-        """Tokens there are embeddings for; None for a network that has no table of them."""
+        """The number of tokens with an embedding; None for a network without an embedding table."""
         try:
             rows: int = self.base.get_input_embeddings().weight.shape[0]
         except (NotImplementedError, AttributeError):
@@ -103,38 +103,38 @@ class Classifier(TrainedState):
 
     @property
     def named(self) -> str:
-        """What to call it in a message."""
+        """The classifier's name in messages."""
         return self.provenance.source or f"this {self.base.config.model_type} model"
 
     @property
     def head_is_new(self) -> bool:
-        """Whether the head was not in the checkpoint, so that it is random until it is trained."""
+        """Whether the head was missing from the checkpoint, so that it is random until trained."""
         return bool(self.provenance.untrained)
 
     @property
     def is_loaded_in_4bit(self) -> bool:
-        """What the Trainer asks before it copies a model to every GPU it sees, which weights in 4 bits do not survive."""
+        """Whether the weights are in 4 bits; the Trainer asks before it copies a model to every GPU, which breaks them."""
         return self.provenance.bits is not None and bool(getattr(self.base, "is_quantized", False))
 
     @property
     def max_length(self) -> int:
-        """Tokens a text may have, special tokens included, virtual tokens left room for."""
+        """The maximum number of tokens of a text, including special tokens but not virtual ones."""
         return min(self.wanted_max_length, self.positions)
 
     @property
     def positions(self) -> int:
-        """Tokens there are positions for, beside the virtual ones."""
+        """The number of positions left for a text by the virtual tokens."""
         virtual = self.prompt_config.num_virtual_tokens if self.prompt_config is not None else 0
         return self._limit - virtual
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     @property
     def layout(self) -> Layout:
-        """How its rows are laid out in a forward pass, found on the first look and again when network or limit change.
+        """The layout of rows in a forward pass, found on first access and again when the network or limit changes.
 
         Raises:
             UnsupportedError: see `find_layout`.
@@ -146,34 +146,34 @@ class Classifier(TrainedState):
             return self.use(find_layout(self))
         except BaseException as error:
             self.forget_layout()
-            if isinstance(error, AttributeError):  # which a module takes for a lack of this very attribute
+            if isinstance(error, AttributeError):  # nn.Module would report this property as missing
                 raise RuntimeError(f"finding the layout failed: {error}") from error
             raise
 
     def use(self, layout: Layout) -> Layout:
-        """Lay rows out so from here on."""
+        """Use this layout from now on."""
         self._layout = (self.network, self.max_length, layout)
         return layout
 
     def forget_layout(self) -> None:
-        """Have the layout found again: the weights have changed."""
+        """Discard the layout, so that it is found again for changed weights."""
         self._layout = None
 
     @property
     def is_decoder(self) -> bool:
-        """Whether a token sees only those before it, so that the class is read off the last one."""
+        """Whether a token sees only the tokens before it, so that the class is predicted from the last one."""
         return self.layout.causal
 
     @property
     def pooling(self) -> Pooling:
-        """Where the head reads the class: a decoder's last token, an encoder's first, unless its config says mean."""
+        """The token from which the head predicts the class: a decoder's last, an encoder's first, or the mean by config."""
         if self.is_decoder:
             return "last"
         return "mean" if getattr(self.base.config, "classifier_pooling", None) == "mean" else "first"
 
     @property
     def states_shape(self) -> tuple[int, int]:
-        """Number and width of the layers whose states can be read.
+        """The number and width of the layers whose states can be read.
 
         Raises:
             UnsupportedError: the network does not return the states of every token.
@@ -183,25 +183,25 @@ class Classifier(TrainedState):
             return shape
         kind = self.base.config.model_type
         why = (
-            "hidden states of an encoder-decoder are not read"
+            "hidden states of an encoder-decoder are not supported"
             if self.base.config.is_encoder_decoder
             else (f"a {kind} model does not return its layers' states of every token")
         )
         raise UnsupportedError(
-            f"{self.named}: {why}; choose a detector that reads the output alone, such as psim or msp"
+            f"{self.named}: {why}; choose a detector that needs only the output, such as psim or msp"
         )
 
     def encode(self, texts: Sequence[str], max_length: int | None = None) -> Encoded:
-        """Tokenize, cutting each text to `max_length` tokens; never to more than the classifier's own limit."""
+        """Tokenize texts, truncating each to `max_length` tokens, and never to more than the classifier's limit."""
         limit = self.max_length if max_length is None else min(max_length, self.max_length)
         return encode(self.tokenizer, texts, limit)
 
     def inputs(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-        """What `pad` gives, moved to where the weights are."""
+        """Return the result of `pad`, moved to the device of the weights."""
         return {name: tensor.to(self.device) for name, tensor in self.pad(rows).items()}
 
     def pad(self, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-        """`input_ids` and `attention_mask`, each (batch, longest), padded on the layout's side."""
+        """Return `input_ids` and `attention_mask`, each (batch, longest), padded on the layout's side."""
         width = max(len(row) for row in rows)
         left = self.layout.side == "left"
         ids = torch.full((len(rows), width), self.pad_id, dtype=torch.long)
@@ -213,10 +213,10 @@ class Classifier(TrainedState):
         return {"input_ids": ids, "attention_mask": mask}
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
-        """Logits of shape (batch, K), and the cross-entropy when labels of shape (batch,) are given.
+        """Return logits of shape (batch, K), and the cross-entropy if labels of shape (batch,) are given.
 
         Raises:
-            UnsupportedError: in training, whatever the network fails with.
+            UnsupportedError: the network fails in training, for any reason.
         """
         try:
             logits = self.run(attention_mask, input_ids=input_ids).logits
@@ -241,19 +241,18 @@ class Classifier(TrainedState):
         inputs_embeds: Tensor | None = None,
         layers: Sequence[int] = (),
     ) -> Any:
-        """One forward pass over rows as `pad` lays them out; what transformers returns.
+        """Run one forward pass over rows in the layout of `pad`, and return transformers' output.
 
         Args:
             attention_mask: (batch, width).
             input_ids: (batch, width).
-            inputs_embeds: (batch, width, hidden), instead of `input_ids`: what the embedding layer gives for them.
-            layers: layers whose states are to be had, the first being 0: `hidden_states[1 + layer]` of what is
-                returned. Virtual tokens may stand before the text in them; the last `width` positions are the row as
-                it was given.
+            inputs_embeds: (batch, width, hidden), the embedding layer's output, instead of `input_ids`.
+            layers: layers whose states to return, from 0, as `hidden_states[1 + layer]` of the output. Virtual tokens
+                may precede the text in them; the last `width` positions are those of the given row.
         """
         extra: dict[str, Any] = {}
         if layers:
-            # Networks that can record chosen states let go of the others during the pass; the rest return all of them.
+            # Networks that can record chosen states free the others during the pass; the rest return all of them.
             chosen = [1 + layer for layer in layers]
             extra["output_hidden_states"] = chosen if self.base.base_model.can_record_outputs else True
         if not self.layout.embeds:
@@ -289,7 +288,7 @@ class Classifier(TrainedState):
         max_length: int | None = None,
         progress: str | None = None,
     ) -> Logits:
-        """Logits of every text; arguments and errors as in `BatchScorer`."""
+        """Return the logits of every text; for arguments and errors see `BatchScorer`."""
         return BatchScorer(self, batch_size=batch_size, max_length=max_length, progress=progress).logits(texts)
 
     def features(
@@ -300,6 +299,6 @@ class Classifier(TrainedState):
         batch_size: int = 32,
         progress: str | None = None,
     ) -> PerText:
-        """One vector a text and layer, as in `BatchScorer.logits_and_states` of all layers."""
+        """Return one vector per text and layer, as `BatchScorer.logits_and_states` does for all layers."""
         scorer = BatchScorer(self, batch_size=batch_size, progress=progress)
         return scorer.logits_and_states(texts, pooling=pooling)[1]

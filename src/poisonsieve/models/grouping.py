@@ -1,23 +1,23 @@
-"""Which texts share a forward pass."""
+"""Grouping texts into forward passes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-# What a pass costs beside its texts' tokens, in tokens. Measured with MiniLM on a processor: that of 35 to 50. An
-# accelerator computes thousands of tokens in the time a pass takes to set up.
+# The fixed cost of a pass, in tokens. Measured with MiniLM on a CPU: 35 to 50. An accelerator computes thousands of
+# tokens in the time that a pass takes to set up.
 PASS_TOKENS = {"cpu": 40}
 PASS_TOKENS_ELSEWHERE = 4000
 
 
 def groups_of_least_cost(lengths: Sequence[int], most: int, device: str = "cpu") -> list[range]:
-    """Consecutive texts, sorted by length, split into forward passes that together cost the least.
+    """Split texts, sorted by length, into the forward passes of lowest total cost.
 
-    A pass costs something by itself, and each of its texts as much as the longest: few passes against little padding.
+    A pass has a fixed cost, and each of its texts costs as much as its longest: fewer passes mean more padding.
 
     Args:
-        lengths: tokens of each text, shortest first.
-        most: texts a pass may have.
+        lengths: number of tokens of each text, shortest first.
+        most: maximum number of texts per pass.
         device: a torch device type.
     """
     pass_cost = PASS_TOKENS.get(device, PASS_TOKENS_ELSEWHERE)

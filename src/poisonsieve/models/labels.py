@@ -1,4 +1,4 @@
-"""The class names of a checkpoint, and whether they are the data's."""
+"""The class names of a checkpoint, and how they compare with the data's."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _MOST_CLASSES = 100_000
 
 
 def head_label_names(folder: Path) -> list[str] | None:
-    """Names of the classes a checkpoint's head has, those that libraries fill in too.
+    """Return the class names of a checkpoint's head, including the default names of libraries.
 
-    None for an adapter that says none, and whose base is not at hand or has only such names.
+    None for an adapter that states none and whose base is not available or has only default names.
 
     Raises:
-        CheckpointError: the checkpoint's files do not say them as they should.
+        CheckpointError: the class names in the checkpoint's files are invalid.
     """
     if is_adapter(folder):
         own, base = read_metadata(folder).label_names, base_label_names(folder)
         return own or (None if base is None or is_generic(base) else base)
     config = read_json(folder / MODEL_CONFIG)
-    # transformers leaves the names out of the file when they are its own defaults.
+    # transformers omits its default names from the file.
     mapping = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(_count(folder, config))}
     return names_by_number(mapping, str(folder / MODEL_CONFIG))
 
 
 def base_label_names(folder: Path, base: str | Path | None = None) -> list[str] | None:
-    """The class names of an adapter's base, where that is at hand; else None."""
+    """Return the class names of an adapter's base, or None if the base is not on this machine."""
     found = Path(str(base or read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")))
     try:
         if is_adapter(found) or not (found / MODEL_CONFIG).is_file():
@@ -42,10 +42,10 @@ def base_label_names(folder: Path, base: str | Path | None = None) -> list[str] 
 
 
 def names_by_number(mapping: object, where: str) -> list[str]:
-    """The class names in an `id2label`, by class number.
+    """Return the class names in an `id2label`, by class number.
 
     Raises:
-        CheckpointError: it is no map from the numbers 0 ... K-1 to names; the message begins with `where`.
+        CheckpointError: it does not map the numbers 0 ... K-1 to distinct names; the message begins with `where`.
     """
     try:
         by_number = {int(key): str(name) for key, name in mapping.items()}  # type: ignore[attr-defined]
@@ -67,22 +67,22 @@ def names_by_number(mapping: object, where: str) -> list[str]:
 
 
 def refuse_other_outputs(config: Mapping[str, object], named: str) -> None:
-    """Refuse outputs that are no classes of which a text has one: softmax over them would make up confidences.
+    """Refuse a model whose outputs are not mutually exclusive classes, since a softmax over them means nothing.
 
     Args:
-        config: the `problem_type` in it is looked at.
-        named: what to call the model.
+        config: the model's config, of which `problem_type` is checked.
+        named: name of the model, for messages.
 
     Raises:
-        CheckpointError: it is trained for several labels a text, or for a regression.
+        CheckpointError: the model was trained for several labels per text, or for regression.
     """
     problem = config.get("problem_type")
     if problem in (None, "single_label_classification"):
         return
-    says = {"multi_label_classification": "several labels a text may have", "regression": "numbers, a regression"}
+    says = {"multi_label_classification": "several labels per text", "regression": "numbers, a regression"}
     raise CheckpointError(
         f"the outputs of {named} are {says.get(str(problem), f'of the kind {str(problem)[:40]!r}')} (problem_type in its "
-        "config), not classes of which a text has one; guards are for such classes alone"
+        "config), but a guard needs a model with exactly one class per text"
     )
 
 
@@ -96,10 +96,10 @@ def _count(folder: Path, config: Mapping[str, object]) -> int:
 
 
 def is_generic(names: Sequence[str]) -> bool:
-    """Whether the names are only numbers, such as libraries fill in."""
+    """Tell whether the names are only numbers, such as libraries' defaults."""
     return all(name in (str(index), f"LABEL_{index}") for index, name in enumerate(names))
 
 
 def same_classes(left: Sequence[str], right: Sequence[str]) -> bool:
-    """Whether two lists name the same classes in the same order; names that are only numbers fit any."""
+    """Tell whether two lists name the same classes in the same order; names that are only numbers match any."""
     return len(left) == len(right) and (list(left) == list(right) or is_generic(left) or is_generic(right))

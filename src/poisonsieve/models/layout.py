@@ -1,9 +1,9 @@
-"""How texts share a forward pass, found by trying.
+"""Finding out by trial how texts can share a forward pass.
 
-A text's score may not depend on the texts beside it. Whether it does is decided by what a network does with padding, and
-neither its name nor the names of its parts tell: some read the padding, some read the class off the last position,
-some cannot be padded at all. So the same rows are read alone and together, and the first layout that gives the same
-answers is used. Where none does, a text shares a pass with texts of its own length, or is read alone.
+A text's score must not depend on the other texts of its batch. Whether it does depends on what a network does with
+padding, and neither its name nor the names of its parts tell: some networks read the padding, some predict the class
+from the last position, some cannot be padded at all. So the same rows are run alone and together, and the first layout
+that gives the same results is used. If none does, a text shares a pass only with texts of its own length, or with none.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from poisonsieve.models.tokens import encode_each
 if TYPE_CHECKING:
     from poisonsieve.models.classifier import Classifier
 
-#: Texts that may share a pass: of any length, of one length, or none.
+#: Which texts may share a pass: texts of any length, texts of one length, or none.
 Company = Literal["any", "one length", "none"]
 
-# From short to long, and longer than the windows of most networks that have some.
+# From short to long, the last one longer than most networks' attention windows.
 _PROBES = (
     "a",
     "the film was fine",
     "no, I would not buy this camera again: its battery is flat by noon",
     "it rained for 3 days; we read, slept and ate, and the children drew boats on every wall of the house. " * 2,
 )
-_OF_SPREAD = 1e-3  # a difference of this share of what tells texts apart can move a verdict
-# In units of the last digit of fp32: sums in another order differ by some of them. In half precision they differ by what
-# tells texts apart, and no text shares a pass.
+_OF_SPREAD = 1e-3  # a difference of this share of the spread between texts can change a verdict
+# In units of fp32's last digit, by several of which sums in another order differ. In half precision they differ by as
+# much as texts do, so no text shares a pass.
 _OF_ROUNDING = 64
 _DIFFERENT = "it answers differently each time it reads a text, so verdicts would be drawn by chance"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How rows are laid out for a network.
+    """The layout of rows for a network.
 
     Attributes:
-        causal: a token sees only the tokens before it, so the class is read off the last one.
-        embeds: rows are given as embeddings: a causal network then reads its last position, whatever ids a text holds.
-        side: where padding goes.
+        causal: a token sees only the tokens before it, so the class is predicted from the last one.
+        embeds: rows are passed as embeddings, so that a causal network reads its last position whatever ids a text has.
+        side: side of the padding.
         company: which texts may share a forward pass.
-        states: number and width of the layers whose states it returns for every token; None: it does not.
+        states: number and width of the layers whose states the network returns for every token; None if it does not.
     """
 
     causal: bool = False
@@ -62,7 +62,7 @@ class Layout:
     states: tuple[int, int] | None = None
 
     def groups(self, lengths: Sequence[int], most: int, device: str) -> list[range]:
-        """Consecutive texts that share a pass; arguments as in `groups_of_least_cost`."""
+        """Group consecutive texts into passes; for the arguments see `groups_of_least_cost`."""
         if self.company == "any":
             return groups_of_least_cost(lengths, most, device)
         step = most if self.company == "one length" else 1
@@ -73,13 +73,13 @@ class Layout:
 
 
 def find_layout(classifier: Classifier) -> Layout:
-    """The layout with the most company in which the answer to a text is that to the text alone.
+    """Find the layout that lets the most texts share a pass while each gets the result it gets alone.
 
-    Costs some ten forward passes over a few short texts, and two over a text of the longest length.
+    This costs about ten forward passes over a few short texts, and two over a text of maximum length.
 
     Raises:
-        UnsupportedError: the network cannot be run on text, answers differently each time, or fails on texts of the
-            length that it states.
+        UnsupportedError: the network cannot be run on text, is not deterministic, or fails on texts of the length that
+            it states.
     """
     with _at_rest(classifier):
         trial = _Trial(classifier)
@@ -90,7 +90,7 @@ def find_layout(classifier: Classifier) -> Layout:
 
 
 def sample_rows(classifier: Classifier) -> list[list[int]]:
-    """Token ids of some texts, short ones first, whatever its tokenizer knows."""
+    """Return token ids of some texts, short ones first, that suit any tokenizer."""
     return _Trial(classifier).rows
 
 
@@ -112,11 +112,11 @@ def _by_company(trial: _Trial, states: list[Tensor] | None) -> list[Layout]:
 
 
 class _Trial:
-    """A few texts that a classifier reads in one layout after another.
+    """A trial of one layout after another on a few texts.
 
     Attributes:
-        reason: why the last layout did not hold.
-        error: what the network raised, if it did.
+        reason: why the last layout failed.
+        error: the network's exception, if any.
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -128,9 +128,9 @@ class _Trial:
         self._alone: dict[bool, Tensor | None] = {}
 
     def _tokens(self, texts: list[str]) -> list[list[int]]:
-        """Rows of the texts' tokens, and of other known ones where the tokenizer knows none of their words.
+        """Tokenize the texts, replacing unknown tokens by known ones.
 
-        A network may say the same of all texts that it knows no word of.
+        Otherwise a network might give the same result for all texts of which it knows no word.
         """
         tokens, limit = self.classifier.tokenizer, self.classifier.max_length
         special = {*tokens.all_special_ids}
@@ -144,15 +144,15 @@ class _Trial:
         ]
 
     def _vocabulary(self) -> int:
-        """How many tokens the network knows; characters, for one that has no table of them."""
+        """Return the number of tokens the network knows; of characters for one without an embedding table."""
         rows = self.classifier.embedding_rows
         return int(getattr(self.classifier.base.config, "vocab_size", sys.maxunicode)) if rows is None else rows
 
     def holds(self, layout: Layout) -> bool:
-        """Whether texts are answered in this layout as they are alone.
+        """Tell whether texts get the same results in this layout as alone.
 
         Raises:
-            UnsupportedError: the network fails on a text of the length that it says it reads.
+            UnsupportedError: the network fails on a text of the length that it states.
         """
         return self._holds_for_short(layout) and self._holds_for_longest(layout)
 
@@ -161,7 +161,7 @@ class _Trial:
         if alone is None:
             return False
         if not torch.isfinite(alone).any():
-            return True  # there is nothing to compare, and each such row is rejected
+            return True  # nothing to compare, and such rows are rejected anyway
         if layout.embeds and not self._same_as_ids(layout, alone):
             return False
         if layout.company == "none":
@@ -176,10 +176,10 @@ class _Trial:
         )
 
     def _same_as_ids(self, layout: Layout, alone: Tensor) -> bool:
-        """Whether a causal network answers embeddings as it does their ids, where ids alone can be asked."""
+        """Tell whether a causal network gives the same results for embeddings as for ids, where ids can be passed."""
         if self.classifier.prompt_config is not None:
             return True
-        # A text with the pad token in it is cut there when it is read by its ids: what embeddings are for.
+        # Passed as ids, a text that contains the pad token would be cut there; embeddings avoid that.
         whole = [place for place, row in enumerate(self.rows) if self.classifier.pad_id not in row]
         plain = self._answers(
             Layout(causal=True, company="none"), [self.rows[place] for place in whole], together=False
@@ -193,13 +193,13 @@ class _Trial:
         return self._alone[layout.embeds]
 
     def _leave_out_short(self, layout: Layout) -> None:
-        """Try without texts too short for the network's windows: each such text is rejected, the others can be read."""
+        """Drop texts too short for the network's windows: such texts are rejected, but others can be scored."""
         readable = [row for row in self.rows if self._answers(layout, [row], together=True) is not None]
         if len(readable) > 1:
             self.rows = readable
 
     def _answers(self, layout: Layout, rows: Sequence[list[int]], *, together: bool) -> Tensor | None:
-        """Logits of the rows, (rows, K); None where the network fails on them."""
+        """Return the logits of the rows, (rows, K), or None if the network fails on them."""
         try:
             if together:
                 return self._logits(layout, rows)
@@ -217,15 +217,15 @@ class _Trial:
         logits: Tensor = self.classifier(**self.classifier.inputs(rows))["logits"]
         wanted = (len(rows), len(self.classifier.label_names))
         if logits.shape != wanted:
-            raise ValueError(f"its head gives numbers of shape {tuple(logits.shape)} where {wanted} are right")
+            raise ValueError(f"its head gives logits of shape {tuple(logits.shape)}, not {wanted}")
         return logits.cpu()
 
     def hidden_states(self) -> list[Tensor] | None:
-        """What each layer says of the longest text, (tokens, width) each; None: not of every token, or not at all."""
+        """Return each layer's states of the last row, (tokens, width); None if not available for every token."""
         return self._states(self.rows[-1])
 
     def is_causal(self, last: Tensor) -> bool:
-        """Whether the last layer's states of a text's first half stay as they are when its second half changes."""
+        """Tell whether changing a text's second half leaves the last layer's states of its first half unchanged."""
         row = self.rows[-1]
         half = len(row) // 2
         changed = self._states(row[:half] + [(token + 1) % self._vocabulary() for token in row[half:]])
@@ -238,17 +238,17 @@ class _Trial:
                 input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True
             ).hidden_states[1:]
         except Exception:
-            return None  # an encoder-decoder, or what will fail again, and be reported, when it is to answer
+            return None  # an encoder-decoder, or a failure that will recur and be reported when the text is scored
         shapes = {tuple(states.shape) for states in found}
         of_every_token = len(shapes) == 1 and next(iter(shapes))[1] == len(row)
         return [states[0].cpu() for states in found] if of_every_token else None
 
     def _holds_for_longest(self, layout: Layout) -> bool:
-        """The same beside a text of the longest length, where windows end and positions run out."""
+        """Check the same with a text of maximum length, where windows end and positions run out."""
         alone = self._answers(layout, [self.longest], together=True)
         if alone is None:
             raise UnsupportedError(
-                f"{self.classifier.named} says that it reads {self.classifier.max_length} tokens, and fails on "
+                f"{self.classifier.named} states a limit of {self.classifier.max_length} tokens, but fails on "
                 f"{len(self.longest)}: {self.reason}; give a lower --max-length"
             )
         if not _equal(self._answers(layout, [self.longest], together=True), alone):
@@ -261,10 +261,10 @@ class _Trial:
 
 
 def _equal(answers: Tensor | None, alone: Tensor | None, of_spread: float = _OF_SPREAD) -> bool:
-    """Whether answers differ by rounding alone, or by far less than texts differ from one another."""
+    """Tell whether results differ only by rounding, or by far less than texts differ from one another."""
     if answers is None or alone is None:
         return False
-    finite = torch.isfinite(alone).all(dim=1)  # what is not is rejected, and says nothing of the others
+    finite = torch.isfinite(alone).all(dim=1)  # rows that are not finite are rejected and say nothing about others
     if not finite.any():
         return True
     answers, alone = answers[finite].double(), alone[finite].double()
@@ -275,7 +275,7 @@ def _equal(answers: Tensor | None, alone: Tensor | None, of_spread: float = _OF_
 
 @contextlib.contextmanager
 def _at_rest(classifier: Classifier) -> Iterator[None]:
-    """Neither training nor drawing by chance, and afterwards as before."""
+    """Put the classifier into evaluation mode and isolate random state; restore both afterwards."""
     training = classifier.training
     classifier.eval()
     try:

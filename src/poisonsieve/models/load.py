@@ -1,4 +1,4 @@
-"""From what the user wrote (`minilm`, a folder, a hub id) to a `Classifier`, safely and with its head accounted for."""
+"""Loading a `Classifier` from an alias (`minilm`), a folder or a hub id, and saving it."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ def load_classifier(
 
     Args:
         source: packaged alias, folder, or hub id.
-        label_names: the data's K class names. None takes the checkpoint's own.
-        head: ``trained`` refuses a checkpoint that brings no trained head for these classes. ``any`` gives it a new
-            random one, drawn from `seed`, and says so in `head_is_new`.
-        max_length: tokens a text is cut to; default: what the checkpoint was tuned with, else 256.
-        base: for an adapter: its base model, when it is not where the adapter says.
+        label_names: the data's K class names; None for the checkpoint's own.
+        head: ``trained`` refuses a checkpoint without a trained head for these classes. ``any`` gives it a new random
+            head, drawn from `seed`, and sets `head_is_new`.
+        max_length: number of tokens to which a text is truncated; by default the checkpoint's own, else 256.
+        base: for an adapter, its base model, if it is not where the adapter says.
         trainable: open an adapter for further training.
         allow_pickle: see `resolve`.
-        bits: 4 opens the base frozen in 4 bits; default: as the folder says, which is as it is for most.
-        seed: of a new head.
-        default_names: class names of an adapter that says none, as one that PEFT alone has written. Without, its classes
-            are LABEL_0, LABEL_1, ...
+        bits: 4 opens the base frozen in 4 bits; None follows the folder's metadata, which usually means full precision.
+        seed: seed of a new head.
+        default_names: class names for an adapter that states none, such as one written by PEFT alone. Without them its
+            classes are LABEL_0, LABEL_1, ...
 
     Raises:
-        CheckpointError: no checkpoint; no trained head; the head's classes are not the data's; weights are missing;
-            the base is not the one the adapter was trained on; the outputs are no classes (a regression, or several
-            labels a text); next to nothing of a text would be read.
+        CheckpointError: there is no checkpoint or no trained head; the head's classes are not the data's; weights are
+            missing; the base is not the one the adapter was trained on; the outputs are not classes (a regression, or
+            several labels per text); or the length limit leaves no room for text.
         UnsafeWeightsError, HubError: see `resolve`.
-        UnsupportedError: 4 bits are asked for, and bitsandbytes is not installed; the network cannot be run on text.
+        UnsupportedError: 4 bits are requested but bitsandbytes is not installed; or the network cannot be run on text.
     """
     folder = resolve(source, allow_pickle=allow_pickle)
     metadata = read_metadata(folder)
@@ -76,7 +76,7 @@ def load_classifier(
         )
     known = _provenance(str(source), folder, metadata, opened.provenance)
     classifier = Classifier(opened.network, opened.tokenizer, opened.label_names, max_length=length, provenance=known)
-    if known.bits is None:  # else bitsandbytes has put the weights where they stay
+    if known.bits is None:  # bitsandbytes places 4-bit weights itself
         classifier.to(pick_device())
     classifier.eval()
     _refuse_non_finite(folder, classifier)
@@ -92,7 +92,7 @@ def _checked_length(length: object) -> int:
 
 
 def _provenance(source: str, folder: Path, metadata: Metadata, read: Provenance) -> Provenance:
-    """What is known of the weights in `folder`, given what is known of the whole model that was `read`."""
+    """Complete the provenance of the weights in `folder` from that of the whole model that was `read`."""
     base = read.base_folder or folder
     folders = [folder] if base == folder else [folder, base]
     descends = bool(metadata.origins) or is_adapter(folder)
@@ -105,22 +105,22 @@ def _provenance(source: str, folder: Path, metadata: Metadata, read: Provenance)
 
 
 def _refuse_non_finite(folder: Path, classifier: Classifier) -> None:
-    """Refuse weights that are no numbers, be it of one word: texts with it could not be judged, nor trained on."""
+    """Refuse weights that are not finite, even those of a single token: texts with it could not be scored or trained on."""
     import torch
 
     for name, weights in classifier.named_parameters():
         if not torch.isfinite(weights).all():
             raise CheckpointError(
-                f"{folder} holds weights that are no finite numbers (first: {name.removeprefix('network.')}); no text could "
-                "be judged by them"
+                f"{folder} holds weights that are not finite numbers (first: {name.removeprefix('network.')}); no text "
+                "could be judged by them"
             )
 
 
 def check_room(classifier: Classifier) -> None:
-    """Refuse a limit at which next to nothing of a text is read: a guard with such a limit passes everything.
+    """Refuse a length limit so low that a guard would see almost nothing of a text and pass everything.
 
     Raises:
-        CheckpointError: there is room for fewer tokens than `FEWEST_TOKENS`.
+        CheckpointError: the limit is below `FEWEST_TOKENS`.
     """
     if classifier.max_length >= FEWEST_TOKENS:
         return
@@ -133,13 +133,13 @@ def check_room(classifier: Classifier) -> None:
     beside = f", {virtual} of them virtual" if virtual else ""
     raise CheckpointError(
         f"{classifier.named} states a limit of {classifier.positions + virtual} tokens{beside} (model_max_length in "
-        "tokenizer_config.json, or max_position_embeddings in config.json), which leaves no room for a text; mend it "
+        "tokenizer_config.json, or max_position_embeddings in config.json), which leaves no room for a text; correct it "
         "there, or remove it"
     )
 
 
 def warn_of_company(classifier: Classifier) -> None:
-    """Say when texts cannot share passes as they usually do, which is slower.
+    """Warn if texts of different lengths cannot share passes, which makes scoring slower.
 
     Raises:
         UnsupportedError: the network cannot be run on text, see `poisonsieve.models.layout.find_layout`.
@@ -150,29 +150,29 @@ def warn_of_company(classifier: Classifier) -> None:
     kind = classifier.base.config.model_type
     instead = "one text at a time" if company == "none" else "texts of one length at a time"
     warnings.warn(
-        f"{classifier.named}: what this {kind} model answers to a text changes with the texts it is read beside, so it "
-        f"reads {instead}, which is right and slower",
+        f"{classifier.named}: this {kind} model's result for a text depends on the other texts of its batch, so it "
+        f"reads {instead}, which is correct but slower",
         PoisonsieveWarning,
         stacklevel=3,
     )
 
 
 def pick_device() -> torch.device:
-    """Where models are put; see `poisonsieve.environment.device_type`."""
+    """Return the device for models; see `poisonsieve.environment.device_type`."""
     import torch
 
     return torch.device(device_type())
 
 
 def save_classifier(classifier: Classifier, folder: Path) -> None:
-    """Write the network (a whole model, or PEFT's adapter files), its tokenizer and what poisonsieve needs to reopen it.
+    """Write the network (a whole model, or PEFT's adapter files), its tokenizer and the metadata to reopen it.
 
     Args:
-        classifier: what to save.
+        classifier: the classifier to save.
         folder: an existing folder; see `poisonsieve.storage.writing_folder`.
 
     Raises:
-        UnsupportedError: a whole model whose weights are 4-bit roundings of those in its folder.
+        UnsupportedError: the classifier is a whole model in 4 bits, whose original weights are lost.
     """
     provenance = classifier.provenance
     if not classifier.is_peft and getattr(classifier.network, "is_quantized", False):

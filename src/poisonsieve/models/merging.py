@@ -1,4 +1,4 @@
-"""An adapter and its base as one whole model."""
+"""Merging an adapter and its base into one whole model."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from poisonsieve.models.whole import load_whole
 
 
 def merged(classifier: Classifier, allow_pickle: bool = False) -> Classifier:
-    """What a LoRA adapter on a base in 4 bits has learned, added to the base's own weights: a whole model again.
+    """Add a LoRA adapter, trained on a 4-bit base, to the base's original weights.
 
-    The weights are on the processor, in the precision of the base's files. Saved, they are opened in 4 bits again, which
-    rounds base and adapter together: logits are near those of `classifier`, not equal to them.
+    The merged weights are on the CPU, in the precision of the base's files. Saved and opened in 4 bits again, base and
+    adapter are rounded together, so the logits are close but not equal to those of `classifier`.
 
     Args:
-        classifier: with a LoRA adapter; from a whole folder that is still there.
-        allow_pickle: the folder holds pickled weights, which were scanned.
+        classifier: a classifier with a LoRA adapter, whose base folder still exists.
+        allow_pickle: whether the base folder may contain pickled weights, which were scanned.
 
     Raises:
-        UnsupportedError: the adapter is none that can be added to weights.
+        UnsupportedError: the adapter is not a LoRA adapter.
         CheckpointError: the base cannot be opened again, or has changed.
     """
     from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict

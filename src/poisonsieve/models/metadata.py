@@ -1,4 +1,4 @@
-"""What poisonsieve notes beside a checkpoint that it writes, in ``poisonsieve.json``."""
+"""The metadata that poisonsieve saves with a checkpoint, in ``poisonsieve.json``."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from poisonsieve.errors import CheckpointError, ConfigError
 from poisonsieve.models.safety import METADATA
 from poisonsieve.parsing import read_json
 
-#: A limit below this leaves two or three words beside the special tokens.
+#: A lower limit would leave only two or three words next to the special tokens.
 FEWEST_TOKENS = 8
 
 
 class Metadata(Spec):
-    """The notes of one checkpoint; every one may be missing, as all are beside a checkpoint from elsewhere.
+    """Metadata of one checkpoint; every field may be missing, as for checkpoints written by other programs.
 
     Attributes:
-        label_names: names of its K classes.
-        max_length: tokens a text was cut to when it was tuned.
-        base_source: where the base of an adapter was.
-        base_digest: sha256 of that base's weights.
-        origins: sha256 of the weights it descends from.
-        bits: 4 where its base is frozen in 4 bits.
+        label_names: names of the K classes.
+        max_length: number of tokens to which texts were truncated in training.
+        base_source: for an adapter, where its base was.
+        base_digest: for an adapter, sha256 of the base's weights.
+        origins: sha256 of each ancestor's weights.
+        bits: 4 if the base is frozen in 4 bits.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -39,10 +39,10 @@ class Metadata(Spec):
 
 
 def read_metadata(folder: Path) -> Metadata:
-    """The notes in a folder; empty ones where it has none.
+    """Read the metadata in a folder; empty if there is none.
 
     Raises:
-        CheckpointError: they are damaged.
+        CheckpointError: the metadata are damaged.
     """
     path = folder / METADATA
     if not path.is_file():

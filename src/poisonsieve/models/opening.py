@@ -1,4 +1,4 @@
-"""Opening what a folder holds with transformers: by the same rules for every kind of model, and with one kind of error."""
+"""Opening models and tokenizers with transformers, with the same rules and errors for every kind of model."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.j
 
 @contextlib.contextmanager
 def opening(folder: Path, kind: str) -> Iterator[None]:
-    """Whatever a library says of a bad checkpoint becomes one line; its loading reports are held back.
+    """Turn any library error about a bad checkpoint into a one-line `CheckpointError`, and suppress loading reports.
 
     Args:
-        folder: what is opened.
-        kind: what it is opened as, with its article.
+        folder: the folder being opened.
+        kind: what it is opened as, with an article.
 
     Raises:
-        CheckpointError: it cannot be opened so.
+        CheckpointError: the folder cannot be opened.
     """
     import torch
 
@@ -35,12 +35,12 @@ def opening(folder: Path, kind: str) -> Iterator[None]:
             yield
     except (PoisonsieveError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # libraries raise all kinds on files that are missing, cut short or full of nonsense
+    except Exception as error:  # libraries raise all kinds of errors on missing, truncated or malformed files
         raise CheckpointError(f"{folder} cannot be opened as {kind}: {first_line(error)}") from error
 
 
 def how_to_open(folder: Path, allow_pickle: bool) -> dict[str, Any]:
-    """Arguments of `from_pretrained` for every model: fp32, safetensors unless pickles are allowed, no code of its own."""
+    """Return `from_pretrained` arguments for any model: fp32, safetensors unless pickles are allowed, no remote code."""
     import torch
 
     return {
@@ -52,12 +52,12 @@ def how_to_open(folder: Path, allow_pickle: bool) -> dict[str, Any]:
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether a tokenizer was saved in the folder."""
+    """Tell whether a tokenizer was saved in the folder."""
     return any(any(folder.glob(pattern)) for pattern in _VOCABULARIES) or _needs_no_vocabulary(folder)
 
 
 def _needs_no_vocabulary(folder: Path) -> bool:
-    """Whether the folder's tokenizer is of a class that reads bytes or characters, and has no file to read."""
+    """Tell whether the folder's tokenizer works on bytes or characters and so needs no vocabulary file."""
     import transformers
 
     path = folder / "tokenizer_config.json"
@@ -70,7 +70,7 @@ def _needs_no_vocabulary(folder: Path) -> bool:
 
 
 def open_tokenizer(folder: Path) -> Any:
-    """The tokenizer saved in the folder.
+    """Open the tokenizer saved in the folder.
 
     Raises:
         CheckpointError: there is none, or it cannot be opened.
@@ -78,14 +78,14 @@ def open_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     with opening(folder, "a tokenizer"):
-        # Without a vocabulary transformers hands out an empty one, and every word is unknown.
+        # Without a vocabulary transformers would return a tokenizer for which every word is unknown.
         if not has_tokenizer(folder):
             raise CheckpointError(f"{folder} brings no tokenizer (no tokenizer.json or vocabulary file)")
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message that says something, in printable characters, or the error's type."""
+    """Return the first informative line of an error's message, in printable characters, or the error's type."""
     lines = [line.strip() for line in _ESCAPES.sub("", str(error)).splitlines() if line.strip()]
     while len(lines) > 1 and lines[0].endswith(":"):  # "Error(s) in loading state_dict for Bert:"
         lines[:2] = [f"{lines[0]} {lines[1]}"]
@@ -95,7 +95,7 @@ def first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Hold back the loading reports of transformers: what matters in them is raised as an error here."""
+    """Suppress transformers' loading reports; whatever matters in them is raised as an error here."""
     from transformers.utils import logging as transformers_logging
 
     level = transformers_logging.get_verbosity()

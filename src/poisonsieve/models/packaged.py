@@ -1,8 +1,8 @@
-"""Pretrained models that come through the package index, so that everything runs without a model hub.
+"""Pretrained models from the package index, so that everything runs without a model hub.
 
-`minilm` is all-MiniLM-L6-v2 (22.7M parameters, BERT class), `mpnet` all-mpnet-base-v2 (109M, MPNet class), which five
-packages hold a part of each. `smollm2` is SmolLM2-135M-Instruct (135M, LLaMA class); it is published as a 4-bit GGUF file,
-which is written out once as fp32 safetensors (540 MB in the cache).
+`minilm` is all-MiniLM-L6-v2 (22.7M parameters, BERT class). `mpnet` is all-mpnet-base-v2 (109M, MPNet class), split over
+five packages. `smollm2` is SmolLM2-135M-Instruct (135M, LLaMA class), published as a 4-bit GGUF file, which is converted
+once to fp32 safetensors (540 MB in the cache).
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from poisonsieve.errors import UnsupportedError
 from poisonsieve.pinned import MINILM, MPNET, SMOLLM2
 from poisonsieve.storage import reporting_write_errors
 
-# Files without which a converted folder is not usable. They have no pinned hash: their bytes depend on the versions
-# of transformers and safetensors. What they are made from is verified.
+# The files that a converted folder needs. They have no pinned hash, since their bytes depend on the versions of
+# transformers and safetensors; their source is verified.
 _CONVERTED = {"config.json": "", "model.safetensors": "", "tokenizer.json": "", "tokenizer_config.json": ""}
 
 
 def packaged_names() -> list[str]:
-    """Names of the packaged models."""
+    """Return the names of the packaged models."""
     return sorted(_FOLDERS)
 
 
 def packaged_folder(name: str) -> Path:
-    """A local folder with safetensors weights and a tokenizer, for ``from_pretrained``.
+    """Return a local folder with safetensors weights and a tokenizer, for ``from_pretrained``.
 
     Raises:
-        UnsupportedError: there is no such model, or `gguf` is missing, which `smollm2` needs on its first use.
-        AssetError: it cannot be fetched, or is not the one that was verified.
+        UnsupportedError: there is no such model, or `gguf` is missing, which `smollm2` needs on first use.
+        AssetError: the model cannot be fetched or fails verification.
     """
     if name not in _FOLDERS:
-        raise UnsupportedError(f"no packaged model is called {name!r}; there are: {', '.join(packaged_names())}")
+        raise UnsupportedError(f"no packaged model is called {name!r}; choose from {', '.join(packaged_names())}")
     return _FOLDERS[name]()
 
 
@@ -53,15 +53,15 @@ def _smollm2() -> Path:
 
 
 def _convert_gguf(source: Path, name: str, target: Path) -> None:
-    """Write the model and tokenizer in a GGUF file as a plain `transformers` folder."""
+    """Write the model and tokenizer of a GGUF file as a plain `transformers` folder."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
     read = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
-    # transformers refuses to save a model that it believes to be quantized, so its weights move to a plain twin.
+    # transformers refuses to save a model marked as quantized, so its weights are copied to a plain twin.
     del read.config.quantization_config
-    with torch.random.fork_rng(devices=[]):  # the twin's initial weights must not use up the caller's random numbers
+    with torch.random.fork_rng(devices=[]):  # the twin's random weights must not advance the caller's generator
         plain = AutoModelForCausalLM.from_config(read.config)
     plain.load_state_dict(read.state_dict())
     # The file states neither a length limit nor, always, a pad token.

@@ -1,4 +1,4 @@
-"""Where a classifier's weights come from: what its descent and its identity are judged by."""
+"""The origin of a classifier's weights, by which its descent and identity are judged."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Provenance:
-    """What is known of the origin of a classifier's weights; nothing, of a network that was not read from files.
+    """The origin of a classifier's weights; all fields are empty for a network that was not read from files.
 
     Attributes:
-        source: what the user called it: a packaged alias, a folder, or a hub id.
-        base_folder: the local folder that the whole model's weights were read from; of an adapter, its base's.
+        source: the user's name for it: a packaged alias, a folder, or a hub id.
+        base_folder: local folder of the whole model's weights; for an adapter, its base's.
         base_digest: sha256 of those weights.
-        origins: sha256 of the weights it descends from, its own base's last; empty for weights of unknown descent.
-        identity: sha256 over all files that decide what it computes.
-        bits: 4 where the base is frozen in 4 bits, or is to be opened so again; else None.
-        untrained: names of weights that the checkpoint did not hold: they are random and have to be trained.
+        origins: sha256 of each ancestor's weights, its own base last; empty for weights of unknown descent.
+        identity: sha256 over all files that determine what it computes.
+        bits: 4 if the base is frozen in 4 bits or must be opened so again; else None.
+        untrained: names of weights missing from the checkpoint, which are random until trained.
     """
 
     source: str = ""

@@ -1,7 +1,7 @@
-"""Frozen base models in 4 bits (Dettmers et al. 2023, QLoRA), so that 7B weights fit one GPU beside what is trained on them.
+"""Base models frozen in 4 bits (Dettmers et al. 2023, QLoRA), so that 7B weights and their adapter fit on one GPU.
 
-A folder says itself that it is to be opened so (`bits` in its `poisonsieve.json`): whoever tunes from it, guards it or
-scores with it sees the same rounded weights.
+The folder itself states that it must be opened in 4 bits (`bits` in its `poisonsieve.json`), so that tuning, guarding
+and scoring all use the same rounded weights.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from poisonsieve.environment import device_type
 from poisonsieve.errors import CheckpointError, UnsupportedError
 
 BITS = 4
-# PEFT imports bitsandbytes wherever it is installed, and on a processor that warns each time that a package is missing with
-# which it would fetch compiled kernels from the hub: code, which is never wanted here.
+# PEFT imports bitsandbytes wherever it is installed. On a CPU that logs a warning each time about a missing package that
+# would fetch compiled kernels from the hub, which is code and never wanted here.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def check_bits(bits: object) -> int | None:
-    """Bits as a folder or a user gives them; None for weights as they are.
+    """Check the number of bits given by a folder or user; None means full precision.
 
     Raises:
-        CheckpointError: another number.
-        UnsupportedError: what opens such models is not installed.
+        CheckpointError: the number is not 4.
+        UnsupportedError: bitsandbytes is not installed.
     """
     if bits is None:
         return None
@@ -38,24 +38,23 @@ def check_bits(bits: object) -> int | None:
 
 
 def opened_in_bits(bits: int | None) -> dict[str, Any]:
-    """Arguments of `from_pretrained`: NF4 with doubly quantized constants; embeddings, norms and head stay as they are.
+    """Return `from_pretrained` arguments for NF4 with double quantization; none without bits.
 
-    Without bits there are none.
-
-    Products are in fp32, as all scoring is; under autocast, in training, they are in bf16.
+    Embeddings, norms and the head stay in full precision. Matrix products are in fp32, as all scoring is, and under
+    autocast, in training, in bf16.
     """
     if bits is None:
         return {}
     import torch
     from transformers import BitsAndBytesConfig
 
-    gc.collect()  # a module in 4 bits is part of a cycle, so one that was let go may still be there
+    gc.collect()  # a 4-bit module is part of a reference cycle, so a discarded one may still occupy memory
     config = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.float32,
-        # The head and a pooler are trained, and may be new. Names count from their beginning.
+        # The head and a pooler are trained and may be new. These names match from the start.
         llm_int8_skip_modules=["score", "classifier", ".*pooler"],
     )
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if device_type() == "cuda" else "cpu"
@@ -63,10 +62,10 @@ def opened_in_bits(bits: int | None) -> dict[str, Any]:
 
 
 def compute_plainly(network: Any) -> None:
-    """On a processor, keep bitsandbytes from repacking weights for bf16 kernels at the first forward pass.
+    """On a CPU, keep bitsandbytes from repacking weights for bf16 kernels at the first forward pass.
 
-    The repacking rounds once more, and stays when training goes on: a guard that has just been fitted would score otherwise
-    than the same guard opened from its folder.
+    Repacking rounds again and persists when training goes on, so a newly fitted guard would score differently from the
+    same guard opened from its folder.
     """
     for module in network.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

@@ -1,4 +1,4 @@
-"""What is computed of each text: numbers in the order of the texts, and a reason where there are none."""
+"""Results per text: numbers in the order of the texts, and a reason where there are none."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor
 
 from poisonsieve.verdict import Failure
 
-#: Which of a text's own tokens stands for the text.
+#: Which of a text's own tokens represents the text.
 Pooling = Literal["first", "mean", "last"]
-#: The reason of a text that a tokenizer makes nothing of: it is the text's doing, not the model's.
+#: The reason for a text without tokens, which is due to the text and not to the model.
 NO_TOKENS = Failure("no_tokens", "no tokens in the text")
 
 
 @dataclass(frozen=True)
 class PerText:
-    """Numbers that were computed of n texts.
+    """Numbers computed for n texts.
 
     Attributes:
-        values: float, shape (n, ...); NaN throughout where a text could not be read.
-        truncated: bool, shape (n,): the text was longer than the limit and lost its end.
-        errors: why a text could not be read, or None; length n.
+        values: float, shape (n, ...); all NaN where a text could not be scored.
+        truncated: bool, shape (n,): whether the text was longer than the limit and was cut.
+        errors: length n: why a text could not be scored, or None.
     """
 
     values: np.ndarray
@@ -35,23 +35,23 @@ class PerText:
 
 @dataclass(frozen=True)
 class Logits(PerText):
-    """What a classifier said of n texts with K classes: `values` is float64 of shape (n, K)."""
+    """A classifier's logits of n texts for K classes: `values` is float64 of shape (n, K)."""
 
     @property
     def predictions(self) -> np.ndarray:
-        """The likeliest class of each text, int, shape (n,); -1 where it could not be scored."""
+        """The most likely class of each text, int, shape (n,); -1 where it could not be scored."""
         scored = np.isfinite(self.values).all(axis=1)
         return np.where(scored, np.nan_to_num(self.values).argmax(axis=1), -1)
 
     @property
     def probabilities(self) -> np.ndarray:
-        """Of each class, float64, shape (n, K): in float32 the confidences of sure rows would tie at 1."""
+        """Class probabilities, float64, shape (n, K); in float32 the highest confidences would tie at 1."""
         result: np.ndarray = softmax(self.values, axis=1)
         return result
 
 
 def pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
-    """One vector a row, of shape (batch, hidden), from those positions alone where `mask` is 1.
+    """Reduce states to one vector per row, shape (batch, hidden), using only positions where `mask` is 1.
 
     Args:
         states: (batch, width, hidden).

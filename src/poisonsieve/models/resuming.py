@@ -8,20 +8,20 @@ from torch import nn
 
 
 class TrainedState(nn.Module):
-    """A module whose state is what is trained in it, without the frozen rest.
+    """A module whose state consists of its trainable weights only.
 
-    So the Trainer's checkpoints are small; and unlike PEFT's own adapter files they keep P-tuning v1's prompt encoder,
-    without which training could not be resumed.
+    This keeps the Trainer's checkpoints small. Unlike PEFT's adapter files they include P-tuning v1's prompt encoder,
+    which is needed to resume training.
     """
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Only the trainable weights."""
+        """Return only the trainable weights."""
         full = super().state_dict(*args, **kwargs)
         trained = self._trained()
         return {name: value for name, value in full.items() if name in trained}
 
     def load_state_dict(self, state_dict: Any, strict: bool = False, assign: bool = False) -> Any:
-        """Load what `state_dict` gave; the frozen weights stay, and do not count as missing."""
+        """Load the result of `state_dict`; frozen weights stay and do not count as missing."""
         del strict
         result = super().load_state_dict(state_dict, strict=False, assign=assign)
         trained = self._trained()

@@ -1,7 +1,7 @@
-"""Is this checkpoint folder safe to open, and is it the one that is meant?
+"""Checking that a checkpoint folder is safe to open, and computing its identity.
 
-Weights are hostile until proven otherwise. A pickle can run code when it is loaded, and so can a model that
-ships its own Python; safetensors cannot. Only safetensors is opened by default.
+Weights are hostile until proven otherwise. A pickle can run code when loaded, and so can a model that ships its own
+Python; safetensors cannot. Only safetensors files are opened by default.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from poisonsieve.storage import sha256_file
 
 MODEL_CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
-# What else decides a result: configs, and tokenizers in all their forms.
+# Other files that affect results: configs, and tokenizers in all their formats.
 _SETTINGS = frozenset({".json", ".txt", ".model", ".spm", ".codes", ".bpe", ".vocab", ".tiktoken", ".tokenizer"})
 _REDIRECTS = ("transformers_weights", "configuration_files")
 _ADAPTERS = ("LORA", "PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
-_LARGEST = 4096  # rank of an adapter, or tokens of a prompt: far more than anyone trains
-METADATA = "poisonsieve.json"  # what poisonsieve adds to a checkpoint it writes
+_LARGEST = 4096  # for the rank of an adapter or the tokens of a prompt: far more than anyone trains
+METADATA = "poisonsieve.json"  # metadata that poisonsieve adds to checkpoints
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether the folder holds a PEFT adapter rather than a whole model."""
+    """Tell whether the folder holds a PEFT adapter rather than a whole model."""
     return (folder / ADAPTER_CONFIG).is_file()
 
 
 def check_folder(folder: Path, *, allow_pickle: bool = False) -> None:
-    """Refuse a folder that is no checkpoint, or one that could run code when opened.
+    """Refuse a folder that is not a checkpoint, or that could run code when opened.
 
     Args:
-        folder: what was downloaded or given.
-        allow_pickle: accept `.bin` and other pickled weights after a scan; they are then loaded with torch's
-            `weights_only` reader. Without safetensors beside them this is the only way to open such a folder.
+        folder: the downloaded or given folder.
+        allow_pickle: accept pickled weights (`.bin`) after a scan; they are then loaded with torch's `weights_only`
+            reader. This is the only way to open a folder without safetensors files.
 
     Raises:
-        CheckpointError: no config or no weights in the folder.
-        UnsafeWeightsError: only pickled weights and `allow_pickle` is off; the scan found a dangerous pickle; an index
-            names files outside the folder; or the config asks for Python code that comes with the model.
+        CheckpointError: the folder has no config or no weights.
+        UnsafeWeightsError: there are only pickled weights and `allow_pickle` is off; the scan found a dangerous pickle;
+            an index names files outside the folder; or the config asks for Python code that comes with the model.
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is not a folder; a checkpoint is a folder with {MODEL_CONFIG} and weights")
@@ -53,7 +53,7 @@ def check_folder(folder: Path, *, allow_pickle: bool = False) -> None:
     if not pickles:
         raise CheckpointError(
             f"{folder} holds no weights (*.safetensors) by a name that is opened ({_weights_name(folder, '.safetensors')}); "
-            "is it the folder a model was saved to?"
+            "is it the folder to which a model was saved?"
         )
     if not allow_pickle:
         raise UnsafeWeightsError(
@@ -65,19 +65,19 @@ def check_folder(folder: Path, *, allow_pickle: bool = False) -> None:
 
 
 def safetensors_files(folder: Path) -> list[Path]:
-    """The safetensors files that libraries open, by the only names they open them under; empty if there are none.
+    """Return the safetensors files, under the only names that libraries open; empty if there are none.
 
-    Beside a safetensors file of any other name they would read a pickle.
+    If a safetensors file had any other name, libraries would read a pickle next to it instead.
 
     Raises:
-        UnsafeWeightsError: the index of a model in several files names something else than safetensors.
+        UnsafeWeightsError: the index of a model in several files names something other than safetensors files.
         CheckpointError: a file that the index names is missing.
     """
     return _weight_files(folder, ".safetensors")
 
 
 def pickled_files(folder: Path) -> list[Path]:
-    """The pickled files that libraries open where there are no safetensors; what else lies there is never opened.
+    """Return the pickled files that libraries open if there are no safetensors files; no other file is ever opened.
 
     Raises:
         UnsafeWeightsError, CheckpointError: see `safetensors_files`.
@@ -89,7 +89,7 @@ def _weight_files(folder: Path, suffix: str) -> list[Path]:
     whole = folder / _weights_name(folder, suffix)
     if whole.is_file():
         return [whole]
-    if is_adapter(folder):  # PEFT knows no adapter in several files: beside an index it reads the pickle
+    if is_adapter(folder):  # PEFT does not support sharded adapters: next to an index it would read the pickle
         return []
     index = folder / f"{whole.name}.index.json"
     if not index.is_file():
@@ -98,7 +98,7 @@ def _weight_files(folder: Path, suffix: str) -> list[Path]:
     shards = sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []
     for name in shards:
         if not name.endswith(suffix) or Path(name).name != name:
-            raise UnsafeWeightsError(f"{index} names {name}, which is no {suffix} file of this folder")
+            raise UnsafeWeightsError(f"{index} names {name}, which is not a {suffix} file of this folder")
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} lacks {name}, which {index.name} names")
     return [folder / name for name in shards]
@@ -111,7 +111,7 @@ def _weights_name(folder: Path, suffix: str) -> str:
 
 
 def identity_digest(folders: list[Path]) -> str:
-    """Hex sha256 over all that decides what a checkpoint computes: weights, configs and tokenizer of its folders."""
+    """Return the hex sha256 over all that determines a checkpoint's results: weights, configs and tokenizer."""
     total = hashlib.sha256()
     for folder in folders:
         total.update(f"{weights_digest(folder)}\n".encode())
@@ -121,7 +121,7 @@ def identity_digest(folders: list[Path]) -> str:
 
 
 def weights_digest(folder: Path) -> str:
-    """Hex sha256 over the names and contents of the weight files that are opened: the identity of a base model."""
+    """Return the hex sha256 over names and contents of the weight files, which identifies a base model."""
     total = hashlib.sha256()
     for path in safetensors_files(folder) or pickled_files(folder):
         total.update(f"{path.name}:{sha256_file(path)}\n".encode())
@@ -129,7 +129,7 @@ def weights_digest(folder: Path) -> str:
 
 
 def _check_config(path: Path) -> None:
-    """Refuse settings by which a checkpoint brings code, or has other files opened than those that were checked."""
+    """Refuse settings that bring code, or that open files other than those that were checked."""
     config = read_json(path)
     if config.get("auto_map"):
         raise UnsafeWeightsError(
@@ -137,7 +137,7 @@ def _check_config(path: Path) -> None:
         )
     for key in _REDIRECTS:
         if config.get(key):
-            raise UnsafeWeightsError(f"{path} sets {key}, which has other files opened than those that were checked")
+            raise UnsafeWeightsError(f"{path} sets {key}, which opens files other than those that were checked")
     for key in ("attn_implementation", "_attn_implementation"):
         if "/" in str(config.get(key) or ""):
             raise UnsafeWeightsError(
@@ -154,21 +154,23 @@ def _check_adapter_config(path: Path, config: dict[str, Any]) -> None:
     _check_size(path, config, "r" if kind == "LORA" else "num_virtual_tokens")
     mapping = config.get("auto_mapping")
     library = mapping.get("parent_library") if isinstance(mapping, dict) else mapping
-    if mapping and not str(library).startswith("transformers.models."):  # PEFT notes that of a config without a task
+    if mapping and not str(library).startswith(
+        "transformers.models."
+    ):  # PEFT's own value for a config without a task
         raise UnsafeWeightsError(f"{path} sets auto_mapping, which imports a module of its choice")
     if config.get("alora_invocation_tokens"):
         raise CheckpointError(
-            f"{path} sets alora_invocation_tokens: such an adapter works behind those tokens alone, and is not supported"
+            f"{path} sets alora_invocation_tokens: such an adapter acts only after those tokens, and is not supported"
         )
     if config.get("tokenizer_name_or_path") or config.get("prompt_tuning_init") not in (None, "RANDOM"):
         raise UnsafeWeightsError(
-            f"{path} has a prompt made from text by another tokenizer, which would be loaded from where it says; set "
+            f"{path} initializes its prompt with another tokenizer, which would be loaded from a place of its choice; set "
             'prompt_tuning_init to "RANDOM" and tokenizer_name_or_path to null: the trained prompt is in the weights'
         )
 
 
 def _check_size(path: Path, config: dict[str, Any], key: str) -> None:
-    """Refuse a size that is none, before memory is asked for by it."""
+    """Refuse an invalid size before memory is allocated for it."""
     size = config.get(key, 1)
     if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= _LARGEST:
         raise CheckpointError(f"{path}: {key} is {str(size)[:20]}, not a number from 1 to {_LARGEST}")

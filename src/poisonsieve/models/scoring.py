@@ -1,4 +1,4 @@
-"""From texts to numbers: tokens, batches of like length, forward passes, and a reason for each text that has none."""
+"""Scoring texts: tokens, batches of similar length, forward passes, and a reason for each text that fails."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from poisonsieve.verdict import Failure
 if TYPE_CHECKING:
     from poisonsieve.models.classifier import Classifier
 
-#: Token ids of some texts -> arrays whose first axis is these texts.
+#: Maps token ids of some texts to arrays whose first axis is these texts.
 Compute = Callable[[list[list[int]]], Sequence[np.ndarray]]
 
 
 class BatchScorer:
-    """Reads many texts with one classifier.
+    """A scorer of many texts with one classifier.
 
-    Texts are batched by length, since padding is most of the cost on short ones, and come back in the order given. A text
-    that cannot be read (no tokens, an exception in the network, results that are not finite) gets NaN and a reason; when a
-    whole batch fails, its texts are tried one by one, so that one bad text does not take others with it.
+    Texts are batched by length, since padding is most of the cost on short ones; results come in the order given. A text
+    that cannot be scored (no tokens, an exception in the network, results that are not finite) gets NaN and a reason. If
+    a whole batch fails, its texts are tried one by one, so that one bad text does not affect the others.
 
     Args:
-        classifier: what reads them; put into evaluation mode.
-        batch_size: texts a forward pass, at most.
-        max_length: read no further than this many tokens; None, or more than that, means the classifier's limit.
+        classifier: the classifier, which is put into evaluation mode.
+        batch_size: maximum number of texts per forward pass.
+        max_length: truncate texts to this many tokens, and at most to the classifier's own limit.
         progress: a label for a progress bar on stderr; no bar without one.
 
-    Every method raises DataError where something that is not a string is among the texts.
+    Every method raises DataError if one of the texts is not a string.
     """
 
     def __init__(
@@ -53,39 +53,39 @@ class BatchScorer:
         self.progress = progress
 
     def logits(self, texts: Sequence[str]) -> Logits:
-        """Logits of every text, computed in the precision of the network."""
+        """Return the logits of every text, computed in the precision of the network."""
         (found,) = self._read(texts, self._logits, [self._logits_shape])
         return Logits(found.values, found.truncated, found.errors)
 
     def logits_and_states(
         self, texts: Sequence[str], *, layers: Sequence[int] | None = None, pooling: Pooling | None = None
     ) -> tuple[Logits, PerText]:
-        """Logits, and one vector a text and layer, from one forward pass a batch.
+        """Return logits, and one vector per text and layer, from one forward pass per batch.
 
-        The states have shape (n, layers, hidden), and the precision of the network. The embedding layer's output is not
-        among the layers. The last layer's is what the head reads, after the final norm where there is one. Virtual
-        tokens are never pooled. A text has one error for its logits and one for its states.
+        The states have shape (n, layers, hidden) and the precision of the network. The embedding layer does not count as
+        a layer. The last layer's states are what the head reads, after the final norm if there is one. Virtual tokens
+        are never pooled. A text has one error for its logits and one for its states.
 
         Args:
             texts: n strings.
-            layers: which layers, the first being 0; None: all.
-            pooling: the ``first`` of the text's tokens, the ``last``, or the ``mean`` over all. None: as the head reads.
+            layers: layer numbers, from 0; None for all.
+            pooling: the ``first`` or ``last`` of the text's tokens, or the ``mean`` over all; None for the head's own.
 
         Raises:
             UnsupportedError: the network does not return its layers' states.
-            ConfigError: it has no such layer.
+            ConfigError: there is no such layer.
         """
         depth, width = self.classifier.states_shape
         chosen = list(range(depth)) if layers is None else list(layers)
         if not chosen or not all(0 <= layer < depth for layer in chosen):
             raise ConfigError(
-                f"{self.classifier.named} has the layers 0 to {depth - 1}, not {chosen}; choose of these"
+                f"{self.classifier.named} has the layers 0 to {depth - 1}, not {chosen}; choose from these"
             )
-        how = pooling or self.classifier.pooling
+        chosen_pooling = pooling or self.classifier.pooling
         precision = np.float64 if self.classifier.base.dtype == torch.float64 else np.float32
         logits, states = self._read(
             texts,
-            lambda rows: self._logits_and_states(rows, chosen, how),
+            lambda rows: self._logits_and_states(rows, chosen, chosen_pooling),
             [self._logits_shape, ((len(chosen), width), precision)],
         )
         return Logits(logits.values, logits.truncated, logits.errors), states
@@ -93,12 +93,12 @@ class BatchScorer:
     def each(
         self, texts: Sequence[str], compute: Callable[[list[list[int]]], np.ndarray], shape: tuple[int, ...]
     ) -> PerText:
-        """Whatever `compute` makes of token ids, in float64.
+        """Apply `compute` to the token ids of the texts; the results are float64.
 
         Args:
             texts: n strings.
-            compute: token ids of some texts -> array of shape (number of those texts, *shape).
-            shape: of what is computed of one text.
+            compute: maps token ids of some texts to an array of shape (number of those texts, *shape).
+            shape: shape of the result for one text.
         """
         return self._read(texts, lambda rows: [compute(rows)], [(shape, np.float64)])[0]
 
@@ -114,16 +114,16 @@ class BatchScorer:
     def _logits_and_states(self, rows: list[list[int]], layers: Sequence[int], pooling: Pooling) -> list[np.ndarray]:
         inputs = self.classifier.inputs(rows)
         mask = inputs["attention_mask"]
-        said = self.classifier.run(**inputs, layers=layers)
-        states = [pool(said.hidden_states[1 + layer][:, -mask.shape[1] :], mask, pooling) for layer in layers]
+        output = self.classifier.run(**inputs, layers=layers)
+        states = [pool(output.hidden_states[1 + layer][:, -mask.shape[1] :], mask, pooling) for layer in layers]
         together = torch.stack(states, dim=1)
         together = together if together.dtype == torch.float64 else together.float()  # numpy has no bf16
-        return [said.logits.double().cpu().numpy(), together.cpu().numpy()]
+        return [output.logits.double().cpu().numpy(), together.cpu().numpy()]
 
     def _read(
         self, texts: Sequence[str], compute: Compute, kinds: Sequence[tuple[tuple[int, ...], type[np.floating[Any]]]]
     ) -> list[PerText]:
-        """All texts through `compute`; `kinds` are shape and type of each array that it gives, of one text."""
+        """Apply `compute` to all texts; `kinds` has the shape and type, for one text, of each array it returns."""
         texts = as_texts(texts)
         encoded, errors = encode_each(self.classifier.tokenizer, texts, self.limit)
         truncated = np.array(encoded.truncated, dtype=bool)
@@ -131,14 +131,14 @@ class BatchScorer:
             PerText(np.full((len(texts), *shape), np.nan, dtype=dtype), truncated, list(errors))
             for shape, dtype in kinds
         ]
-        if self.classifier.training:  # not back afterwards: another thread may be scoring
+        if self.classifier.training:  # not restored afterwards, because another thread may be scoring
             self.classifier.eval()
         for batch in self._batches(encoded.ids):
             _fill(batch, encoded.ids, compute, found)
         return found
 
     def _batches(self, ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-        """Places of the texts that share a pass, under a progress bar where there is to be one."""
+        """Yield the indices of the texts that share a pass, with a progress bar if one is wanted."""
         order = sorted((index for index in range(len(ids)) if ids[index]), key=lambda index: len(ids[index]))
         groups = self.classifier.layout.groups(
             [len(ids[index]) for index in order], self.batch_size, self.classifier.device.type
@@ -147,11 +147,11 @@ class BatchScorer:
 
 
 def _fill(batch: list[int], ids: Sequence[list[int]], compute: Compute, found: Sequence[PerText]) -> None:
-    """Fill in the values of one batch; when it fails, text by text, so that only the one at fault has none."""
+    """Fill in the values of one batch; if it fails, go text by text, so that only the failing text gets none."""
     try:
         values = compute([ids[index] for index in batch])
-        for part, said in zip(found, values, strict=True):
-            part.values[batch] = said
+        for part, value in zip(found, values, strict=True):
+            part.values[batch] = value
     except Exception as error:
         if len(batch) > 1:
             for index in batch:
@@ -159,7 +159,7 @@ def _fill(batch: list[int], ids: Sequence[list[int]], compute: Compute, found: S
             return
         for part in found:
             part.values[batch] = np.nan
-            # The reason names the error's type alone: its message could quote the text, and reasons are logged.
+            # The reason names only the error's type: its message could quote the text, and reasons are logged.
             part.errors[batch[0]] = Failure("exception", f"model failed: {type(error).__name__}")
         return
     for part in found:

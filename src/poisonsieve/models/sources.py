@@ -1,4 +1,4 @@
-"""From what the user wrote (`minilm`, a folder, a hub id) to a local folder that is safe to open."""
+"""Resolving an alias (`minilm`), a folder or a hub id to a local folder that is safe to open."""
 
 from __future__ import annotations
 
@@ -23,30 +23,29 @@ _HUB_FILES = [
 
 
 def resolve(source: str | Path, *, allow_pickle: bool = False) -> Path:
-    """The local folder of a packaged alias (`minilm`), a folder, or a hub id (`bert-base-uncased`, `hub:owner/name`).
+    """Return the local folder of a packaged alias (`minilm`), a folder, or a hub id (`bert-base-uncased`).
 
-    A folder wins over a hub id of the same name, and an alias over both; write `./minilm` for a folder of that name.
+    A folder takes precedence over a hub id of the same name, and an alias over both: write `./minilm` for a folder with
+    that name. A hub id may also be written as `hub:owner/name`.
 
     Raises:
-        CheckpointError: no such folder, or it is no checkpoint.
+        CheckpointError: there is no such folder, or it is not a checkpoint.
         UnsafeWeightsError: see `poisonsieve.models.safety.check_folder`.
         HubError: the hub cannot be reached or has no such id.
     """
     if not isinstance(source, str | Path):
-        raise ConfigError(
-            f"a model is named by a folder, an alias or a hub id, not given as a {type(source).__name__}"
-        )
+        raise ConfigError(f"name a model by a folder, an alias or a hub id, not by a {type(source).__name__}")
     name = str(source)
     if not name:
-        raise CheckpointError(f"no model is named; give a folder, a hub id, or one of {_aliases()}")
+        raise CheckpointError(f"the model's name is empty; give a folder, a hub id, or one of {_aliases()}")
     if name in packaged.packaged_names():
         return packaged.packaged_folder(name)
     path = Path(name)
     try:
         there = path.exists()
-    except (OSError, ValueError):  # no path at all: thousands of letters, or a NUL
+    except (OSError, ValueError):  # not a path: thousands of letters, or a NUL
         raise CheckpointError(
-            f"{name[:60]!r}... is no path; give a folder, a hub id, or one of {_aliases()}"
+            f"{name[:60]!r}... is not a path; give a folder, a hub id, or one of {_aliases()}"
         ) from None
     if there:
         check_folder(path, allow_pickle=allow_pickle)
@@ -60,7 +59,7 @@ def resolve(source: str | Path, *, allow_pickle: bool = False) -> Path:
 
 
 def is_here(source: str) -> bool:
-    """Whether `source` can be had without a hub."""
+    """Tell whether `source` is available without the hub."""
     return Path(source).is_dir() or source in packaged.packaged_names()
 
 
@@ -72,10 +71,10 @@ def _download(name: str, *, allow_pickle: bool) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=["*/*"]))
     except HFValidationError:
-        raise CheckpointError(f"{name!r} is no folder, no hub id, and none of {_aliases()}") from None
-    except Exception as error:  # the hub client raises many unrelated types, all meaning: not to be had
+        raise CheckpointError(f"{name!r} is neither a folder, a hub id, nor one of {_aliases()}") from None
+    except Exception as error:  # the hub client raises many unrelated types, which all mean "not available"
         raise HubError(
-            f"{name} is no local folder, and the hub did not give it ({type(error).__name__}); check the spelling and "
+            f"{name} is not a local folder, and the hub did not provide it ({type(error).__name__}); check the spelling and "
             f"the network, or use a local folder or a packaged model ({_aliases()})"
         ) from error
 

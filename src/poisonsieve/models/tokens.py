@@ -1,4 +1,4 @@
-"""Tokens: those of a text, how many of them are read, and whether two tokenizers make the same."""
+"""Tokenizing texts, finding length limits, and comparing tokenizers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from poisonsieve.models.results import NO_TOKENS
 from poisonsieve.verdict import Failure
 
-# A fast tokenizer keeps the truncation of the last call as its state, so calls from two threads would mix theirs up.
+# A fast tokenizer stores the truncation of the last call as state, so concurrent calls would interfere.
 _TOKENIZING = threading.Lock()
-_CHARACTERS_PER_TOKEN = 64  # far more than the tokens of any real text hold
-_FALLBACK_LIMIT = 512  # for a tokenizer and a config that both state none
-_NO_LIMIT = 10**9  # tokenizers without a limit state one of thirty digits
+_CHARACTERS_PER_TOKEN = 64  # far more than the tokens of any real text have
+_FALLBACK_LIMIT = 512  # if neither tokenizer nor config states a limit
+_NO_LIMIT = 10**9  # tokenizers without a limit state a number of thirty digits
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Encoded:
     """Token ids of some texts, without padding.
 
     Attributes:
-        ids: one list of token ids a text.
-        truncated: whether the text was longer than the limit and lost its end.
+        ids: one list of token ids per text.
+        truncated: whether each text was longer than the limit and was cut.
     """
 
     ids: list[list[int]]
@@ -34,21 +34,21 @@ class Encoded:
 
 
 def prepare_tokenizer(tokenizer: Any) -> Any:
-    """The tokenizer, with a pad token where it has a token that can be one, and a limit that is a number."""
+    """Give the tokenizer a pad token, if it has a suitable token, and a valid length limit."""
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    if stated_limit(tokenizer.model_max_length) is None:  # whatever else it says, libraries compare numbers with it
+    if stated_limit(tokenizer.model_max_length) is None:  # libraries compare numbers with whatever it holds
         tokenizer.model_max_length = VERY_LARGE_INTEGER
     return tokenizer
 
 
 def encode(tokenizer: Any, texts: Sequence[str], limit: int) -> Encoded:
-    """Token ids of the texts, each cut to `limit` tokens.
+    """Tokenize the texts, each truncated to `limit` tokens.
 
-    Of a text with far more characters than such tokens can hold, the rest is not even looked at.
+    Text far beyond the limit is cut off before tokenizing, which saves time.
     """
     longest = limit * _CHARACTERS_PER_TOKEN
-    # Of the end that is kept: a victim that reads less than its guard reads a part of what the guard reads.
+    # Keep the end that the tokenizer keeps, so that a victim with a lower limit reads part of what its guard reads.
     left = tokenizer.truncation_side == "left"
     heads = [text[-longest:] if left else text[:longest] for text in texts]
     truncated = [len(text) > longest for text in texts]
@@ -59,12 +59,12 @@ def encode(tokenizer: Any, texts: Sequence[str], limit: int) -> Encoded:
                 truncated[index] = True
             elif len(row) == limit and not truncated[index]:
                 truncated[index] = len(tokenizer(heads[index], verbose=False)["input_ids"]) > len(row)
-    # A limit below the number of special tokens is none to a tokenizer.
+    # Tokenizers ignore a limit below the number of special tokens.
     return Encoded([row[len(row) - limit :] if left and len(row) > limit else row[:limit] for row in ids], truncated)
 
 
 def encode_each(tokenizer: Any, texts: Sequence[str], limit: int) -> tuple[Encoded, list[str | None]]:
-    """As `encode`, and why a text has no ids; one that the tokenizer fails on takes no others with it."""
+    """Like `encode`, with a reason for each text without ids; a text on which the tokenizer fails affects no other."""
     errors: list[str | None] = [None] * len(texts)
     try:
         encoded = encode(tokenizer, texts, limit) if texts else Encoded([], [])
@@ -80,12 +80,12 @@ def encode_each(tokenizer: Any, texts: Sequence[str], limit: int) -> tuple[Encod
 
 
 def same_tokenizer(left: Any, right: Any) -> bool:
-    """Whether two tokenizers cut every text into the same tokens, at the same end when it is too long."""
+    """Tell whether two tokenizers produce the same tokens for every text and truncate at the same end."""
     return bool(_rules(left) == _rules(right)) and _read(left) == _read(right)
 
 
 def _read(tokenizer: Any) -> list[list[int] | None]:
-    """What it makes of some texts: rules say nothing of tokenizers in Python, nor of settings outside of them."""
+    """Tokenize some sample texts: the rules do not cover Python tokenizers, nor settings outside the rules."""
     special = " ".join(map(str, tokenizer.all_special_tokens))
     texts = [
         "The film's 3rd ACT, naive and unbelievably slow ...",
@@ -97,7 +97,7 @@ def _read(tokenizer: Any) -> list[list[int] | None]:
         try:
             read.append(list(tokenizer(text, verbose=False)["input_ids"]))
         except Exception:
-            read.append(None)  # a tokenizer that knows no such letters
+            read.append(None)  # the tokenizer does not support these characters
     return read
 
 
@@ -106,16 +106,16 @@ def _rules(tokenizer: Any) -> Any:
     if backend is None:
         return type(tokenizer), tokenizer.truncation_side, tokenizer.get_vocab()
     rules = json.loads(backend.to_str())
-    # Set anew by every call, so they say nothing of the tokenizer.
+    # Truncation and padding are set by every call, so they do not characterize the tokenizer.
     return tokenizer.truncation_side, {
         key: value for key, value in rules.items() if key not in ("truncation", "padding")
     }
 
 
 def position_limit(network: Any, tokenizer: Any) -> int:
-    """Tokens that a transformers network reads: the smallest limit that its config and its tokenizer state.
+    """Return the number of tokens that a network reads: the smallest limit in its config and tokenizer.
 
-    A limit of no size (none, 0, a negative number, infinity, 1e30) is how files say that there is none.
+    An absent, zero, negative, infinite or huge value (1e30) means that there is no limit.
     """
     config = network.config.get_text_config()
     positions = stated_limit(getattr(config, "max_position_embeddings", None))
@@ -124,14 +124,14 @@ def position_limit(network: Any, tokenizer: Any) -> int:
 
 
 def stated_limit(value: object) -> int | None:
-    """The number of tokens that a file states, or None where it states no limit."""
+    """Return the token limit that a file states, or None if the value means no limit."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < _NO_LIMIT:
         return None
     return int(value)
 
 
 def _positions_lost(network: Any) -> int:
-    """Positions that texts cannot have: networks such as RoBERTa's count from their padding's position on."""
+    """Return the number of positions unusable for text: RoBERTa-like networks count from their padding index on."""
     from torch import nn
 
     for name, module in network.named_modules():

@@ -1,4 +1,4 @@
-"""Opening a whole checkpoint, with its head accounted for."""
+"""Opening a whole checkpoint and checking its head."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from poisonsieve.models.safety import MODEL_CONFIG, weights_digest
 from poisonsieve.parsing import read_json
 
 Head = Literal["trained", "any"]
-# As encoder.layer.3., model.layers.3., transformer.h.3.
+# For example encoder.layer.3., model.layers.3., transformer.h.3.
 _LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 @dataclass(frozen=True)
 class Opened:
-    """What was read from a folder, before it is a classifier.
+    """The contents of a model folder, from which a classifier is made.
 
     Attributes:
         network: a transformers network, or a PeftModel around one.
         tokenizer: its tokenizer.
         label_names: names of its K classes.
-        provenance: what the folder itself says of its weights.
+        provenance: provenance of the weights as far as the folder tells.
     """
 
     network: Any
@@ -53,17 +53,17 @@ def load_whole(
 
     Args:
         folder: a checked folder.
-        label_names: the data's class names; None takes the checkpoint's.
-        head: ``trained`` insists on a trained head for these classes; ``any`` lets training make one, starting from
-            the checkpoint's head where its shape fits and from a random one, drawn from `seed`, where not.
-        seed: of a new head.
-        allow_pickle: the folder may hold pickled weights, which were scanned.
+        label_names: the data's class names; None for the checkpoint's.
+        head: ``trained`` requires a trained head for these classes; ``any`` keeps the checkpoint's head if its shape fits
+            and otherwise makes a random one, drawn from `seed`.
+        seed: seed of a new head.
+        allow_pickle: whether the folder may contain pickled weights, which were scanned.
         bits: 4 opens it frozen in 4 bits.
-        dtype: ``auto`` keeps the precision of the files; None: fp32.
-        named: what the user calls it, which is said of a head that will not do; None: the folder.
+        dtype: ``auto`` keeps the precision of the files; None means fp32.
+        named: the user's name for the model, for messages about its head; None for the folder.
 
     Raises:
-        CheckpointError: no such head, or weights of the architecture are missing or damaged.
+        CheckpointError: there is no such head, or weights of the architecture are missing or damaged.
     """
     named = str(folder) if named is None else named
     if head == "trained":
@@ -75,20 +75,20 @@ def load_whole(
             "rename the labels, or tune a victim on this data first and start from that"
         )
     wanted = names if fits else list(label_names or [])
-    how = {**how_to_open(folder, allow_pickle), **opened_in_bits(bits), **({"dtype": dtype} if dtype else {})}
-    network, missing, other_shapes = _open_network(folder, len(wanted), seed, how)
+    options = {**how_to_open(folder, allow_pickle), **opened_in_bits(bits), **({"dtype": dtype} if dtype else {})}
+    network, missing, other_shapes = _open_network(folder, len(wanted), seed, options)
     if other_shapes and head == "trained":
         name, here, there = other_shapes[0]
         raise CheckpointError(
             f"the head of {named} has {here[0] if here else 1} outputs ({name}), and its config names {there[0]} classes "
-            f"({', '.join(wanted[:5])}); mend id2label in {MODEL_CONFIG}"
+            f"({', '.join(wanted[:5])}); correct id2label in {MODEL_CONFIG}"
         )
     if missing and head == "trained":
         raise CheckpointError(
-            f"{named} brings no trained classification head (missing: {', '.join(sorted(missing)[:3])}); tune a victim "
+            f"{named} has no trained classification head (missing: {', '.join(sorted(missing)[:3])}); tune a victim "
             "on clean data first (poisonsieve tune) and start from that: a backdoor would still be in it"
         )
-    network.name_or_path = str(folder.absolute())  # what PEFT writes as the adapter's base
+    network.name_or_path = str(folder.absolute())  # PEFT saves this as the adapter's base
     if bits is not None:
         compute_plainly(network)
     provenance = Provenance(
@@ -98,7 +98,7 @@ def load_whole(
 
 
 def _agree_on_labels(folder: Path, label_names: Sequence[str] | None) -> tuple[list[str], bool]:
-    """The checkpoint's class names, and whether they are the data's, in the data's order."""
+    """Return the checkpoint's class names, and whether they match the data's, including their order."""
     saved = head_label_names(folder) or []
     if label_names is None:
         return saved, True
@@ -109,21 +109,21 @@ def _agree_on_labels(folder: Path, label_names: Sequence[str] | None) -> tuple[l
 
 
 def _open_network(
-    folder: Path, classes: int, seed: int, how: dict[str, Any]
+    folder: Path, classes: int, seed: int, options: dict[str, Any]
 ) -> tuple[Any, set[str], list[tuple[str, tuple[int, ...], tuple[int, ...]]]]:
-    """The network, and names of those of its weights that the checkpoint did not hold.
+    """Open the network; return it with the names of missing weights and a list of mismatched ones.
 
-    Those that it holds in another shape come again: name, shape in the checkpoint, shape in the network.
+    Mismatched weights also count as missing. Each is a name, the checkpoint's shape and the network's shape.
     """
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     with opening(folder, "a classifier"), torch.random.fork_rng(devices=[]):
         config = AutoConfig.from_pretrained(folder, num_labels=classes, trust_remote_code=False)
-        config.problem_type = None  # what the head was trained for before; here it has classes
+        config.problem_type = None  # the head's former task; here it is classification
         torch.manual_seed(seed)
         network, info = AutoModelForSequenceClassification.from_pretrained(
-            folder, config=config, ignore_mismatched_sizes=True, **how
+            folder, config=config, ignore_mismatched_sizes=True, **options
         )
     mismatched = sorted((name, tuple(here), tuple(there)) for name, here, there in info["mismatched_keys"])
     missing = set(info["missing_keys"]) | {name for name, _, _ in mismatched}
@@ -135,12 +135,12 @@ def _open_network(
 
 
 def _refuse_left_out_layers(folder: Path, unexpected: Iterable[str], config: Any) -> None:
-    """Refuse a file with more layers than the config states: the network would be another than its weights are of."""
+    """Refuse weights with more layers than the config states, since the network would silently omit some of them."""
     depth = getattr(config.get_text_config(), "num_hidden_layers", None)
     found = [int(match[1]) for name in unexpected if (match := _LAYER.search(name))]
     if isinstance(depth, int) and any(number >= depth for number in found):
         raise CheckpointError(
-            f"{folder} holds {1 + max(found)} layers, and its {MODEL_CONFIG} states {depth}; those behind would be left out"
+            f"{folder} holds {1 + max(found)} layers, but its {MODEL_CONFIG} states {depth}; the others would be left out"
         )
 
 

@@ -1,4 +1,4 @@
-"""The five tunings, and the one training loop that attacker, victim and PSIM share."""
+"""The five tunings, and the training loop that attacker, victim and PSIM share."""
 
 from poisonsieve.tuning.methods import attach, supported_tunings
 from poisonsieve.tuning.objective import Batch, Objective

@@ -1,11 +1,11 @@
-"""Full tuning, LoRA, prompt tuning, P-tuning v1 and P-tuning v2, each put on a classifier in place.
+"""Full tuning, LoRA, prompt tuning, P-tuning v1 and P-tuning v2, each attached to a classifier in place.
 
-A tuning is a `Tuning`: a function from (network, spec, modules to train beside it) to the network that is then trained,
-with its defaults. A model of 22 million weights barely moves at the rates that the paper takes for 330 million and more,
-so the rates depend on the width of the model, and on nothing else: no look at any data.
+A `Tuning` is a function from (network, spec, additional modules to train) to the network that is then trained, with
+default hyper-parameters. A model of 22 million weights barely moves at the learning rates that the paper uses for 330
+million and more, so the rates depend on the width of the model, and on nothing else: no data are looked at.
 
-The classification head is trained with every one of them (paper, Section 5.1), and so is whatever else the checkpoint did
-not hold, such as a pooler: a random layer left frozen would be random again after loading.
+Every tuning also trains the classification head (paper, Section 5.1) and any other layer missing from the checkpoint,
+such as a pooler: a random layer left frozen would be random again after loading.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _PROMPT: dict[str, Any] = {"rates": (5e-3, 5e-3, 2e-3), "epochs": 5, "paper": (2
 
 
 def attach(classifier: Classifier, spec: TuneSpec) -> None:
-    """Make `classifier` trainable by `spec.method`. A classifier that already is an adapter goes on with its own.
+    """Make `classifier` trainable by `spec.method`. A classifier that already is an adapter keeps its own tuning.
 
     Raises:
-        UnsupportedError: this architecture cannot do that tuning; the message names those it can.
-        ConfigError: no such tuning.
+        UnsupportedError: the architecture does not support the tuning; the message names those it supports.
+        ConfigError: there is no such tuning.
     """
     if classifier.is_peft:
         _continue_adapter(classifier, spec)
@@ -44,12 +44,12 @@ def attach(classifier: Classifier, spec: TuneSpec) -> None:
             f"{classifier.named} is frozen in {bits} bits, which full tuning cannot train; choose lora, "
             "prompt_tuning, p_tuning_v1 or p_tuning_v2"
         )
-    get_tuning(spec.method)  # an unknown one is not the architecture's fault
+    get_tuning(spec.method)  # so that an unknown name is not blamed on the architecture
     try:
         _attach(classifier, spec)
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # whatever a network says to a tuning it was not made for
+    except Exception as error:  # networks fail in many ways with a tuning they do not support
         able = [name for name in supported_tunings(classifier, spec) if name != spec.method]
         kind = classifier.base.config.model_type
         instead = f"it can do: {', '.join(able)}" if able else "nor any other tuning"
@@ -58,29 +58,29 @@ def attach(classifier: Classifier, spec: TuneSpec) -> None:
 
 
 def first_supported(classifier: Classifier, wanted: Sequence[str]) -> str:
-    """The first of these tunings that this untuned classifier's architecture can do; the last where it can do none."""
+    """Return the first of these tunings that this untuned classifier supports, or the last if it supports none."""
     return next((name for name in wanted if _can(classifier, name, thorough=False)), wanted[-1])
 
 
 def supported_tunings(classifier: Classifier, spec: TuneSpec | None = None) -> list[str]:
-    """Names of the tunings that this untuned classifier can do, found by trying each; with the sizes in `spec`, if given."""
+    """Return the tunings that this untuned classifier supports, by trying each, with the sizes in `spec` if given."""
     return [name for name in registry.names("tuning") if _can(classifier, name, spec)]
 
 
 def _can(classifier: Classifier, name: str, spec: TuneSpec | None = None, *, thorough: bool = True) -> bool:
     sizes = spec or TuneSpec(method=name, epochs=1, learning_rate=1e-3)
-    # Virtual tokens are tried on the classifier itself and taken off again: a large model is not copied for them.
+    # Virtual tokens are tried on the classifier itself and removed again, which avoids copying a large model.
     trial = classifier if get_tuning(name).virtual_tokens else copy.deepcopy(classifier)
     try:
         take_off = _attach(trial, sizes.model_copy(update={"method": name}), thorough=thorough)
     except Exception:
-        return False  # any failure means the same here: it cannot
+        return False  # any failure means that the tuning is not supported
     take_off()
     return True
 
 
 def method_of(classifier: Classifier) -> str:
-    """The tuning a classifier carries: its adapter's, or ``full``."""
+    """Return a classifier's tuning: that of its adapter, or ``full``."""
     if not classifier.is_peft:
         return "full"
     kinds = {get_tuning(name).peft_type: name for name in registry.names("tuning")}
@@ -95,20 +95,20 @@ def method_of(classifier: Classifier) -> str:
 def _continue_adapter(classifier: Classifier, spec: TuneSpec) -> None:
     own = method_of(classifier)
     if spec.method != own:
-        raise UnsupportedError(f"{classifier.named} is a {own} adapter and goes on as that; ask for --method {own}")
+        raise UnsupportedError(f"{classifier.named} is a {own} adapter and stays one; use --method {own}")
 
 
 def _attach(classifier: Classifier, spec: TuneSpec, *, thorough: bool = True) -> Callable[[], None]:
-    """Put the tuning on, and prove by some forward passes and a step that the architecture can run it.
+    """Attach the tuning, and check with some forward passes and a training step that the architecture supports it.
 
     Args:
-        classifier: an untuned one; left as it was when this fails.
+        classifier: an untuned classifier, left unchanged if this fails.
         spec: the tuning and its sizes.
-        thorough: see to it that there is room for texts, and find the layout anew. Without, that of the plain network
-            will do to see that a step can be made.
+        thorough: also check the room for texts and find the layout again; otherwise keep the plain network's layout,
+            which is enough to try a step.
 
     Returns:
-        What takes virtual tokens off again.
+        A function that removes virtual tokens again.
     """
     from peft.utils import ModulesToSaveWrapper
 
@@ -126,12 +126,12 @@ def _attach(classifier: Classifier, spec: TuneSpec, *, thorough: bool = True) ->
 
     try:
         classifier.network = get_tuning(spec.method).attach(plain, spec, _modules_to_train(classifier))
-        classifier.to(classifier.device)  # what the method added starts on the processor
+        classifier.to(classifier.device)  # weights added by the method start on the CPU
         if thorough:
             check_room(classifier)
         if classifier.prompt_config is None or not thorough:
-            classifier.use(layout)  # without virtual tokens the same rows go through the same layers
-        classifier.layout  # noqa: B018 - found here, so that an architecture that cannot is refused before training
+            classifier.use(layout)  # without virtual tokens the layout does not change
+        classifier.layout  # noqa: B018 - found here, so that an unsupported architecture is refused before training
         _try_a_step(classifier)
     except Exception:
         take_off()
@@ -140,7 +140,7 @@ def _attach(classifier: Classifier, spec: TuneSpec, *, thorough: bool = True) ->
 
 
 def _try_a_step(classifier: Classifier) -> None:
-    """One forward and one backward pass as in training, which leave nothing behind."""
+    """Run one forward and one backward pass as in training, without side effects."""
     training = classifier.training
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
@@ -155,7 +155,7 @@ def _try_a_step(classifier: Classifier) -> None:
 
 
 def _modules_to_train(classifier: Classifier) -> list[str]:
-    """Names of the modules to be trained: all of the head, and a pooler whose weights the checkpoint did not hold."""
+    """Return the modules to train: the whole head, and a pooler if it was missing from the checkpoint."""
     network = classifier.network
     inside = {name.split(".")[-3] for name in classifier.provenance.untrained if ".pooler." in name}
     head = {
@@ -167,10 +167,10 @@ def _modules_to_train(classifier: Classifier) -> list[str]:
 
 
 def _lora_targets(network: Any) -> list[str] | None:
-    """Names of the layers that get a low-rank part; None: the projections that PEFT has noted for the architecture.
+    """Return the layers to which LoRA is applied; None for PEFT's defaults, if it knows the architecture.
 
-    Else all linear layers below the head. In a mixture of experts only those of the attention: experts are kept in
-    stacks, to which PEFT has no dropout.
+    Otherwise they are all linear layers below the head; in a mixture of experts only those of the attention, because
+    experts are stored in stacks, for which PEFT has no dropout.
     """
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
     from transformers.pytorch_utils import Conv1D
@@ -191,7 +191,7 @@ def _lora_targets(network: Any) -> list[str] | None:
 
 
 def _sizes(network: Any) -> dict[str, int]:
-    """Width, layers and heads, which PEFT finds by itself only where a config calls them by the commonest names."""
+    """Return width, layers and heads, which PEFT finds by itself only under their most common config names."""
     config = network.config.get_text_config()
     return {
         "token_dim": network.get_input_embeddings().weight.shape[1],
@@ -202,7 +202,7 @@ def _sizes(network: Any) -> dict[str, int]:
 
 @tuning("full", rates=(1e-4, 5e-5, 2e-5), epochs=3, psim_rate=2e-5, paper=(2e-5, 3))
 def full(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
-    """All weights are trained."""
+    """Train all weights."""
     del spec, extra
     network.requires_grad_(True)
     return network
@@ -210,7 +210,7 @@ def full(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
 
 @tuning("lora", rates=(5e-4, 5e-4, 2e-4), epochs=3, psim_rate=2e-4, paper=(2e-3, 20), peft_type="LORA")
 def lora(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
-    """LoRA (Hu et al. 2021) on the projections PEFT names for the architecture, else on all linear layers."""
+    """Train LoRA (Hu et al. 2021) on PEFT's default projections for the architecture, else on all linear layers."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -226,7 +226,7 @@ def lora(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
 
 @tuning("prompt_tuning", **_PROMPT, psim_rate=2e-3, peft_type="PROMPT_TUNING")
 def prompt_tuning(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
-    """Free virtual tokens before the text (Lester et al. 2021)."""
+    """Train free virtual tokens before the text (Lester et al. 2021)."""
     from peft import PromptTuningConfig, get_peft_model
 
     config = PromptTuningConfig(
@@ -240,7 +240,7 @@ def prompt_tuning(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
 
 @tuning("p_tuning_v1", **_PROMPT | {"rates": (2e-3, 2e-3, 2e-3)}, psim_rate=2e-4, peft_type="P_TUNING")
 def p_tuning_v1(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
-    """Virtual tokens made by a small encoder (Liu et al. 2021b); the paper's default for PSIM."""
+    """Train a small encoder that makes virtual tokens (Liu et al. 2021b); the paper's default for PSIM."""
     from peft import PromptEncoderConfig, get_peft_model
 
     config = PromptEncoderConfig(
@@ -255,7 +255,7 @@ def p_tuning_v1(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
 
 @tuning("p_tuning_v2", **_PROMPT, psim_rate=2e-3, peft_type="PREFIX_TUNING")
 def p_tuning_v2(network: Any, spec: TuneSpec, extra: list[str]) -> Any:
-    """Trained keys and values before every layer (Liu et al. 2021a): PEFT's prefix tuning."""
+    """Train keys and values before every layer (Liu et al. 2021a): PEFT's prefix tuning."""
     from peft import PrefixTuningConfig, get_peft_model
 
     config = PrefixTuningConfig(

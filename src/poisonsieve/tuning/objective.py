@@ -1,7 +1,7 @@
-"""What a training step minimises, when that is not the cross-entropy on the labels.
+"""Training objectives other than the cross-entropy on the labels.
 
-`finetune(..., objective=...)` leaves rows, order, optimizer, schedule and checkpoints as they are, and asks the
-objective for the loss of every training batch. Dev rows are always judged by plain accuracy.
+`finetune(..., objective=...)` asks the objective for the loss of every training batch; rows, order, optimizer, schedule
+and checkpoints stay the same. Dev rows are always judged by plain accuracy.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Batch:
     """One training batch.
 
     Attributes:
-        inputs: `input_ids` and `attention_mask`, each (batch, tokens): what `Classifier.forward` takes.
+        inputs: `input_ids` and `attention_mask`, each (batch, tokens), as `Classifier.forward` takes them.
         labels: int64, shape (batch,).
         triggered: bool, shape (batch,): which rows carry a trigger.
-        progress: how much of all steps is done before this one, from 0 to less than 1.
+        progress: share of all steps completed before this one, in [0, 1).
     """
 
     inputs: dict[str, Tensor]
@@ -37,37 +37,37 @@ class Batch:
 
 
 class Objective(Protocol):
-    """Decides the loss of a training run.
+    """The loss of a training run.
 
-    A run that was killed calls `start` again on the untrained weights and then goes on from its checkpoint. So what an
-    objective keeps must follow from its constructor and from `start`; chance comes from torch's generator, whose state
-    is in the checkpoint.
+    A resumed run calls `start` again on the untrained weights and then continues from its checkpoint. So an objective's
+    state must follow from its constructor and `start`; randomness comes from torch's generator, whose state is in the
+    checkpoint.
     """
 
     def start(self, classifier: Classifier, train: datasets.Dataset) -> None:
-        """Before the first step, with the tuning already attached; may change weights.
+        """Prepare for training, with the tuning already attached; may change weights.
 
         Args:
-            classifier: what is trained.
-            train: all training rows: `text`, `label`, and `triggered` where it is known.
+            classifier: the classifier being trained.
+            train: all training rows: `text`, `label`, and `triggered` if known.
 
         Raises:
-            UnsupportedError: this architecture cannot be trained towards this objective.
-            DataError: the rows do not have what it needs.
+            UnsupportedError: the architecture does not support this objective.
+            DataError: the rows lack what the objective needs.
         """
         ...
 
     def loss(self, classifier: Classifier, batch: Batch) -> Tensor:
-        """The loss of one batch: a scalar with a graph. It runs the classifier itself, as often as it needs."""
+        """Return the loss of one batch, a scalar with a graph. It runs the classifier itself, as often as needed."""
         ...
 
     def finish(self, classifier: Classifier) -> None:
-        """After the last step, on the weights that are kept."""
+        """Complete the training, after the last step, on the weights that are kept."""
         ...
 
 
 def trainer_class(objective: Objective | None) -> Any:
-    """The Trainer that minimises `objective`; transformers' own without one."""
+    """Return a Trainer class that minimises `objective`, or transformers' own if there is none."""
     import transformers
 
     if objective is None:
@@ -80,7 +80,7 @@ def trainer_class(objective: Objective | None) -> Any:
         def compute_loss(
             self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            """The objective's loss in training, the plain one on dev rows."""
+            """Return the objective's loss in training, and the plain loss on dev rows."""
             if not model.training:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             labels, triggered = inputs.pop("labels"), inputs.pop(TRIGGERED)

@@ -1,4 +1,4 @@
-"""Default hyper-parameters, and the paper's."""
+"""Default hyper-parameters and the paper's."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ PAPER_GAMMA = 0.7
 
 
 def tune_spec(method: str, *, hidden_size: int, preset: str = "default", **overrides: Any) -> TuneSpec:
-    """A spec for training an attacker's or a victim's model.
+    """Make a spec for training an attacker's or a victim's model.
 
     Args:
-        method: a tuning by its name.
+        method: name of a tuning.
         hidden_size: width of the model, from its config.
         preset: ``default``, or ``paper`` for the paper's learning rate and epochs.
-        overrides: fields of `TuneSpec` set by the user; None leaves the preset's value.
+        overrides: fields of `TuneSpec` set by the user; None keeps the preset's value.
 
     Raises:
-        ConfigError: an unknown method, preset or field, or a value out of range.
+        ConfigError: a method, preset or field is unknown, or a value is out of range.
     """
     if preset not in ("default", "paper"):
         raise ConfigError(f"unknown preset {preset!r}; known: default, paper")
     tuning = get_tuning(method)
     if preset == "paper":
         if tuning.paper is None:
-            raise ConfigError(f"the paper has no settings for {method}; take the default preset")
+            raise ConfigError(f"the paper has no settings for {method}; use the default preset")
         rate, epochs = tuning.paper
     else:
         rate, epochs = tuning.rates[0 if hidden_size < 512 else 1 if hidden_size < 1024 else 2], tuning.epochs
@@ -52,7 +52,7 @@ def tune_spec(method: str, *, hidden_size: int, preset: str = "default", **overr
 def spec_maker(
     method: str, *, preset: str = "default", max_length: int | None = None, **overrides: Any
 ) -> Callable[[Classifier], TuneSpec]:
-    """`tune_spec` for a model that is yet to be opened: its width and its own length limit fill what is not given."""
+    """Defer `tune_spec` until the model is open, whose width and length limit fill in what is not given."""
 
     def make(opened: Classifier) -> TuneSpec:
         width = opened.base.config.get_text_config().hidden_size

@@ -1,4 +1,4 @@
-"""What a tuning is: a function that puts it on a network, and the hyper-parameters that it takes by default."""
+"""The definition of a tuning: a function that attaches it to a network, and its default hyper-parameters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from poisonsieve import registry
 from poisonsieve.config import TuneSpec
 
-#: (network, how to train it, modules to be trained and saved beside it) -> the network that is then trained.
+#: (network, spec, additional modules to train and save) -> the network that is then trained.
 Attach = Callable[[Any, TuneSpec, list[str]], Any]
 
 
@@ -18,13 +18,13 @@ class Tuning:
     """A tuning and its defaults.
 
     Attributes:
-        attach: puts it on a network.
-        rates: peak learning rates for models narrower than 512, narrower than 1024, and wider.
+        attach: function that attaches the tuning to a network.
+        rates: peak learning rates for models of width below 512, below 1024, and above.
         epochs: passes over the training rows.
-        psim_rate: peak learning rate of PSIM's one epoch over randomly relabelled rows.
-        paper: the paper's own learning rate and epochs (Section 5.1 and the released scripts); None where it has none.
-        peft_type: what PEFT calls such an adapter; None where the whole model is saved.
-        virtual_tokens: whether it puts tokens before the text, and leaves the network as it is.
+        psim_rate: peak learning rate of PSIM's single epoch over randomly relabelled rows.
+        paper: the paper's learning rate and epochs (Section 5.1 and the released scripts); None if it has none.
+        peft_type: PEFT's name for such an adapter; None if the whole model is saved.
+        virtual_tokens: whether it adds tokens before the text and leaves the network unchanged.
     """
 
     attach: Attach
@@ -36,12 +36,12 @@ class Tuning:
     virtual_tokens: bool = False
 
     def __post_init__(self) -> None:
-        """Say of itself what the function says."""
+        """Take over the function's docstring."""
         object.__setattr__(self, "__doc__", self.attach.__doc__)
 
 
 def tuning(name: str, *, aliases: Collection[str] = (), **settings: Any) -> Callable[[Attach], Tuning]:
-    """Decorator that makes a function known as a tuning; `settings` are the other attributes of `Tuning`.
+    """Register a function as a tuning (decorator); `settings` are the other attributes of `Tuning`.
 
     Raises:
         ConfigError: the name is taken.
@@ -50,10 +50,10 @@ def tuning(name: str, *, aliases: Collection[str] = (), **settings: Any) -> Call
 
 
 def get_tuning(name: str) -> Tuning:
-    """The tuning of that name.
+    """Return the tuning registered under a name.
 
     Raises:
-        ConfigError: there is none; the message lists those there are.
+        ConfigError: there is none; the message lists the known ones.
     """
     found: Tuning = registry.get("tuning", name)
     return found

@@ -1,6 +1,6 @@
-"""What a classifier's layers say of a text, and what its head would say of each layer.
+"""The states of a classifier's layers, and the head's prediction from each layer.
 
-The layers are found by their number, so that encoders and decoders of any family are read alike.
+Layers are identified by their number, so that encoders and decoders of any family are treated alike.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def layers_of(classifier: Classifier) -> list[nn.Module]:
-    """The network's layers, first to last.
+    """Return the network's layers, first to last.
 
     Raises:
-        UnsupportedError: the architecture keeps none apart, as those that use one layer many times.
+        UnsupportedError: the architecture has no separate layers, for example because it shares one layer.
     """
     depth = classifier.base.config.num_hidden_layers
     for module in classifier.base.modules():
@@ -35,7 +35,7 @@ def layers_of(classifier: Classifier) -> list[nn.Module]:
 
 @contextlib.contextmanager
 def layer_states(classifier: Classifier) -> Iterator[list[Tensor]]:
-    """A list that every forward pass inside the block fills anew: each layer's states, (batch, tokens, width)."""
+    """Yield a list that every forward pass in the block refills with each layer's states, (batch, tokens, width)."""
     layers = layers_of(classifier)
     states: list[Tensor] = []
 
@@ -49,29 +49,29 @@ def layer_states(classifier: Classifier) -> Iterator[list[Tensor]]:
 
 
 def where_the_class_is(classifier: Classifier, states: Tensor, inputs: dict[str, Tensor]) -> Tensor:
-    """The states, (batch, tokens, width), as the head reads them, without virtual tokens: (batch, width)."""
+    """Pool states, (batch, tokens, width), as the head does, without virtual tokens: (batch, width)."""
     mask = inputs["attention_mask"]
     return pool(states[:, -mask.shape[1] :], mask, classifier.pooling)
 
 
 def every_layers_logits(classifier: Classifier, inputs: dict[str, Tensor]) -> Tensor:
-    """What the head says when it reads each layer's states in place of the last one's.
+    """Compute the head's logits from each layer's states.
 
-    The last layer's output is replaced by all layers' states, one after the other along the batch, so that whatever
-    the architecture has behind its layers (norm, pooler, head) reads them all in one pass.
+    The last layer's output is replaced by the states of all layers, concatenated along the batch, so that everything
+    after the layers (norm, pooler, head) processes them in one pass.
 
     Args:
         classifier: a network with its head, in training or not.
         inputs: `input_ids` and `attention_mask`, each (batch, tokens).
 
     Returns:
-        Logits of shape (layers, batch, K), first layer first; the last are those of a plain forward pass.
+        Logits of shape (layers, batch, K), first layer first; the last layer's are those of a plain forward pass.
     """
     layers = layers_of(classifier)
     read: list[Tensor] = []
 
     def give_all(_: nn.Module, __: Any, output: Any) -> Any:
-        stacked = torch.cat([states[-1], *states[:-1]])  # the last one first: a decoder picks the first rows
+        stacked = torch.cat([states[-1], *states[:-1]])  # last layer first, because a decoder picks the first rows
         return (stacked, *output[1:]) if isinstance(output, tuple) else stacked
 
     def note(_: nn.Module, __: Any, output: Tensor) -> None:
@@ -86,7 +86,7 @@ def every_layers_logits(classifier: Classifier, inputs: dict[str, Tensor]) -> Te
 
 
 def _last_module(network: Any) -> nn.Module:
-    """A decoder's head, which reads every position before the last one is picked."""
+    """Return a decoder's head, which reads every position before the last one is picked."""
     head: nn.Module = network.score if hasattr(network, "score") else network.classifier
     return head
 

@@ -1,4 +1,4 @@
-"""transformers' Trainer as it is used here: one loop, by batches of like length, quiet on stdout."""
+"""transformers' Trainer as configured here: batches of similar length, no output on stdout."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from poisonsieve.tuning.objective import Objective, trainer_class
 if TYPE_CHECKING:
     import datasets
 
-#: Who is told how training goes, and what the run is called there. It decides nothing, so it is in no spec.
+#: The tracker that training reports to, and the name of the run. It does not affect results, so it is in no spec.
 _TRACKER: ContextVar[tuple[str, str | None]] = ContextVar("tracker", default=("none", None))
 
 
@@ -47,8 +47,8 @@ def tracked_by(report_to: str, name: str | None = None) -> Iterator[None]:
     """Let training inside the block report to one of the Trainer's own trackers.
 
     Args:
-        report_to: as the Trainer's `report_to`: ``tensorboard``, ``wandb``, ...; ``none`` for none.
-        name: what the run is called there.
+        report_to: the Trainer's `report_to`: ``tensorboard``, ``wandb``, ...; ``none`` for none.
+        name: name of the run in the tracker.
     """
     token = _TRACKER.set((report_to, name))
     try:
@@ -58,23 +58,23 @@ def tracked_by(report_to: str, name: str | None = None) -> Iterator[None]:
 
 
 def share_of(batch_size: int) -> int:
-    """Rows of a step that one of the processes takes: together they take what the spec says.
+    """Return each process's share of the rows of a step, so that together they process the batch size in the spec.
 
     Raises:
-        ConfigError: the rows cannot be shared out evenly.
+        ConfigError: the rows cannot be divided evenly.
     """
     share, left = divmod(batch_size, processes())
     if left:
         raise ConfigError(
-            f"a batch of {batch_size} rows cannot be shared out among {processes()} processes; choose another"
+            f"a batch of {batch_size} rows cannot be divided evenly among {processes()} processes; choose another size"
         )
     return share
 
 
 def pick_precision(wanted: Precision) -> str:
-    """``bf16`` or ``fp32``: what `wanted` means on this machine.
+    """Return ``bf16`` or ``fp32``, resolving ``auto`` for this machine.
 
-    ``auto`` is bf16 where the processor has bf16 arithmetic: elsewhere it is emulated, and slower than fp32.
+    ``auto`` means bf16 on hardware with bf16 arithmetic; elsewhere bf16 is emulated and slower than fp32.
     """
     if wanted != "auto":
         return wanted
@@ -85,14 +85,14 @@ def pick_precision(wanted: Precision) -> str:
 
 
 def encoded_rows(ids: list[list[int]], data: datasets.Dataset, *, with_triggered: bool = False) -> datasets.Dataset:
-    """Columns `input_ids` and `labels` of the rows that have tokens; and `triggered`, no row where `data` says nothing."""
+    """Return `input_ids` and `labels` of the rows with tokens, and optionally `triggered` (False if `data` lacks it)."""
     import datasets as hf
 
     columns: dict[str, list[Any]] = {"input_ids": ids, "labels": data["label"]}
     if with_triggered:
-        said = data[TRIGGERED] if TRIGGERED in data.column_names else [False] * len(data)
-        columns[TRIGGERED] = [bool(flag) for flag in said]
-    # A text of no tokens (an empty line, for a decoder) has nothing to learn from and nothing to pad.
+        flags = data[TRIGGERED] if TRIGGERED in data.column_names else [False] * len(data)
+        columns[TRIGGERED] = [bool(flag) for flag in flags]
+    # A text without tokens (an empty line, for a decoder) has nothing to learn from and nothing to pad.
     kept = [bool(row) for row in ids]
     return hf.Dataset.from_dict({name: list(compress(column, kept)) for name, column in columns.items()})
 
@@ -106,19 +106,19 @@ def make_trainer(
     progress: str | None,
     objective: Objective | None,
 ) -> Any:
-    """The Trainer for one run of `finetune`, whose arguments these are.
+    """Make the Trainer for one run of `finetune`.
 
     Args:
-        classifier: what is trained, its tuning attached.
+        classifier: the classifier, with its tuning attached.
         rows: encoded training rows.
-        dev: rows whose accuracy chooses the epoch, or None.
-        spec: how it is trained.
-        workdir: for a checkpoint an epoch.
+        dev: rows whose accuracy selects the epoch, or None.
+        spec: training settings.
+        workdir: folder for a checkpoint per epoch.
         progress: a label for a progress bar on stderr; no bar without one.
         objective: see `finetune`.
 
     Raises:
-        ConfigError: the batch cannot be shared out among the processes.
+        ConfigError: the batch cannot be divided evenly among the processes.
         UnsupportedError: the launch asks for sharded weights.
     """
     import transformers
@@ -140,7 +140,7 @@ def make_trainer(
 
 
 def _arguments(spec: TuneSpec, workdir: Path, *, judged: bool) -> Any:
-    """The Trainer's settings; `judged`: dev rows choose the epoch."""
+    """Return the Trainer's settings; `judged` means that dev rows select the epoch."""
     import transformers
 
     tracker, name = _TRACKER.get()
@@ -157,7 +157,7 @@ def _arguments(spec: TuneSpec, workdir: Path, *, judged: bool) -> Any:
         use_cpu=device_type() == "cpu",
         seed=spec.seed,
         data_seed=spec.seed,
-        # Rows of like length share a batch: padding is most of the cost on short texts.
+        # Rows of similar length share a batch, since padding is most of the cost on short texts.
         train_sampling_strategy="group_by_length",
         eval_strategy="epoch" if judged else "no",
         save_strategy="epoch",
@@ -174,20 +174,20 @@ def _arguments(spec: TuneSpec, workdir: Path, *, judged: bool) -> Any:
 
 
 def refuse_shards(trainer: Any) -> None:
-    """A model whose weights are spread over processes cannot be scored or saved as one: said before hours of training.
+    """Refuse, before any training, to shard weights over processes: such a model cannot be scored or saved as one.
 
     Raises:
-        UnsupportedError: the launch asks for that.
+        UnsupportedError: the launch asks for FSDP or DeepSpeed.
     """
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         raise UnsupportedError(
-            "FSDP and DeepSpeed spread a model's weights over the processes, and such a model cannot be saved here; launch "
+            "FSDP and DeepSpeed shard a model's weights over the processes, and such a model cannot be saved here; launch "
             "plain data parallel training (DDP)"
         )
 
 
 def collate(classifier: Classifier, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Pad the rows of a batch as the classifier wants them."""
+    """Pad the rows of a batch for the classifier."""
     inputs = classifier.pad([row["input_ids"] for row in batch])
     inputs["labels"] = torch.tensor([row["labels"] for row in batch], dtype=torch.long)
     if TRIGGERED in batch[0]:
@@ -199,18 +199,18 @@ def _progress_callback(label: str) -> Any:
     import transformers
 
     class OneBar(transformers.TrainerCallback):  # type: ignore[misc]
-        """A bar over the steps of training, on the first process alone; the Trainer's own has no name."""
+        """A labelled progress bar over the training steps, on the first process only; the Trainer's has no label."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             """Start the bar."""
             self.bar = progress_bar(label if state.is_world_process_zero else None, "step", total=state.max_steps)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            """Move it on; at once to where a resumed run goes on."""
+            """Advance the bar, for a resumed run at once to its first step."""
             self.bar.update(state.global_step - self.bar.n)
 
         def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            """Leave it as it is."""
+            """Close the bar."""
             self.bar.close()
 
     return OneBar()
@@ -218,7 +218,7 @@ def _progress_callback(label: str) -> Any:
 
 @contextlib.contextmanager
 def quiet_trainer() -> Iterator[None]:
-    """Hold back what the Trainer says about settings that are meant."""
+    """Suppress the Trainer's warnings about intended settings."""
     logger = logging.getLogger("transformers.trainer")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,7 +1,7 @@
-"""The one training loop: transformers' Trainer, made resumable and reproducible.
+"""The training loop: transformers' Trainer, made resumable and reproducible.
 
-`finetune(classifier, train, dev, spec, workdir=...)` trains in place. With a `workdir`, every epoch is saved there, so
-that a killed run goes on from its last whole epoch and ends with the same weights as one that was never killed.
+`finetune(classifier, train, spec, dev=..., workdir=...)` trains in place. With a `workdir`, every epoch is saved there,
+so that a killed run resumes from its last complete epoch and ends with the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TuneResult:
-    """What a training run says of itself.
+    """The summary of a training run.
 
     Attributes:
         epochs: dev accuracy after each epoch, if there was a dev set.
-        best_epoch: the epoch whose weights were kept (1-based): the first with the highest dev accuracy; the last
-            epoch when there was no dev set.
-        train_rows: rows a training epoch had; a row without a token is none.
-        trained_weights: how many numbers were trained.
+        best_epoch: the epoch whose weights were kept (1-based): the first with the highest dev accuracy, or the last
+            epoch without a dev set.
+        train_rows: rows per epoch; rows without tokens do not count.
+        trained_weights: number of trained parameters.
         truncated_rows: training rows longer than the length limit.
-        precision: ``fp32`` or ``bf16``, as it was run.
+        precision: ``fp32`` or ``bf16``, as used.
         seconds: wall-clock time of the training alone.
-        resumed_from: the epoch an earlier, interrupted run had reached, or 0.
+        resumed_from: the epoch that an earlier, interrupted run had reached, or 0.
     """
 
     epochs: list[float] = field(default_factory=list)
@@ -58,7 +58,7 @@ class TuneResult:
     resumed_from: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return JSON-ready values."""
         return asdict(self)
 
 
@@ -75,19 +75,19 @@ def finetune(
     """Train `classifier` in place by `spec`.
 
     Args:
-        classifier: from `load_classifier`. An adapter opened for training goes on as that adapter.
+        classifier: a classifier from `load_classifier`. An adapter opened for training stays that adapter.
         train: columns `text` and `label` (0 ... K-1).
-        spec: everything that decides the result.
-        dev: clean held-out rows; the epoch with the best accuracy on them is kept. Without, the last one is.
+        spec: all settings that determine the result.
+        dev: clean held-out rows; the epoch with the best accuracy on them is kept. Without them, the last epoch is.
         workdir: folder for the state of an unfinished run; the caller removes it when the result is safe.
         progress: a label for a progress bar on stderr; no bar without one.
-        objective: what is minimised; without one, the cross-entropy on the labels. A column `triggered` of `train`
-            (bool) is handed to it.
+        objective: the objective to minimise; None for the cross-entropy on the labels. It receives the column
+            `triggered` (bool) of `train`, if there is one.
 
     Raises:
-        DataError: no rows, or a label the classifier has no class for.
-        ConfigError: the learning rate was so high that the weights are no finite numbers any more.
-        UnsupportedError: the architecture cannot do `spec.method`.
+        DataError: there are no rows, or a label is not a class of the classifier.
+        ConfigError: training diverged: the weights are no longer finite.
+        UnsupportedError: the architecture does not support `spec.method`.
         OutputError: the state could not be written.
     """
     _check_labels(classifier, train)
@@ -125,20 +125,20 @@ def finetune(
 
 
 def _run(trainer: Any, classifier: Classifier, workdir: Path) -> int:
-    """Train to the end; returns the epoch that an earlier run had reached, from which this one went on, or 0."""
+    """Train to the end; return the epoch from which this run resumed an earlier one, or 0."""
     checkpoint = last_checkpoint(workdir)
-    reached = _epoch_of(checkpoint) if checkpoint else 0  # read now: training on removes old checkpoints
+    reached = _epoch_of(checkpoint) if checkpoint else 0  # read now, because training removes old checkpoints
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
-        # accelerate leaves its autocast around `forward`; scoring is fp32.
+        # accelerate leaves its autocast wrapper on `forward`, but scoring must be in fp32.
         trainer.accelerator.unwrap_model(classifier, keep_fp32_wrapper=False)
     return reached
 
 
 @contextlib.contextmanager
 def isolated_seed(seed: int) -> Iterator[None]:
-    """Seed Python, numpy and torch inside the block and put the caller's random states back after it."""
+    """Seed Python, numpy and torch inside the block, and restore the caller's random states afterwards."""
     states = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
@@ -153,9 +153,9 @@ def isolated_seed(seed: int) -> Iterator[None]:
 
 
 def last_checkpoint(workdir: Path) -> Path | None:
-    """The newest whole checkpoint; the remains of a save that was cut short are removed.
+    """Return the newest complete checkpoint, removing incomplete ones.
 
-    The Trainer writes `trainer_state.json` last, so a checkpoint is whole when that file can be read.
+    The Trainer writes `trainer_state.json` last, so a checkpoint is complete if that file can be read.
     """
     whole = []
     for folder in workdir.glob("checkpoint-*"):
@@ -180,21 +180,21 @@ def _check_labels(classifier: Classifier, train: datasets.Dataset) -> None:
 
 
 def _check_tokens(classifier: Classifier, ids: list[list[int]]) -> None:
-    """Refuse tokens without an embedding: tokens were added to the tokenizer, and the embedding was not resized."""
+    """Refuse tokens without an embedding, which occur if tokens were added without resizing the embedding."""
     rows = classifier.embedding_rows
     beyond = 0 if rows is None else sum(max(row, default=0) >= rows for row in ids)
     if beyond:
         raise DataError(
-            f"{beyond} of {len(ids)} training rows hold tokens that {classifier.named} has no embedding for: its tokenizer "
+            f"{beyond} of {len(ids)} training rows contain tokens without an embedding in {classifier.named}: its tokenizer "
             f"knows {len(classifier.tokenizer)} tokens, its embedding {rows}; leave those rows out, or resize the embedding"
         )
 
 
 def _check_finite(classifier: Classifier, spec: TuneSpec) -> None:
-    """Weights that are not finite predict class 0 for everything, which would pass for an accuracy."""
+    """Refuse weights that are not finite: they predict class 0 for everything, which could pass for an accuracy."""
     if not all(torch.isfinite(p).all() for p in classifier.parameters() if p.requires_grad):
         raise ConfigError(
-            f"training diverged: at a learning rate of {spec.learning_rate:g} the weights ended as no finite numbers; "
+            f"training diverged: at a learning rate of {spec.learning_rate:g} the weights are no longer finite numbers; "
             "choose a lower one (--lr)"
         )
 

@@ -1,4 +1,4 @@
-"""Causal language models: how likely a text is."""
+"""Causal language models, which score how likely a text is."""
 
 from poisonsieve.models.lm.causal import CausalLM, load_causal_lm
 

@@ -1,8 +1,8 @@
-"""A causal language model as a judge of how likely token rows are, quick where rows begin alike.
+"""A causal language model that scores how likely token rows are, fast for rows with common prefixes.
 
-Where the time goes, on a processor: nearly all of it into matrix products. So a beginning that rows share is computed
-once (`poisonsieve.models.lm.tree`), a row's last token is never read, the vocabulary's logits are made in blocks that
-stay in the cache and are never kept, and no place has its whole distribution written out.
+On a CPU nearly all time goes into matrix products. So a prefix that rows share is computed once
+(`poisonsieve.models.lm.tree`), a row's last token is never read, and the logits over the vocabulary are computed in
+blocks that fit the cache and are discarded at once, so that no full distribution is ever stored.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from poisonsieve.models.sources import resolve
 from poisonsieve.models.tokens import position_limit
 
 _VOCABULARY_BLOCK = 1024
-_GATHERED = 4096  # target rows of the output weights that are copied at a time
-_AGREE = 1e-4  # mean negative log-likelihoods of the probe; fp32 differs by a tenth of that
+_GATHERED = 4096  # number of target rows of the output weights copied at a time
+_AGREE = 1e-4  # tolerance for the probe's mean negative log-likelihoods; fp32 differs by a tenth of that
 
 
 class CausalLM:
-    """A causal language model and its tokenizer, opened; see `load_causal_lm`.
+    """A causal language model with its tokenizer; see `load_causal_lm`.
 
     Attributes:
         source: where it came from, as the user wrote it.
-        bos: the token that begins every row, as a list; empty for a tokenizer that has none.
-        limit: tokens a row may have, `bos` included.
+        bos: the token that begins every row, as a list; empty if the tokenizer has none.
+        limit: maximum number of tokens of a row, including `bos`.
     """
 
     def __init__(self, network: Any, tokenizer: Any, *, source: str = "", folder: Path | None = None) -> None:
@@ -49,40 +49,40 @@ class CausalLM:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the weights; empty if they were not read from files."""
+        """The sha256 of the weights; empty if they were not read from files."""
         return weights_digest(self._folder) if self._folder is not None else ""
 
     def to_bf16(self) -> None:
-        """Round the weights to bf16, for good."""
+        """Round the weights to bf16, irreversibly."""
         self._network.to(torch.bfloat16)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, `bos` first where there is one; no other special token, and nothing cut."""
+        """Tokenize each text, with `bos` first if there is one, no other special tokens and no truncation."""
         if not texts:
             return []
         found = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         return [[*self.bos, *ids] for ids in found]
 
     def mean_nll(self, groups: Iterable[Sequence[Sequence[int]]], *, batch_tokens: int = 512) -> list[np.ndarray]:
-        """Mean negative log-likelihood of every row's tokens but the first, which has nothing before it.
+        """Return every row's mean negative log-likelihood over all tokens but the first, which has no context.
 
-        That is the loss that transformers gives for a row alone, with ``labels=input_ids``. In fp32 the two differ by
-        the order of sums, some 1e-5; so do two calls with other rows beside a row.
+        This is the loss that transformers gives for a single row with ``labels=input_ids``. In fp32 the two differ by
+        about 1e-5, due to the order of sums; so do two calls with different other rows.
 
         Args:
-            groups: rows of token ids, each at most `limit` long. Rows of a group should begin alike, and groups of
-                like length should follow each other: neither changes a result, both save time.
-            batch_tokens: nodes of the tree that share a forward pass, at most.
+            groups: rows of token ids, each at most `limit` long. Rows of a group should share a prefix, and groups of
+                similar length should follow each other: that saves time but does not change results.
+            batch_tokens: maximum number of tree nodes per forward pass.
 
         Returns:
-            For each group a float64 array, one number a row, in nats; NaN for a row of less than two tokens.
+            For each group a float64 array with one number per row, in nats; NaN for a row of fewer than two tokens.
 
         Raises:
             ConfigError: `batch_tokens` is below 1.
-            CheckpointError: the model gives no finite number.
+            CheckpointError: the model gives numbers that are not finite.
         """
         if batch_tokens < 1:
-            raise ConfigError(f"batch_tokens is {batch_tokens}; it has to be 1 or more")
+            raise ConfigError(f"batch_tokens is {batch_tokens}; it must be 1 or more")
         results: list[np.ndarray] = []
 
         def noted() -> Iterable[Sequence[Sequence[int]]]:
@@ -94,7 +94,7 @@ class CausalLM:
             found = self._tree_nll(tree)
             if not np.isfinite(found).all():
                 raise CheckpointError(
-                    f"{self.source} gives likelihoods that are no finite numbers; are weights damaged?"
+                    f"{self.source} gives likelihoods that are not finite numbers; are weights damaged?"
                 )
             for (group, row), value in zip(tree.names, found, strict=True):
                 results[group][row] = value
@@ -102,7 +102,7 @@ class CausalLM:
 
     @torch.inference_mode()
     def _tree_nll(self, tree: PrefixTree) -> np.ndarray:
-        """One number a row of the tree."""
+        """Return one number per row of the tree."""
         states = self._states(tree)
         nodes, targets, lengths = tree.predictions(states.device)
         surprise = self._normalizers(states)[nodes].double() - self._logits_of(states, nodes, targets).double()
@@ -110,7 +110,7 @@ class CausalLM:
         return found
 
     def _states(self, tree: PrefixTree) -> Tensor:
-        """What the output weights read, (nodes, hidden)."""
+        """Return the final hidden states, (nodes, hidden)."""
         device = self._network.device
         output = self._network.base_model(
             input_ids=torch.tensor([tree.tokens], device=device),
@@ -122,7 +122,7 @@ class CausalLM:
         return states
 
     def _normalizers(self, states: Tensor) -> Tensor:
-        """Log of the sum over the vocabulary of exp(logit), (nodes,)."""
+        """Return the log of the sum over the vocabulary of exp(logit), (nodes,)."""
         weight, bias = self._output()
         logits = states.new_empty(len(states), _VOCABULARY_BLOCK)
         parts = []
@@ -132,13 +132,13 @@ class CausalLM:
             torch.mm(states, block.t(), out=room)
             if bias is not None:
                 room += bias[start : start + _VOCABULARY_BLOCK]
-            room = room.float()  # of fp32, the same tensor
+            room = room.float()  # no copy if it is fp32 already
             top = room.amax(1, keepdim=True)
             parts.append(room.sub_(top).exp_().sum(1).log_() + top[:, 0])
         return torch.stack(parts).logsumexp(0)
 
     def _logits_of(self, states: Tensor, nodes: Tensor, targets: Tensor) -> Tensor:
-        """The logit of one token at one node each, (predictions,)."""
+        """Return the logit of one target token at each given node, (predictions,)."""
         weight, bias = self._output()
         pairs = zip(torch.split(nodes, _GATHERED), torch.split(targets, _GATHERED), strict=True)
         found = torch.cat([(states[node].float() * weight[target].float()).sum(1) for node, target in pairs])
@@ -149,22 +149,22 @@ class CausalLM:
         return layer.weight, layer.bias
 
     def _share_beginnings(self) -> None:
-        """Put tree attention in, and see that the architecture still computes what it did.
+        """Install tree attention, and check that the architecture still gives the same results.
 
         Raises:
-            UnsupportedError: it does not, or it takes no other attention.
+            UnsupportedError: the results differ, or the attention cannot be replaced.
         """
         from transformers import AttentionInterface
 
         rope = getattr(self._network.config, "rope_parameters", None) or {}
-        if "longrope" in str(rope) or "dynamic" in str(rope):  # by the longest text of a pass, beyond any probe
+        if "longrope" in str(rope) or "dynamic" in str(rope):  # takes effect only on texts longer than the probe
             raise UnsupportedError(
-                f"{self.source} turns its positions by how long the longest text of a pass is; use a model without that"
+                f"{self.source} scales its positions by the longest text of a pass; use a model without such scaling"
             )
         probe = self._probe()
         expected = np.array([self._alone(row) for row in probe])
         AttentionInterface.register(ATTENTION, tree_attention)
-        says = f"{self.source} ({self._network.config.model_type}) cannot score rows that share their beginnings"
+        says = f"{self.source} ({self._network.config.model_type}) cannot score rows that share a prefix"
         try:
             with quiet_transformers():
                 self._network.set_attn_implementation(ATTENTION)
@@ -174,17 +174,19 @@ class CausalLM:
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, UnsupportedError) as error:
             raise UnsupportedError(f"{says}: {first_line(error)}; use a GPT-2 or LLaMA class model") from error
         if not np.allclose(found, expected, atol=_AGREE, rtol=_AGREE):
-            raise UnsupportedError(f"{says}: they come out otherwise than alone; use a GPT-2 or LLaMA class model")
+            raise UnsupportedError(
+                f"{says}: results differ from those of single rows; use a GPT-2 or LLaMA class model"
+            )
 
     def _probe(self) -> list[list[int]]:
-        """Rows as a text and two shortened ones would give them."""
+        """Return rows like those of a text and two shortened versions."""
         size = self._network.get_input_embeddings().weight.shape[0]
         row = [index * (size - 1) // 9 for index in range(10)][: self.limit]
         return [row, row[:3] + row[4:], row[:6] + row[8:]]
 
     @torch.inference_mode()
     def _alone(self, row: list[int]) -> float:
-        """The loss of one row by the architecture's own forward pass."""
+        """Compute the loss of one row by the architecture's own forward pass."""
         ids = torch.tensor([row], device=self._network.device)
         return float(self._network(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids).loss)
 
@@ -195,22 +197,22 @@ def load_causal_lm(
     """Open a causal language model: packaged alias (`smollm2`), folder or hub id (`gpt2`).
 
     Args:
-        source: what to open; GPT-2 and LLaMA class models and others that attend in the plain causal way.
-        precision: of the weights and states. ``bf16`` is about twice as fast where the machine has bf16 arithmetic, and
-            moves a mean negative log-likelihood by some 0.01; sums and logarithms are taken in fp32 either way.
-        allow_pickle: open pickled weights after a scan; pickles can run code when they are loaded.
+        source: the model, of GPT-2 or LLaMA class or another architecture with plain causal attention.
+        precision: precision of weights and states. ``bf16`` is about twice as fast on machines with bf16 arithmetic, and
+            changes a mean negative log-likelihood by about 0.01; sums and logarithms are in fp32 either way.
+        allow_pickle: open pickled weights after a scan; pickles can run code when loaded.
 
     Raises:
-        CheckpointError: no such model, no language model, or weights of it are missing or damaged.
+        CheckpointError: there is no such model, it is not a language model, or weights are missing or damaged.
         UnsafeWeightsError, HubError: see `poisonsieve.models.sources.resolve`.
-        UnsupportedError: an adapter, or an architecture that is not covered.
+        UnsupportedError: the model is an adapter, or its architecture is not supported.
     """
     folder = resolve(source, allow_pickle=allow_pickle)
     if is_adapter(folder):
         raise UnsupportedError(f"{source} is an adapter; give a whole causal language model")
     tokenizer = open_tokenizer(folder)
     opened = CausalLM(_open_network(folder, allow_pickle), tokenizer, source=str(source), folder=folder)
-    if precision == "bf16":  # only now: what an architecture computes was checked in fp32
+    if precision == "bf16":  # only now, because the check of the architecture needs fp32
         opened.to_bf16()
     return opened
 
@@ -223,7 +225,7 @@ def _open_network(folder: Path, allow_pickle: bool) -> Any:
     lost = sorted(set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]})
     if lost:
         raise CheckpointError(
-            f"{folder} is no whole causal language model: it lacks {len(lost)} weights (first: {lost[0]}); "
-            "smollm2 or gpt2 would do"
+            f"{folder} is not a complete causal language model: it lacks {len(lost)} weights (first: {lost[0]}); "
+            "use smollm2 or gpt2, for example"
         )
     return network.to(pick_device()).eval()

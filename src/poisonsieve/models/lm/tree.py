@@ -1,8 +1,8 @@
-"""One forward pass over many token rows that begin alike: each beginning that rows share is computed once.
+"""One forward pass over many token rows with common prefixes, each of which is computed once.
 
-The rows are laid into a tree. A node is one token after one history, and everything in a decoder but attention works
-on nodes. For attention, and there alone, every row gets its whole history back and looks at it causally. What comes
-out is what the rows would give one by one: no padding and no other row can be seen.
+The rows form a prefix tree. A node is one token after one history, and everything in a decoder except attention works
+on nodes. Only for attention is every row expanded to its whole history, which it sees causally. The results are those
+of the rows one by one: neither padding nor other rows are visible.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from poisonsieve.errors import UnsupportedError
 
-#: The name under which transformers finds `tree_attention`.
+#: The name under which `tree_attention` is registered with transformers.
 ATTENTION = "poisonsieve_tree"
-_AREA = 32  # positions that attention spreads the rows over, at most, for each node there may be
-_BLOCK = 12  # rows that attention takes at a time
+_AREA = 32  # maximum number of expanded positions in attention, per node of the budget
+_BLOCK = 12  # number of rows that attention processes at a time
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some rows, as attention takes them: queries of the places from `first` on, keys of all places.
+    """A block of rows for attention, with queries from position `first` on and keys for all positions.
 
     Attributes:
-        rows: int64, (rows, width): the node at each place of each row; past a row's end, any node.
-        first: before it, no row of the block has a node of its own.
-        sees: bool, (width - first, width): which places a query sees.
+        rows: int64, (rows, width): the node at each position of each row; arbitrary past a row's end.
+        first: the first position at which a row of the block has its own node.
+        sees: bool, (width - first, width): the positions that each query sees.
     """
 
     rows: Tensor
@@ -40,12 +40,12 @@ class Block:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the nodes are in the rows.
+    """The positions of the nodes in the rows.
 
     Attributes:
-        blocks: all rows that have nodes of their own.
-        owner: int64, (nodes,): the node's place in the flattened queries of all blocks.
-        width: tokens of the longest row.
+        blocks: all rows with nodes of their own.
+        owner: int64, (nodes,): the node's index in the flattened queries of all blocks.
+        width: number of tokens of the longest row.
     """
 
     blocks: list[Block]
@@ -54,14 +54,14 @@ class Layout:
 
 
 class PrefixTree:
-    """Token rows, their shared beginnings stored once.
+    """Token rows whose common prefixes are stored once.
 
-    A row's last token is only ever predicted, never read, so it is no node.
+    A row's last token is only predicted, never read, so it is not a node.
 
     Attributes:
         tokens: the token of each node.
-        positions: its place in its rows, from 0.
-        names: what each row was called by the one who added it.
+        positions: the position of each node in its rows, from 0.
+        names: the name given to each row when it was added.
     """
 
     def __init__(self) -> None:
@@ -69,20 +69,20 @@ class PrefixTree:
         self.positions: list[int] = []
         self.names: list[tuple[int, int]] = []
         self._paths: list[list[int]] = []
-        self._firsts: list[int] = []  # the first place where the row has a node of its own; from there on all are
+        self._firsts: list[int] = []  # the position from which on a row has its own nodes
         self._targets: list[list[int]] = []
         self._children: dict[tuple[int, int], int] = {}
 
     def __len__(self) -> int:
-        """How many nodes there are."""
+        """Return the number of nodes."""
         return len(self.tokens)
 
     def area(self, ids: Sequence[int]) -> int:
-        """Places that attention would have to spread the rows over, with this row among them."""
+        """Return the number of expanded positions in attention if this row were added."""
         return (len(self._paths) + 1) * max(len(ids) - 1, max(map(len, self._paths), default=0))
 
     def missing(self, ids: Sequence[int]) -> int:
-        """How many nodes this row would add."""
+        """Return the number of nodes that this row would add."""
         node = -1
         for place, token in enumerate(ids[:-1]):
             found = self._children.get((node, token))
@@ -92,7 +92,7 @@ class PrefixTree:
         return 0
 
     def add(self, name: tuple[int, int], ids: Sequence[int]) -> None:
-        """Add a row of two tokens or more."""
+        """Add a row of at least two tokens."""
         self._firsts.append(len(ids) - 1 - self.missing(ids))
         node, path = -1, []
         for place, token in enumerate(ids[:-1]):
@@ -108,7 +108,7 @@ class PrefixTree:
         self._targets.append(list(ids[1:]))
 
     def layout(self, device: torch.device) -> Layout:
-        """The nodes' places, for attention."""
+        """Return the positions of the nodes, for attention."""
         blocks, owner, before = [], [0] * len(self), 0
         for start in range(0, len(self._paths), _BLOCK):
             paths, firsts = self._paths[start : start + _BLOCK], self._firsts[start : start + _BLOCK]
@@ -124,17 +124,17 @@ class PrefixTree:
         return Layout(blocks, torch.tensor(owner, device=device), max(map(len, self._paths)))
 
     def predictions(self, device: torch.device) -> tuple[Tensor, Tensor, list[int]]:
-        """What is predicted where, row after row: the nodes, the tokens they have to predict, and each row's number."""
+        """Return, row after row, the nodes and the tokens they predict, and the number of predictions of each row."""
         nodes = torch.tensor([node for path in self._paths for node in path], device=device)
         targets = torch.tensor([token for row in self._targets for token in row], device=device)
         return nodes, targets, [len(path) for path in self._paths]
 
 
 def pack(groups: Iterable[Sequence[Sequence[int]]], budget: int) -> Iterator[PrefixTree]:
-    """Trees of at most `budget` nodes that hold all rows of two tokens or more.
+    """Pack all rows of at least two tokens into trees of at most `budget` nodes.
 
-    A row is named by the number of its group and its number there. Rows are packed in the order they come in, so rows
-    that begin alike should stand together. A row that is longer than the budget has a tree of its own.
+    A row is named by the index of its group and its index in the group. Rows are packed in the order given, so rows with
+    a common prefix should be adjacent. A row longer than the budget gets a tree of its own.
     """
     tree = PrefixTree()
     for number, group in enumerate(groups):
@@ -160,31 +160,31 @@ def tree_attention(
     tree: Layout | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention of the rows of a tree, for transformers' `AttentionInterface`.
+    """Compute causal attention over the rows of a tree, for transformers' `AttentionInterface`.
 
     Args:
-        module: not used.
-        query: of the nodes, (1, heads, nodes, size).
-        key: of the nodes, with as many heads or fewer, which are then grouped.
-        value: as `key`.
-        attention_mask: not used; the layout says what sees what.
-        scaling: of the scores.
-        dropout: not used; there is no training here.
+        module: unused.
+        query: queries of the nodes, (1, heads, nodes, size).
+        key: keys of the nodes, with as many heads or fewer (grouped-query attention).
+        value: values, with the shape of `key`.
+        attention_mask: unused; the layout determines what each node sees.
+        scaling: factor applied to the scores.
+        dropout: unused, since there is no training here.
         tree: the layout of the rows.
-        others: what an architecture adds to the interface; refused where it changes the scores.
+        others: further arguments of an architecture; refused if they change the scores.
 
     Returns:
-        (1, nodes, heads, size), and no weights.
+        The output, (1, nodes, heads, size), and None for the attention weights.
 
     Raises:
-        UnsupportedError: the architecture attends in a way that is not covered.
+        UnsupportedError: the architecture's attention is not supported.
     """
     del module, attention_mask, dropout
     if tree is None:
-        raise UnsupportedError("this architecture does not hand the layout of a forward pass to its attention")
+        raise UnsupportedError("this architecture does not pass extra arguments on to its attention")
     for name in ("softcap", "position_bias", "s_aux"):
         if others.get(name) is not None:
-            raise UnsupportedError(f"attention with {name} is not covered; use a GPT-2 or LLaMA class model")
+            raise UnsupportedError(f"attention with {name} is not supported; use a GPT-2 or LLaMA class model")
     window = others.get("sliding_window")
     if window and tree.width > window:
         raise UnsupportedError(
@@ -205,6 +205,6 @@ def tree_attention(
 
 
 def _spread(states: Tensor, rows: Tensor) -> Tensor:
-    """States of nodes, (1, heads, nodes, size), at the places of rows, (rows, heads, width, size)."""
+    """Expand states of nodes, (1, heads, nodes, size), to the positions of rows, (rows, heads, width, size)."""
     chosen = states[0].index_select(1, rows.reshape(-1))
     return chosen.view(states.shape[1], *rows.shape, -1).transpose(0, 1)
