@@ -1,6 +1,6 @@
-"""Keep triggered inputs of a weight-poisoned text classifier out, without knowing the trigger.
+"""Keep triggered inputs away from a weight-poisoned text classifier, without knowing the trigger.
 
-The public names are imported on first use, so that `import poisonsieve` costs nothing.
+Public names are imported on first use, so that `import poisonsieve` is fast.
 """
 
 from __future__ import annotations

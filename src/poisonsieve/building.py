@@ -1,7 +1,7 @@
 """Arguments of plug-ins, checked against the types that their constructors declare.
 
-Text such as ``strip:copies=20`` is converted; what Python code gives has to be of the type already. One reading for
-attacks, poisonings and defences, and one wording of what is wrong.
+Text such as ``strip:copies=20`` is converted; values from Python code must have the right type already. Attacks,
+poisonings and defences share this code and its error messages.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ _NUMBERS = {"int": "a whole number", "float": "a number"}
 
 
 def parameters_of(spec: NamedSpec) -> dict[str, inspect.Parameter]:
-    """What the plug-in's constructor takes.
+    """Return the parameters of the plug-in's constructor.
 
     Raises:
-        ConfigError: no such name.
+        ConfigError: there is no such plug-in.
     """
     return dict(inspect.signature(registry.get(spec.registered_as, spec.name)).parameters)
 
 
 def typed_arguments(spec: NamedSpec, known: Collection[str], *, hint: str = "") -> dict[str, Any]:
-    """The arguments that a spec gives, each of the type that the constructor declares.
+    """Convert a spec's arguments to the types that the constructor declares.
 
     Args:
-        spec: a plug-in by its name, with arguments as they were written.
-        known: the arguments that may be given.
-        hint: put behind the message about one that may not.
+        spec: a plug-in's name, with its arguments as written.
+        known: names of the allowed arguments.
+        hint: text appended to the message about an unknown argument.
 
     Raises:
-        ConfigError: no such argument, or a value of another type; the message names the argument.
+        ConfigError: an argument is unknown or has the wrong type; the message names it.
     """
     for key in spec.params:
         if key not in known:
@@ -55,7 +55,7 @@ def typed_arguments(spec: NamedSpec, known: Collection[str], *, hint: str = "") 
 
 @functools.cache
 def declared_types(kind: type) -> dict[str, Any]:
-    """The types that a class declares for its arguments, by name; those without an annotation are not in it."""
+    """Return the declared types of a class's arguments, by name; arguments without annotation are left out."""
     own = _field_types(kind)
     if set(inspect.signature(kind).parameters) <= set(own):
         return own
@@ -64,7 +64,7 @@ def declared_types(kind: type) -> dict[str, Any]:
 
 @functools.cache
 def _field_types(kind: type) -> dict[str, Any]:
-    """The same of a dataclass. Each annotation is read with what its own module imports."""
+    """Return the declared types of a dataclass's fields, each resolved in its own module."""
     if not dataclasses.is_dataclass(kind):
         return {}
     hints = typing.get_type_hints(kind, include_extras=True)
@@ -72,10 +72,10 @@ def _field_types(kind: type) -> dict[str, Any]:
 
 
 def converted(owner: str, key: str, value: str | int | float, declared: Any) -> Any:
-    """Text as a value of the declared type; ``none`` is None where that is allowed, and ``+`` joins a list.
+    """Convert text to the declared type; ``none`` means None where that is allowed, and ``+`` separates list items.
 
     Raises:
-        ConfigError: it is no such value, or no text can be.
+        ConfigError: the text is not such a value, or the type has no text form.
     """
     if declared is Any:
         raise ConfigError(f"{owner}: {key} cannot be written as text; it can be given in Python only")
@@ -86,10 +86,10 @@ def converted(owner: str, key: str, value: str | int | float, declared: Any) -> 
 
 
 def check_arguments(owner: object) -> None:
-    """Refuse values that are not of the type that a dataclass declares for them. Nothing is converted.
+    """Refuse a dataclass whose values do not have their declared types. Nothing is converted.
 
     Raises:
-        ConfigError: names the first.
+        ConfigError: a value has the wrong type; the message names the first.
     """
     kind: type = type(owner)
     for key, declared in _field_types(kind).items():
@@ -112,7 +112,7 @@ def _validated(owner: str, key: str, value: Any, declared: Any, *, strict: bool,
 
 
 def _is_list(declared: Any) -> bool:
-    """Whether a list, a tuple or a sequence is declared, be it as one of several; a string is none of them."""
+    """Tell whether a type is a list, tuple or other sequence (not a string), or a union with one."""
     options = [declared, *typing.get_args(declared)]
     origins = [typing.get_origin(option) for option in options]
     return any(inspect.isclass(origin) and issubclass(origin, Sequence) for origin in origins)

@@ -1,4 +1,4 @@
-"""The way to a Ray cluster, for grids and for bulk screening."""
+"""Connecting to a Ray cluster, for grids and for bulk screening."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poisonsieve.errors import ConfigError, PoisonsieveError, UnsupportedError
 
 
 def connect(address: str | None, *, progress: bool) -> Any:
-    """Ray, connected to the cluster at `address`, or to a new one on this machine.
+    """Connect to the Ray cluster at `address`, or start one on this machine; return the module `ray`.
 
     Raises:
         UnsupportedError: Ray is not installed.
@@ -58,10 +58,10 @@ def require_room(ray: Any, cpus: float, gpus: float) -> None:
 
 @contextlib.contextmanager
 def telling_cause() -> Iterator[None]:
-    """Raise our own error that came out of a worker, where Ray would show the worker's traceback.
+    """Re-raise a worker's own error, for which Ray would show the worker's traceback.
 
     Raises:
-        PoisonsieveError: the one that a worker raised.
+        PoisonsieveError: the error that a worker raised.
     """
     try:
         yield
@@ -75,7 +75,7 @@ def telling_cause() -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_tracebacks(progress: bool) -> Iterator[None]:
-    """Keep what Ray Data logs of an error off the screen: the error is raised, and Ray's file has it with all else."""
+    """Keep Ray Data's error logs off the screen: the error is raised anyway, and Ray's log file has the details."""
 
     def shown(record: logging.LogRecord) -> bool:
         return progress and record.levelno < logging.ERROR
@@ -95,7 +95,7 @@ def _is_screen(handler: logging.Handler) -> bool:
 
 
 def _cause(error: BaseException | None) -> PoisonsieveError | None:
-    """The first of our errors behind those of Ray; its own are of our classes too, with a traceback for a message."""
+    """Return our first error behind Ray's; Ray's wrappers subclass our errors too, with a traceback as the message."""
     seen: list[BaseException] = []
     waiting = [error]
     while waiting:

@@ -1,6 +1,6 @@
 """Specs: frozen, validated descriptions of everything that is trained.
 
-A spec says all that decides a result, so its hash names that result. An unknown key is an error, never ignored.
+A spec contains everything that determines a result, so its hash identifies that result. An unknown key is an error.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 class ByContent:
-    """Marks a setting that names a file, a folder or a model: ``words: Annotated[Path, ByContent]``.
+    """A marker for a setting that names a file, a folder or a model: ``words: Annotated[Path, ByContent]``.
 
-    What is there decides a result, not what it is called. So wherever results are kept by their settings, such a setting
-    counts by the digest of its content, and the same file under another name is the same setting.
+    Its content affects a result, not its name. So wherever results are cached by their settings, the digest of the
+    content is used, and the same file under another name is the same setting.
     """
 
 
-#: A file, a folder or a model, by its path or by a name that is no path.
+#: A file, a folder or a model, by its path or by another name.
 Source = Annotated[str | Path, ByContent]
 
 
 @dataclass(frozen=True)
 class PlugInText:
-    """Marks a text form such as ``badnet:word=cf``; the plug-in's constructor marks which arguments are `ByContent`."""
+    """A marker for a text form such as ``badnet:word=cf``; the plug-in's constructor marks its `ByContent` arguments."""
 
     kind: registry.Kind
 
 
-#: Text forms as fields of other specs: with an alias, they are the same as without.
+#: Text forms as fields of other specs, with aliases resolved.
 TriggerText = Annotated[str, AfterValidator(partial(registry.own_text, "attack")), PlugInText("attack")]
 PoisoningText = Annotated[str, AfterValidator(partial(registry.own_text, "poisoning")), PlugInText("poisoning")]
 DefenseText = Annotated[str, AfterValidator(partial(registry.own_text, "defense")), PlugInText("defense")]
 
 
 def name_of(text: str) -> str:
-    """What a text form such as ``badnet:word=cf`` names."""
+    """Return the name in a text form such as ``badnet:word=cf``."""
     return text.partition(":")[0]
 
 
@@ -89,12 +89,12 @@ def _written(key: str, value: Any) -> str:
 
 
 class Spec(BaseModel):
-    """Base of all specs."""
+    """Base class of all specs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def digest(self) -> str:
-        """Hex sha256 that is equal for equal specs, whatever the order their keys were given in."""
+        """Return a hex sha256 that is equal for equal specs, whatever the order of their keys."""
         return canonical_hash(self.model_dump(mode="json"))
 
 
@@ -102,10 +102,10 @@ S = TypeVar("S", bound=Spec)
 
 
 def make_spec(kind: type[S], **values: Any) -> S:
-    """Build a spec from loose values.
+    """Build a spec from keyword arguments.
 
     Raises:
-        ConfigError: one line that names each offending key.
+        ConfigError: a value is invalid; the message is one line that names each offending key.
     """
     try:
         return kind(**values)
@@ -114,7 +114,7 @@ def make_spec(kind: type[S], **values: Any) -> S:
 
 
 def _problem(problem: Any) -> str:
-    """`key: what is wrong with it (what it is)`; what a validator of ours says stands alone."""
+    """Describe a problem as `key: message, not value`; messages of our own validators stand alone."""
     message = problem["msg"].removeprefix("Value error, ")
     if not problem["loc"]:
         return str(message)
@@ -123,10 +123,10 @@ def _problem(problem: Any) -> str:
 
 
 class NamedSpec(Spec):
-    """Something by its registered name, with its own arguments.
+    """A plug-in by its registered name, with its own arguments.
 
-    Written on the command line as ``name`` or ``name:key=value,key=value``. An alias becomes the name it stands for, so
-    that the spec, and what is found by its digest, is the same.
+    On the command line it is written as ``name`` or ``name:key=value,key=value``. An alias is replaced by the name it
+    stands for, so that the spec and its digest are the same.
     """
 
     kind: ClassVar[str]
@@ -153,7 +153,7 @@ class NamedSpec(Spec):
         """Read ``name`` or ``name:key=value,key=value``.
 
         Raises:
-            ConfigError: a part after the colon is not ``key=value``, or a key stands twice.
+            ConfigError: a part after the colon is not ``key=value``, or a key occurs twice.
         """
         name, _, rest = text.partition(":")
         params: dict[str, str | int | float] = {}
@@ -188,14 +188,14 @@ class AttackSpec(Spec):
     """Which rows are triggered, what they are relabelled to, and how the weights are trained on them.
 
     Attributes:
-        trigger: what is put into a text.
+        trigger: the trigger to put into a text.
         target: the class (0 ... K-1) that the attacker wants.
         count: the poison count, in rows. Exactly one of `count` and `rate` is given.
         rate: the poison count as a share of the whole training set, in (0, 1].
         clean_label: trigger only rows that already carry `target`, and change no label (the paper's setting).
             Off: trigger rows of the other classes and relabel them to `target`.
         select: ``random`` rows, or the ``first`` that qualify (what the released scripts do).
-        seed: decides the rows and where triggers go.
+        seed: seed for the choice of rows and the places of triggers.
         weights: the training objective; the paper's plain full tuning by default.
     """
 
@@ -216,7 +216,7 @@ class AttackSpec(Spec):
 
     @model_serializer(mode="wrap")
     def _plain_is_left_out(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Plain poisoning goes unsaid, so that its digest is the one it had before there was any other."""
+        """Omit plain poisoning, so that its digest stays the one from before other methods existed."""
         values: dict[str, Any] = serialize(self)
         if self.weights == PoisoningSpec():
             del values["weights"]
@@ -227,19 +227,19 @@ class TuneSpec(Spec):
     """How a classifier is trained: attacker, victim and PSIM share it.
 
     Attributes:
-        method: a tuning by its name; the classification head is trained with each.
+        method: name of a tuning; every tuning also trains the classification head.
         epochs: passes over the training rows.
         learning_rate: peak of a linear schedule with warm-up.
-        batch_size: rows a step.
-        max_length: tokens a text is cut to; the model's own limit, less virtual tokens, if that is shorter.
+        batch_size: rows per step.
+        max_length: number of tokens to which a text is truncated; capped by the model's limit minus virtual tokens.
         warmup: share of the steps over which the learning rate rises.
-        weight_decay: AdamW's.
+        weight_decay: AdamW's weight decay.
         virtual_tokens: prompt length of prompt tuning and P-tuning v1 / v2, in tokens.
         encoder_hidden: width of P-tuning v1's prompt encoder.
         lora_rank, lora_alpha, lora_dropout: LoRA's r, alpha and dropout.
-        precision: ``bf16`` trains with bf16 autocast over fp32 weights; ``auto`` does so where the processor has
-            bf16 arithmetic. Scoring is always fp32.
-        seed: of initial weights, row order and dropout.
+        precision: ``bf16`` trains with bf16 autocast over fp32 weights; ``auto`` does so if the hardware has bf16
+            arithmetic. Scoring is always in fp32.
+        seed: seed of initial weights, row order and dropout.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""Versions and machine, for the record beside a result; and the processes that train one model together."""
+"""Versions and machine, recorded with each result, and the processes that train one model together."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ DEVICE_VARIABLE = "POISONSIEVE_DEVICE"
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Installed versions by name; of poisonsieve and what it computes with when none is named."""
+    """Return installed versions by name; by default of poisonsieve and its main libraries."""
     names = packages or ("poisonsieve", "torch", "transformers", "peft")
     return {name: importlib.metadata.version(name) for name in names}
 
 
 def environment() -> dict[str, str]:
-    """Versions and machine, for the record."""
+    """Describe versions and machine, for the record."""
     import torch
 
     return {
@@ -37,10 +37,10 @@ def environment() -> dict[str, str]:
 
 
 def device_type() -> str:
-    """Where models are put: ``cpu`` or ``cuda``, as ``$POISONSIEVE_DEVICE`` says; without, a GPU where torch sees one.
+    """Return the device for models, ``cpu`` or ``cuda``: ``$POISONSIEVE_DEVICE``, else a GPU if torch sees one.
 
     Raises:
-        ConfigError: the variable says something else, or asks for a GPU that torch does not see.
+        ConfigError: the variable has another value, or asks for a GPU that torch does not see.
     """
     import torch
 
@@ -70,17 +70,17 @@ def require(extra: str, *libraries: str) -> None:
 
 
 def processes() -> int:
-    """How many processes train together: as many as a launcher started, else one."""
+    """Return the number of processes that a launcher started to train together, else 1."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that keeps the results; the others only do their share of the training."""
+    """Tell whether this is the process that saves the results; the others only share the training."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def wait_for_all() -> None:
-    """Go on when every process of the launch has come here; at once where there is one alone."""
+    """Wait until every process of the launch has arrived here; return at once if there is only one."""
     if processes() == 1:
         return
     import torch
@@ -91,7 +91,7 @@ def wait_for_all() -> None:
 
 
 def _processor() -> str:
-    """The processor's name; Linux says it in a file only."""
+    """Return the processor's name, which Linux states only in a file."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 
 class PoisonsieveError(Exception):
-    """Base of all errors that the user, not the program, has to mend."""
+    """Base class of all errors that the user, not the program, must fix."""
 
 
 class ConfigError(PoisonsieveError):

@@ -1,7 +1,7 @@
-"""How well a guard does, as functions of plain arrays.
+"""Metrics of a guard, as functions of plain arrays.
 
-Everything here is counting: stored labels, predictions, scores and verdicts go in, rates come out, and nothing is
-trained or scored again. The rules of counting are pinned, with a worked example, in docs/design/0001-metrics.md.
+Everything here is counting: from stored labels, predictions, scores and verdicts to rates; nothing is trained or scored
+again. The counting rules are specified, with a worked example, in docs/design/0001-metrics.md.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a guard does to one victim on one test set; `poisonsieve evaluate --json` prints `to_dict()`.
+    """The effect of a guard on one victim and one test set; `poisonsieve evaluate --json` prints `to_dict()`.
 
     Every rate is a fraction in [0, 1]. Triggered rows whose true label is the target count nowhere.
 
@@ -67,7 +67,7 @@ class Evaluation:
         frr: false-rejection rate, the share of clean rows flagged.
         detection_rate: share of triggered rows flagged.
         far: false-acceptance rate, the share of triggered rows not flagged.
-        gamma: the bar that the verdicts were made with.
+        gamma: the threshold with which the verdicts were made.
         n_clean: clean rows.
         n_triggered: triggered rows whose true label is not the target.
         intervals: the 95% Wilson interval of each rate, by the rate's name.
@@ -88,7 +88,7 @@ class Evaluation:
     intervals: Mapping[str, Rate]
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dict; `intervals` maps each rate's name to its low, high, count and n."""
+        """Return a JSON-ready dict; `intervals` maps each rate's name to its low, high, count and n."""
         values: dict[str, Any] = asdict(self)
         for interval in values["intervals"].values():
             del interval["value"]
@@ -96,7 +96,7 @@ class Evaluation:
 
 
 def clean_accuracy(predictions: npt.ArrayLike, labels: npt.ArrayLike, rejected: npt.ArrayLike | None = None) -> Rate:
-    """CA: the share of clean rows predicted right and not rejected, over all rows.
+    """Compute CA: the share of all clean rows that are predicted correctly and not rejected.
 
     Args:
         predictions: the victim's classes, integers (n,), for rejected rows too.
@@ -113,10 +113,10 @@ def clean_accuracy(predictions: npt.ArrayLike, labels: npt.ArrayLike, rejected: 
 def attack_success_rate(
     predictions: npt.ArrayLike, labels: npt.ArrayLike, target: int, rejected: npt.ArrayLike | None = None
 ) -> Rate:
-    """ASR: of triggered rows whose true label is not `target`, the share not rejected and predicted as `target`.
+    """Compute ASR: of triggered rows whose true label is not `target`, the share not rejected and predicted as `target`.
 
-    Called with the predictions of an un-poisoned model it gives the floor: what the rewriting itself (a syntactic
-    trigger garbles some texts) sends to the target class without any backdoor. Report it beside the ASR.
+    With the predictions of an un-poisoned model it gives the floor: what the rewriting itself sends to the target class
+    without any backdoor, as a syntactic trigger garbles some texts. Report it next to the ASR.
 
     Args:
         predictions: the victim's classes on triggered texts, integers (n,), for rejected rows too.
@@ -132,26 +132,26 @@ def attack_success_rate(
 
 
 def false_rejection_rate(rejected: npt.ArrayLike) -> Rate:
-    """FRR: the share of clean rows rejected, whatever the victim says about them; booleans (n,)."""
+    """Compute FRR: the share of clean rows rejected, whatever the victim's prediction; booleans (n,)."""
     return _rate(_column("rejected", rejected, "b"), "clean")
 
 
 def detection_rate(rejected: npt.ArrayLike, labels: npt.ArrayLike, target: int) -> Rate:
-    """The share of triggered rows rejected, over rows whose true label is not `target`.
+    """Compute the share of triggered rows rejected, over rows whose true label is not `target`.
 
-    Takes the arrays of `attack_success_rate` and raises as it does; what the victim says plays no part.
+    Arrays and errors are those of `attack_success_rate`; the victim's predictions play no part.
     """
     truth = _column("labels", labels, "iu")
     return _rate(_column("rejected", rejected, "b", truth.size)[_attacked(truth, target)], "triggered")
 
 
 def false_acceptance_rate(rejected: npt.ArrayLike, labels: npt.ArrayLike, target: int) -> Rate:
-    """FAR: 1 - `detection_rate`, the share of triggered rows that get past; same arguments and errors."""
+    """Compute FAR: 1 - `detection_rate`, the share of triggered rows not rejected; same arguments and errors."""
     return detection_rate(~_column("rejected", rejected, "b"), labels, target)
 
 
 def auroc(clean_scores: npt.ArrayLike, triggered_scores: npt.ArrayLike) -> float:
-    """Chance that a random triggered row scores above a random clean row; a tie counts half.
+    """Compute the chance that a random triggered row scores above a random clean row; a tie counts half.
 
     Args:
         clean_scores: floats (n,), higher = more poisoned; see `score_ranks` for those that are not finite.
@@ -167,10 +167,10 @@ def auroc(clean_scores: npt.ArrayLike, triggered_scores: npt.ArrayLike) -> float
 
 
 def score_ranks(clean_scores: npt.ArrayLike, triggered_scores: npt.ArrayLike) -> tuple[IntArray, BoolArray]:
-    """Both groups' scores as ranks that keep order and ties.
+    """Turn both groups' scores into ranks, keeping order and ties.
 
-    A score that is not finite belongs to a row that could not be scored. The guard rejects it, so here it ranks
-    above every finite score, in either group.
+    A score that is not finite belongs to a row that could not be scored. The guard rejects such a row, so it ranks above
+    every finite score, in either group.
 
     Returns:
         The ranks, integers (n + m,), clean rows first, and which of them are triggered, booleans (n + m,).
@@ -189,13 +189,13 @@ def score_ranks(clean_scores: npt.ArrayLike, triggered_scores: npt.ArrayLike) ->
 
 
 def accuracy_lost(before: npt.ArrayLike, after: npt.ArrayLike, labels: npt.ArrayLike) -> Difference:
-    """CA lost between two sets of predictions on the same clean rows, for a defence that can also gain rows.
+    """Compute the CA lost between two sets of predictions on the same clean rows, for a defence that can also gain rows.
 
-    That is a defence that rewrites texts or repairs weights. A guard only takes rows away, so its loss is a plain
-    rate (`Evaluation.ca_lost`). The pairing is kept: only rows on which the two disagree widen the interval, which
-    is Wald's with half a row added to each of the four cells (Agresti and Min 2005, Statistics in Medicine 24).
+    Such a defence rewrites texts or repairs weights. A guard can only lose rows, so its loss is a plain rate
+    (`Evaluation.ca_lost`). The comparison is paired: only rows on which the two disagree widen the interval, which is
+    Wald's with half a row added to each of the four cells (Agresti and Min 2005, Statistics in Medicine 24).
 
-    All three are integers (n,): classes predicted without the defence, with it, and the true ones.
+    All three arrays are integers (n,): classes predicted without the defence, with it, and the true classes.
 
     Raises:
         DataError: there are no rows, or the arrays do not match.
@@ -223,11 +223,11 @@ def evaluate_guard(
     target: int,
     gamma: float,
 ) -> Evaluation:
-    """Count everything about one guard before one victim.
+    """Compute all metrics of one guard in front of one victim.
 
-    The `clean_` arrays have shape (n,), the `triggered_` arrays (m,). Labels are true classes; predictions are what
-    the victim says on all rows, unguarded; scores are the guard's confidences, not finite where a row could not be
-    scored; rejected are the guard's verdicts, booleans. `gamma` is recorded, not applied again.
+    The `clean_` arrays have shape (n,), the `triggered_` arrays (m,). Labels are true classes; predictions are the
+    unguarded victim's on all rows; scores are the guard's confidences, not finite where a row could not be scored;
+    rejected are the guard's verdicts, booleans. `gamma` is recorded, not applied again.
 
     Raises:
         DataError: arrays do not match, a group is empty, every triggered row carries the target label, or gamma is
@@ -269,7 +269,7 @@ def _columns(
 
 
 def _column(name: str, values: npt.ArrayLike, kinds: str, n: int | None = None) -> npt.NDArray[Any]:
-    """`values` as an array (n,); `kinds` are numpy's letters for what it may hold."""
+    """Return `values` as an array (n,), whose dtype kind must be one of numpy's letters in `kinds`."""
     array = np.asarray(values)
     if array.ndim != 1:
         raise DataError(f"{name} has shape {array.shape}; give one value a row")

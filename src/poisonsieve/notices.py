@@ -1,7 +1,7 @@
-"""Hearing what is warned of, whatever filters libraries have set.
+"""Receiving our own warnings, whatever filters libraries have set.
 
-Python's filters belong to the whole process: a library that ignores all warnings when it is imported, or
-``PYTHONWARNINGS=ignore``, would silence ours too. A command and the service have to say them.
+Python's warning filters are global: a library that ignores all warnings on import, or ``PYTHONWARNINGS=ignore``, would
+silence ours too. The commands and the service must show them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from poisonsieve.errors import PoisonsieveWarning
 
 @contextlib.contextmanager
 def hearing(say: Callable[[str], None]) -> Iterator[None]:
-    """Hand the text of every `PoisonsieveWarning` in the block to `say`, once for each text; others go their way.
+    """Pass the text of every `PoisonsieveWarning` in the block to `say`, once per text; other warnings are unaffected.
 
-    Nested blocks: the innermost hears. It takes the place of `warnings.warn`, so a module has to call it by that name.
+    Of nested blocks, the innermost receives the warnings. This replaces `warnings.warn`, so it must be called by that
+    name.
     """
-    # Nothing of Python's own does this. `warnings.showwarning` is never asked about what a filter drops. A filter of ours
-    # comes behind those that a library sets while the block runs, and libraries are imported then; and
-    # `catch_warnings`, which would take ours away again, takes away theirs too, in all threads.
+    # Python's own tools cannot do this. `warnings.showwarning` never sees what a filter drops. A filter of ours would
+    # come after those that libraries set when imported inside the block; and `catch_warnings`, which would remove ours
+    # again, would remove theirs too, in all threads.
     plain = warnings.warn
     said: set[str] = set()
 

@@ -1,7 +1,7 @@
-"""JSON and YAML in which every key stands once.
+"""Reading JSON and YAML, with repeated keys as errors.
 
-Both formats' readers take the last of two equal keys. Another program may take the first, and a person who reads the
-file sees both: so one value hides another, and a text or a setting goes unread. It is an error here, whoever wrote it.
+The usual readers take the last of two equal keys. Another program may take the first, and a person sees both: one value
+hides the other, and a text or a setting goes unread. So it is an error here.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ DATA_PLACEHOLDER = "{data}"
 
 
 class RepeatedKeyError(ValueError):
-    """A key stands twice in one object."""
+    """A key occurs twice in one object."""
 
 
 def parse_json(text: str | bytes | bytearray) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Raises:
-        RepeatedKeyError: an object holds a key twice.
-        ValueError, RecursionError: it is not JSON, or nested too deeply.
+        RepeatedKeyError: a key occurs twice in an object.
+        ValueError, RecursionError: the text is not JSON, or is nested too deeply.
     """
     return json.loads(text, object_pairs_hook=_without_repeats)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file of a checkpoint.
+    """Read the JSON object in a file of a checkpoint.
 
     Raises:
-        CheckpointError: it is missing, unreadable, or not a JSON object.
+        CheckpointError: the file is missing, unreadable, or not a JSON object.
     """
     try:
         value = parse_json(path.read_text(encoding="utf-8"))
@@ -49,20 +49,20 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str) -> Any:
-    """The value of a YAML text, read with the safe loader.
+    """Parse a YAML text with the safe loader.
 
     Raises:
-        RepeatedKeyError: a mapping holds a key twice.
-        yaml.YAMLError: it is not YAML, is nested too deeply, holds itself, or a value that its type cannot have, such as
-            the 45th of a month.
+        RepeatedKeyError: a key occurs twice in a mapping.
+        yaml.YAMLError: the text is not YAML, is nested too deeply, contains itself, or has an invalid value, such as the
+            45th of a month.
     """
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """The safe loader, which does not look at repeated keys."""
+        """The safe loader, with a check for repeated keys."""
 
     def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-        # Keys as they are written here; those that `<<` brings in may be overridden.
+        # Check only the keys written here, because keys merged by `<<` may be overridden.
         written = [loader.construct_object(key) for key, _ in node.value if not key.tag.endswith(":merge")]
         for place, key in enumerate(written):
             if key in written[:place]:
@@ -80,7 +80,7 @@ def parse_yaml(text: str) -> Any:
         raise
     except RecursionError:
         raise yaml.YAMLError("it is nested too deeply, or holds itself") from None
-    # The loader makes Python's values, and leaves its errors as they are.
+    # The loader constructs Python values and lets their errors through.
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise yaml.YAMLError(f"a value is none of its type ({error})") from error
     return value
@@ -145,7 +145,7 @@ def with_root(value: Any, root: Path | None) -> Any:
 
 
 def _refuse_loops(value: object, within: tuple[int, ...]) -> None:
-    """Look for a list or mapping that holds itself, as an alias can make it.
+    """Refuse a list or mapping that contains itself, which an alias can produce.
 
     Raises:
         RecursionError: there is one.

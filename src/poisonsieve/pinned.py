@@ -1,6 +1,6 @@
-"""The real models and texts that ship inside PyPI packages, each by the sha256 of its archive and of its files.
+"""The models and texts that ship inside PyPI packages, pinned by the sha256 of each archive and file.
 
-They are uploads of single publishers, which may vanish or change; what is not the file that was looked at is not used.
+They are uploads of single publishers, which may vanish or change; a file that differs from the verified one is not used.
 """
 
 from __future__ import annotations

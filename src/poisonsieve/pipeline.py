@@ -18,12 +18,12 @@ from poisonsieve.errors import ConfigError
 from poisonsieve.guard import Guard, GuardedClassifier
 
 TASK = "guarded-text-classification"
-#: The `label` of a text that was rejected. No class is given: what the victim would say is what the attacker wants.
+#: The `label` of a rejected text. No class is given, since the victim's answer is what the attacker wants.
 REJECTED = "REJECTED"
 
 
 def register_pipeline() -> None:
-    """Make ``guarded-text-classification`` known to `transformers.pipeline`. Calling it again changes nothing."""
+    """Register ``guarded-text-classification`` with `transformers.pipeline`. Calling it again changes nothing."""
     from transformers import AutoModelForSequenceClassification
     from transformers.pipelines import PIPELINE_REGISTRY
 
@@ -41,11 +41,11 @@ def _pipeline_class() -> type:
     from poisonsieve.models.load import check_room, warn_of_company
 
     class GuardedTextClassificationPipeline(TextClassificationPipeline):  # type: ignore[misc]
-        """The usual text classification, behind a guard.
+        """Text classification behind a guard.
 
         Args:
             guard: a guard folder, or a fitted guard.
-            base: where the base model of the guard's adapter is now.
+            base: current location of the base model of the guard's adapter.
         """
 
         def __init__(self, *args: Any, guard: Any = None, base: str | Path | None = None, **kwargs: Any) -> None:
@@ -65,12 +65,12 @@ def _pipeline_class() -> type:
             self.guarded = GuardedClassifier(opened, victim)
 
         def __call__(self, inputs: str | Sequence[str], **options: Any) -> list[dict[str, Any]]:
-            """One dict a text: the usual `label` and `score`, and the verdict.
+            """Return one dict per text: the usual `label` and `score`, and the verdict.
 
             A rejected text has the label ``REJECTED`` and the score 0.
 
             Raises:
-                ConfigError: an option of the plain task that a guarded one cannot honour.
+                ConfigError: an option of the plain task is not supported by the guarded one.
             """
             _refuse(set(options) - {"batch_size"})
             texts = [inputs] if isinstance(inputs, str) else inputs
@@ -80,7 +80,7 @@ def _pipeline_class() -> type:
 
 
 def _refuse(options: set[str]) -> None:
-    """Refuse options of the plain task: an answer that ignores them would look like one that honours them."""
+    """Refuse options of the plain task, since silently ignoring them would mislead."""
     if options:
         raise ConfigError(f"the task {TASK} does not know {', '.join(sorted(options))}")
 

@@ -21,18 +21,18 @@ _COLUMNS, _LINES = 80, 24
 
 
 def progress_bar(label: str | None, unit: str, *, total: int | None = None) -> Bar:
-    """A bar that the caller moves on; none is drawn without a label."""
+    """Return a bar that the caller advances; it is not drawn without a label."""
     return tqdm(desc=label, total=total, unit=unit, disable=label is None, **_size())
 
 
 def shown(items: Iterable[T], label: str | None, unit: str, *, total: int | None = None) -> Iterator[T]:
-    """The items one by one, under a bar where there is a label.
+    """Iterate over items, with a progress bar if there is a label.
 
     Args:
-        items: what is gone through.
-        label: stands before the bar.
-        unit: what one item is.
-        total: how many there are, where `items` has no length.
+        items: the items.
+        label: text before the bar.
+        unit: name of one item.
+        total: number of items, if `items` has no length.
     """
     return iter(tqdm(items, desc=label, total=total, unit=unit, disable=label is None, **_size()))
 
@@ -86,9 +86,9 @@ class TimeLeft:
 
 
 def _size() -> dict[str, Any]:
-    """How large tqdm takes the terminal for: as large as it is, but for one that says it has no columns or no lines.
+    """Return tqdm's size options: the terminal's own size, or a default for one that reports no columns or lines.
 
-    Terminals of editors, of CI and of containers may say so, and tqdm draws nothing in them.
+    Terminals of editors, CI and containers may do so, and tqdm would draw nothing in them.
     """
     try:
         columns, lines = os.get_terminal_size(sys.stderr.fileno())

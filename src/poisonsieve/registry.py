@@ -1,4 +1,4 @@
-"""Where attacks, defences, weight poisonings and tunings are found by name.
+"""The registry of attacks, defences, weight poisonings and tunings by name.
 
 A plug-in is one file with one decorator::
 
@@ -7,10 +7,10 @@ A plug-in is one file with one decorator::
 
 Packages outside this one can add attacks and defences. They declare an entry point in the group
 ``poisonsieve.plugins`` that names a module; importing that module runs its decorators. Modules of this package are
-imported on the first look-up, so that importing `poisonsieve` costs nothing.
+imported on the first look-up, so that importing `poisonsieve` is fast.
 
-An alias is another name of the field for the same thing. It opens it wherever its own name does, and is put into its own
-name at once: nothing that is stored, hashed or shown has an alias in it.
+An alias is another established name for the same thing. It is accepted wherever the registered name is, and replaced by
+that name at once: nothing stored, hashed or shown contains an alias.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _BUILTIN_MODULES: dict[Kind, str] = {
     "tuning": "poisonsieve.tuning",
 }
 _entries: dict[Kind, dict[str, Any]] = {kind: {} for kind in _BUILTIN_MODULES}
-#: Alias to own name. Those of this package are here from the start: a grid is looked through without its modules, which
-#: import torch. Those of plug-ins are added as they register.
+#: Alias to registered name. This package's aliases are listed here because a grid is checked without importing the
+#: modules, which import torch. Those of plug-ins are added as they register.
 _aliases: dict[Kind, dict[str, str]] = {
     "attack": {
         "badnets": "badnet",
@@ -47,7 +47,7 @@ _aliases: dict[Kind, dict[str, str]] = {
     "poisoning": {"ripples": "ripple", "lwp": "layerwise"},
     "tuning": {},
 }
-#: Arguments that hold names themselves, joined by ``+``: those of which kind.
+#: Arguments whose values are names joined by ``+``, with the kind of those names.
 _NAMES_WITHIN: dict[tuple[Kind, str, str], Kind] = {
     ("attack", "multi", "of"): "attack",
     ("defense", "combined", "of"): "defense",
@@ -56,7 +56,7 @@ _loaded: set[str] = set()
 
 
 def register(kind: Kind, name: str, *, aliases: Collection[str] = ()) -> Callable[[T], T]:
-    """Decorator that makes a class or function available under `name`, and under other names of the field.
+    """Register a class or function under `name` and its aliases (decorator).
 
     Raises:
         ConfigError: `name` or an alias is taken by something else of the same kind.
@@ -87,8 +87,8 @@ def _require_free(kind: Kind, alias: str, name: str) -> None:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[None]:
-    """Forget at the end what is registered inside the block, as a test of a plug-in wants it."""
-    for kind in _BUILTIN_MODULES:  # what a look-up in the block would bring stays
+    """Undo registrations made inside the block, for tests of plug-ins."""
+    for kind in _BUILTIN_MODULES:  # load now, so that built-in entries are kept
         _load(kind)
     tables: list[dict[Kind, dict[str, Any]]] = [_entries, _aliases]
     before = [{kind: dict(items) for kind, items in table.items()} for table in tables]
@@ -100,10 +100,10 @@ def scratch() -> Iterator[None]:
 
 
 def get(kind: Kind, name: str) -> Any:
-    """The item registered under `name`, or that `name` is an alias of.
+    """Return the item registered under a name or alias.
 
     Raises:
-        ConfigError: there is none; the message lists those there are.
+        ConfigError: there is none; the message lists the known names.
     """
     _load(kind)
     own = own_name(kind, name)
@@ -113,21 +113,21 @@ def get(kind: Kind, name: str) -> Any:
 
 
 def names(kind: Kind) -> list[str]:
-    """All registered names of one kind, sorted; no aliases."""
+    """Return all registered names of one kind, sorted, without aliases."""
     _load(kind)
     return sorted(_entries[kind])
 
 
 def aliases_of(kind: Kind, name: str) -> list[str]:
-    """The other names that open `name`, sorted."""
+    """Return the aliases of a registered name, sorted."""
     _load(kind)
     return sorted(alias for alias, own in _aliases[kind].items() if own == name)
 
 
 def own_name(kind: Kind, name: str) -> str:
-    """The name that `name` is an alias of; `name` itself where it is none, or is not known.
+    """Replace an alias by the registered name; return any other name unchanged.
 
-    It imports nothing, unless there are plug-ins, which may bring aliases of their own.
+    This imports nothing unless there are plug-ins, which may have their own aliases.
     """
     if _plugins():
         _load(kind)
@@ -135,7 +135,7 @@ def own_name(kind: Kind, name: str) -> str:
 
 
 def own_value(kind: Kind, name: str, argument: str, value: Any) -> Any:
-    """An argument's value, with own names in it where it holds names: ``badnets+addsent`` of ``multi:of``."""
+    """Replace aliases in an argument's value if it contains names, such as ``badnets+addsent`` for ``multi:of``."""
     within = _NAMES_WITHIN.get((kind, name, argument))
     if within is None or not isinstance(value, str):
         return value
@@ -144,7 +144,7 @@ def own_value(kind: Kind, name: str, argument: str, value: Any) -> Any:
 
 
 def own_text(kind: Kind, text: str) -> str:
-    """The text form ``name:key=value,...`` with own names in it; it stays as it is where it has no alias."""
+    """Replace aliases in a text form ``name:key=value,...``."""
     name, colon, rest = text.partition(":")
     own = own_name(kind, name)
     parts = [part.partition("=") for part in rest.split(",")]

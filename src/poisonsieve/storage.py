@@ -1,7 +1,7 @@
-"""Writing results so that a reader never meets half of one.
+"""Writing results atomically.
 
-A folder or file is written under a temporary name beside its final one and renamed into place at the end. When
-anything fails (disk full, no permission, Ctrl-C) the temporary name is removed and the final one never existed.
+A folder or file is written under a temporary name next to its final one and renamed into place at the end. If anything
+fails (disk full, no permission, Ctrl-C), the temporary one is removed and the final one never appears.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def require_free(path: Path, *, force: bool = False) -> None:
-    """Refuse to overwrite a result that is already there, and to start work whose result cannot be written.
+    """Refuse to overwrite an existing result, or to start work whose result cannot be written.
 
     Raises:
         ConfigError: `path` exists, is not an empty folder, and `force` is off; or it is the current folder, the home
@@ -40,14 +40,14 @@ def require_free(path: Path, *, force: bool = False) -> None:
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """The hidden name next to `path`, links followed, where something that is to become `path` is kept until then."""
+    """Return a hidden name next to `path` (links followed) for something that will become `path`."""
     final = path.resolve()
     return final.with_name(f".{final.name}.{suffix}")
 
 
 @contextlib.contextmanager
 def writing_folder(path: Path) -> Iterator[Path]:
-    """A fresh folder that becomes `path` when the block ends well, and vanishes when it does not.
+    """Yield a new folder that becomes `path` if the block succeeds, and is deleted otherwise.
 
     Raises:
         ConfigError: `path` is the current folder, the home folder or one above them.
@@ -67,9 +67,9 @@ def writing_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def writing_file(path: Path) -> Iterator[IO[str]]:
-    """A UTF-8 text stream that becomes `path` when the block ends well.
+    """Yield a UTF-8 text stream that becomes `path` if the block succeeds.
 
-    Something that is not a plain file (a pipe, a terminal) is written to directly: there is nothing to rename.
+    Anything but a regular file (a pipe, a terminal) is written directly, since it cannot be replaced by renaming.
 
     Raises:
         OutputError: the file could not be written.
@@ -91,9 +91,9 @@ def writing_file(path: Path) -> Iterator[IO[str]]:
 
 @contextlib.contextmanager
 def reporting_write_errors(path: Path) -> Iterator[None]:
-    """Turn the many shapes of 'could not write' into one `OutputError` that names `path`.
+    """Turn the various write errors into an `OutputError` that names `path`.
 
-    safetensors and torch raise their own types when the disk fills; they are known by what they say.
+    safetensors and torch raise their own types when the disk is full; these are recognised by their messages.
     """
     try:
         yield
@@ -108,7 +108,7 @@ def reporting_write_errors(path: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, whole or not at all."""
+    """Write `value` as indented JSON, atomically."""
     with writing_file(path) as stream:
         json.dump(value, stream, indent=2, ensure_ascii=False)
         stream.write("\n")
@@ -158,26 +158,26 @@ def read_json_if_there(path: Path) -> dict[str, Any]:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file, read in blocks."""
+    """Return the hex sha256 of a file, read in blocks."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def canonical_hash(value: Any) -> str:
-    """Hex sha256 of a JSON value, the same whatever the order of its keys."""
+    """Return the hex sha256 of a JSON value, independent of the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _refuse_kept(path: Path) -> None:
-    """Replacing a folder deletes what was in it: never the folder one works in, the home folder, or one above them."""
+    """Refuse to replace, and so delete, the current folder, the home folder, or a folder above them."""
     for kept in (Path.cwd(), Path.home()):
         if kept.resolve().is_relative_to(path.resolve()):
             raise ConfigError(f"{path} is {kept} or a folder above it, which is never replaced; choose another --out")
 
 
 def _put_in_place(temporary: Path, final: Path) -> None:
-    """Rename `temporary` to `final`; what was there is kept until that is done."""
+    """Rename `temporary` to `final`, keeping the old content until that has succeeded."""
     if not final.exists():
         temporary.rename(final)
         return

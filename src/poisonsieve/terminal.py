@@ -1,7 +1,7 @@
-"""Text from elsewhere on a terminal: a checkpoint's class names, a library's message, a path.
+"""Printing untrusted text, such as class names, library messages and paths, safely on a terminal.
 
-A terminal obeys what it prints. An escape code in such a text can move the cursor, hide lines or rewrite what was said
-before, and an override of the direction of writing can show a name as another. So each such character is shown instead.
+A terminal interprets what it prints. An escape code in such a text can move the cursor, hide lines or rewrite earlier
+output, and a bidirectional override can make one name look like another. So each such character is shown escaped.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ import json
 import re
 from typing import Any
 
-#: Control characters but tab and line feed, what overrides or isolates a direction of writing, separators that some
-#: terminals break lines at, and lone surrogates, which UTF-8 has no bytes for.
+#: Control characters except tab and line feed, bidirectional overrides and isolates, separators at which some terminals
+#: break lines, and lone surrogates, which UTF-8 cannot encode.
 _OBEYED = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _OBEYED_OUTSIDE_ASCII = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def visible(text: str) -> str:
-    r"""The text with ``\x1b`` for an escape, ``\u202e`` for an override, and so on. Tabs and line feeds stay."""
+    r"""Escape special characters: ``\x1b`` for an escape, ``\u202e`` for an override, etc. Tabs and line feeds stay."""
     return _OBEYED.sub(lambda found: _escaped(found[0], r"\x{:02x}"), text)
 
 
 def one_line(text: object) -> str:
-    """The text as one line: each stretch of white space is a space, and the rest is `visible`."""
+    """Return the text as one line, with white space reduced to single spaces and the rest `visible`."""
     return visible(" ".join(str(text).split()))
 
 
 def visible_json(value: Any, **options: Any) -> str:
-    """`json.dumps` in the characters of the texts, but for those that a terminal obeys: JSON has an escape for each."""
+    """Dump as JSON without ASCII escapes, except for characters that a terminal interprets."""
     written = json.dumps(value, ensure_ascii=False, **options)
     return _OBEYED_OUTSIDE_ASCII.sub(lambda found: _escaped(found[0], r"\u{:04x}"), written)
 

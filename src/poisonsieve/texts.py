@@ -1,7 +1,7 @@
-"""What a caller hands over as texts, as one list in the caller's order.
+"""Converting a caller's texts to a list in the caller's order.
 
-Verdicts are matched to texts by position, so texts are put into a list once, at the door, and never looked up in what
-was handed over: a pandas Series looks `series[3]` up by its index, not by place, and a generator is empty the second time.
+Verdicts are matched to texts by position, so texts are converted to a list once, on entry. Looking them up in the
+original object would fail: a pandas Series looks `series[3]` up by index, not position, and a generator runs only once.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any, Protocol, TypeAlias
 
 from poisonsieve.errors import DataError
 
-#: The column that marks triggered rows, where a data set says which they are.
+#: The column that marks triggered rows, if a data set has one.
 TRIGGERED = "triggered"
-#: The columns texts are read from when none is named.
+#: The columns from which texts are read if none is named.
 TEXT_COLUMNS = ("text", "sentence")
 
 
@@ -26,7 +26,7 @@ class Frame(Protocol):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns. By this a type checker tells a frame from a Series, which has all attributes in its stubs."""
+        """Rows and columns. This lets type checkers tell a frame from a Series, whose stubs have all attributes."""
 
 
 class DatasetLike(Protocol):
@@ -41,21 +41,20 @@ class DatasetLike(Protocol):
         """Rows and columns."""
 
 
-#: Rows with named columns, told by what they have: `datasets` comes without types, so by its class a type checker would
-#: take anything for one.
+#: Rows with named columns, typed structurally: `datasets` has no type hints, so its class would match anything.
 Table: TypeAlias = Frame | DatasetLike
 
 
 def as_texts(texts: Sequence[str] | Table | Iterable[str], column: str | None = None) -> list[str]:
-    """The texts in their order.
+    """Return the texts as a list, in their order.
 
     Args:
-        texts: strings in a list, tuple, pandas Series, array, generator or anything else that has an order; or a
+        texts: strings in a list, tuple, pandas Series, array, generator or other ordered iterable; or a
             `datasets.Dataset` or pandas frame.
-        column: where the texts are in a data set or frame. None: `text` or `sentence`, whichever there is.
+        column: the text column of a data set or frame; None for `text` or `sentence`, whichever exists.
 
     Raises:
-        DataError: one string, something without an order, no such column, or something else than a string among them.
+        DataError: the texts are a single string or unordered, the column is missing, or an item is not a string.
     """
     if _is_table(texts):
         found = _column(texts, column)
@@ -68,17 +67,17 @@ def as_texts(texts: Sequence[str] | Table | Iterable[str], column: str | None = 
     for index, text in enumerate(found):
         if not isinstance(text, str):
             raise DataError(f"text {index} is {type(text).__name__}, not a string")
-    return [str.__str__(text) for text in found]  # plain strings: an array holds strings of numpy's own
+    return [str.__str__(text) for text in found]  # plain strings, since an array has numpy's own
 
 
 def columns_of(data: Any) -> list[str]:
-    """Names of the columns of a data set or frame; none of anything else."""
+    """Return the column names of a data set or frame; an empty list for anything else."""
     named = _named_columns(data)
     return [] if named is None else [str(name) for name in named]
 
 
 def _named_columns(data: Any) -> Any:
-    """What its type calls columns. Of a Series, an attribute may be any label of its index."""
+    """Return the columns as defined by the type, since an attribute of a Series may be any label of its index."""
     kind = type(data)
     return (
         getattr(data, "column_names" if hasattr(kind, "column_names") else "columns", None)
@@ -88,7 +87,7 @@ def _named_columns(data: Any) -> Any:
 
 
 def _is_table(texts: Any) -> bool:
-    """Whether it has named columns: a data set, or a frame of pandas or of a library like it."""
+    """Tell whether it has named columns: a data set, or a frame of pandas or a similar library."""
     return hasattr(type(texts), "column_names") or hasattr(type(texts), "columns")
 
 
@@ -109,7 +108,7 @@ def _column(table: Any, column: str | None) -> list[Any]:
 
 
 def _chosen(names: list[str], column: str | None) -> str:
-    """The column that holds the texts."""
+    """Return the name of the text column."""
     wanted = [column] if column is not None else [name for name in TEXT_COLUMNS if name in names]
     if not wanted or wanted[0] not in names:
         asked = f"no column {column!r}" if column is not None else "no column `text` or `sentence`"
@@ -124,14 +123,14 @@ def _chosen(names: list[str], column: str | None) -> str:
 
 
 def in_order(values: Any, what: str) -> list[Any]:
-    """Values in the order in which they stand, as one list.
+    """Return ordered values as a list.
 
     Args:
-        values: a list, or anything else that has an order.
-        what: what to call them in a message.
+        values: a list or another ordered iterable.
+        what: name of the values, for messages.
 
     Raises:
-        DataError: they are one string, have no order, or more than one dimension.
+        DataError: the values are a single string, are unordered, or have more than one dimension.
     """
     wanted = "a list of strings" if what == "texts" else "a list"
     if isinstance(values, str | bytes | bytearray | Mapping) or _is_table(values):

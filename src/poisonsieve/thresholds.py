@@ -1,7 +1,7 @@
-"""Gamma: the bar above which a confidence marks a row as poisoned.
+"""Gamma: the threshold above which a confidence marks a row as poisoned.
 
-A defender has no triggered rows, so gamma comes from clean held-out rows alone: either a fixed number, as in the
-paper, or the quantile that keeps false rejections at a rate the user chose.
+A defender has no triggered rows, so gamma is either a fixed number, as in the paper, or the quantile of clean held-out
+scores that keeps false rejections at a rate chosen by the user.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ Rule = Literal["fixed", "frr"]
 
 @dataclass(frozen=True)
 class Threshold:
-    """A bar and how it was found.
+    """A threshold and how it was found.
 
     Attributes:
-        gamma: rows whose confidence is above it are flagged.
+        gamma: the threshold; rows whose confidence is above it are flagged.
         rule: ``fixed`` (given by hand) or ``frr`` (from held-out clean rows).
-        frr: the false-rejection rate that was asked for, a fraction; None for ``fixed``.
-        n_calibration: clean rows that gamma was found on; None for ``fixed``.
-        frr_interval: the range that holds this gamma's true false-rejection rate in 95% of calibrations, as
-            fractions; None for ``fixed``.
+        frr: the requested false-rejection rate, a fraction; None for ``fixed``.
+        n_calibration: number of clean rows from which gamma was found; None for ``fixed``.
+        frr_interval: the range that contains the true false-rejection rate in 95% of calibrations, as fractions; None
+            for ``fixed``.
     """
 
     gamma: float
@@ -41,7 +41,7 @@ class Threshold:
     frr_interval: tuple[float, float] | None = None
 
     def describe(self) -> str:
-        """One sentence on how gamma was found, for reports and logs."""
+        """Describe in one sentence how gamma was found, for reports and logs."""
         if self.frr is None or self.frr_interval is None:
             return "Fixed by hand, whatever share of clean rows that rejects."
         low, high = self.frr_interval
@@ -52,18 +52,18 @@ class Threshold:
 
     @property
     def asked(self) -> dict[str, float | None]:
-        """What was asked for, and would be again: `frr` and `gamma`, one of them None."""
+        """The request that led to this threshold: `frr` and `gamma`, one of them None."""
         return {"frr": self.frr, "gamma": self.gamma if self.rule == "fixed" else None}
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dict that `from_dict` turns back into an equal threshold."""
+        """Return a JSON-ready dict that `from_dict` turns back into an equal threshold."""
         values = asdict(self)
         values["frr_interval"] = None if self.frr_interval is None else list(self.frr_interval)
         return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote.
+        """Read the result of `to_dict`.
 
         Raises:
             ConfigError: a key is unknown or missing, gamma is not a finite number, or the rule is unknown.
@@ -82,20 +82,20 @@ class Threshold:
 
 
 def _percent(rate: float) -> str:
-    """Two digits of what matters: 0.48%, 1.7%, 97%, 99.98%."""
+    """Format a rate with two significant digits, and more near 100%: 0.48%, 1.7%, 97%, 99.98%."""
     value = 100 * rate
     return f"{value:.2g}%" if value < 99 else f"{value:.4g}%"
 
 
 def is_flagged(scores: npt.ArrayLike, gamma: float | npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Which rows are poisoned: confidence > gamma, unrounded; a score that is not finite is flagged.
+    """Flag rows whose confidence is above gamma, unrounded, or not finite.
 
     This is the project's only comparison with gamma (Zhao et al. 2024, Algorithm 1). Scores are widened to 64 bits
     first, so that gamma is never rounded to the scores' own precision.
 
     Args:
         scores: confidences, floats of any shape.
-        gamma: one bar, or an array of bars that broadcasts against `scores`, as in ``gammas[:, None]``.
+        gamma: one threshold, or an array that broadcasts against `scores`, as in ``gammas[:, None]``.
 
     Returns:
         Booleans of the broadcast shape.
@@ -112,12 +112,12 @@ def is_flagged(scores: npt.ArrayLike, gamma: float | npt.ArrayLike) -> npt.NDArr
 
 
 def fixed_gamma(gamma: float, lowest: float = 0.0, highest: float = 1.0) -> Threshold:
-    """A bar given by hand; the paper's is 0.7, for some models 0.75.
+    """Return a threshold given by hand; the paper's is 0.7, for some models 0.75.
 
     Args:
-        gamma: the bar.
-        lowest: the least that the scores can be.
-        highest: the most; both are those of a softmax probability if not given.
+        gamma: the threshold.
+        lowest: lower bound of the scores; by default that of a softmax probability.
+        highest: upper bound of the scores.
 
     Raises:
         ConfigError: gamma is not a finite number in [lowest, highest): at the highest score nothing exceeds it.
@@ -133,18 +133,18 @@ def fixed_gamma(gamma: float, lowest: float = 0.0, highest: float = 1.0) -> Thre
 
 
 def gamma_for_frr(clean_scores: npt.ArrayLike, frr: float) -> Threshold:
-    """The lowest bar that keeps false rejections of clean rows at `frr`: the split-conformal quantile.
+    """Find the lowest threshold that keeps false rejections of clean rows at `frr`: the split-conformal quantile.
 
     Gamma is the k-th smallest of n scores, k = ceil((n + 1)(1 - frr)). If the rows are held out (the guard never
     trained on them) and exchangeable with the clean rows to come, then:
 
-    - P(a new clean row is flagged) <= frr, over the draw of calibration and new row together, for any n for which
-      the bar exists and any distribution of scores. Ties only lower it, since a tie with gamma is not flagged.
-    - For one calibration set, the false-rejection rate that its gamma will show varies around that. Without ties
-      it follows Beta(n + 1 - k, k); with ties it is no larger. Its central 95% range is `frr_interval`.
+    - P(a new clean row is flagged) <= frr, over the joint draw of calibration rows and new row, for any n for which
+      the threshold exists and any distribution of scores. Ties only lower it, since a tie with gamma is not flagged.
+    - The false-rejection rate of a single calibration set varies around that. Without ties it follows
+      Beta(n + 1 - k, k); with ties it is no larger. Its central 95% range is `frr_interval`.
 
-    When the n - k + 1 largest scores tie (confidences that saturate at 1.0), gamma is the largest of all: the
-    guarantee holds, but only a score beyond every one that was seen is then flagged.
+    If the n - k + 1 largest scores tie (confidences that saturate at 1.0), gamma is the largest score: the guarantee
+    holds, but only a score above all calibration scores is flagged.
 
     Args:
         clean_scores: confidences of held-out clean rows, floats (n,).
@@ -178,21 +178,20 @@ def gamma_for_frr(clean_scores: npt.ArrayLike, frr: float) -> Threshold:
 def gamma_with_traffic(
     clean_scores: npt.ArrayLike, frr: float, *, passed: int, above: npt.ArrayLike, gamma: float
 ) -> Threshold:
-    """`gamma_for_frr` over calibration rows and clean traffic together, where traffic is known only in part.
+    """Apply `gamma_for_frr` to calibration rows and clean traffic together, with the traffic's scores partly unknown.
 
-    Of the clean texts that passed at the bar `gamma` it is known that they did, not what they scored; each enters as
-    `gamma` itself, the highest it can have been. So the bar found is never below the exact one, and is the exact one
-    whenever that is above `gamma`.
+    For clean texts that passed at the threshold `gamma` the scores are unknown; each counts as `gamma`, the highest
+    possible score. So the result is never below the exact threshold, and equals it whenever that is above `gamma`.
 
     Args:
         clean_scores: confidences of held-out clean rows, floats (n,).
         frr: the share of clean rows that may be flagged, in (0, 1).
-        passed: clean texts of the traffic that scored `gamma` or less.
-        above: confidences of all those that scored more, floats (m,).
-        gamma: the bar that was in force.
+        passed: number of clean texts in the traffic that scored `gamma` or less.
+        above: confidences of all others, floats (m,).
+        gamma: the threshold that was in force.
 
     Raises:
-        ConfigError, CalibrationError: see `gamma_for_frr`. Also when `above` holds a score that is not above `gamma`.
+        ConfigError, CalibrationError: see `gamma_for_frr`; also if `above` contains a score that is not above `gamma`.
     """
     tail = np.asarray(above, dtype=np.float64)
     if passed < 0 or not (tail > gamma).all():
@@ -207,7 +206,7 @@ def gamma_with_traffic(
 
 
 def rows_needed(frr: float) -> int:
-    """The fewest clean calibration rows for which `gamma_for_frr` has a bar: ceil(1 / frr) - 1.
+    """Return the fewest clean calibration rows for which `gamma_for_frr` finds a threshold: ceil(1 / frr) - 1.
 
     Raises:
         ConfigError: `frr` is not in (0, 1).
@@ -216,19 +215,19 @@ def rows_needed(frr: float) -> int:
 
 
 def frr_to_be_sure(frr: float, rows: int, confidence: float = 0.95) -> float:
-    """The rate to ask `gamma_for_frr` for, so that one calibration set keeps to `frr`, not only the mean of many.
+    """Return the rate to request from `gamma_for_frr` so that a single calibration set keeps to `frr`, not only the mean.
 
-    A gamma that is the m-th largest of n scores has a false-rejection rate that follows Beta(m, n + 1 - m), ties only
-    lower it. This is the highest rate whose m has P(Beta(m, n + 1 - m) <= frr) >= `confidence`, as the shortest decimal.
+    If gamma is the m-th largest of n scores, its false-rejection rate follows Beta(m, n + 1 - m); ties only lower it.
+    The result is the highest rate whose m has P(Beta(m, n + 1 - m) <= frr) >= `confidence`, as the shortest decimal.
 
     Args:
         frr: the share of clean rows that may be flagged, in (0, 1).
         rows: calibration rows n.
-        confidence: the share of calibration sets that have to keep to it, in (0, 1).
+        confidence: the share of calibration sets that must keep to it, in (0, 1).
 
     Raises:
         ConfigError: `frr` or `confidence` is not in (0, 1).
-        CalibrationError: there are too few rows for that, whatever rate is asked for.
+        CalibrationError: there are too few rows, whatever rate is requested.
     """
     from scipy.stats import binom
 
@@ -255,7 +254,7 @@ def _is_number(value: object) -> bool:
 
 
 def _exact(frr: float) -> Fraction:
-    """The decimal the user wrote, not its nearest binary: 0.01 of 100 is then exactly 1."""
+    """Return the decimal that the user wrote rather than its binary approximation, so that 0.01 of 100 is exactly 1."""
     if not _is_number(frr) or not 0 < frr < 1:
         raise ConfigError(f"the false-rejection rate is {frr}; it must be above 0 and below 1 (0.01 is 1%)")
     return Fraction(str(float(frr)))

@@ -1,7 +1,7 @@
-"""The verdict on one text, and what verdicts are counted by. Light to import: a client needs no model library for it.
+"""The verdict on one text, and counting verdicts. Importing this needs no model library, so clients can use it.
 
-There is one vocabulary. A text has passed, is taken for poisoned, or was not scored; the last two are *rejected*. Every
-number that the package prints, answers, stores or exports by verdict uses these words, see docs/design/0002.
+There is one vocabulary: a text has passed, is considered poisoned, or was not scored; the last two are *rejected*. All
+numbers that the package prints, returns, stores or exports by verdict use these words, see docs/design/0002.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 
 class Failure(str):
-    """Why there is no result for a text: a sentence that quotes nothing of the text, and its cause.
+    """The reason why there is no result for a text: a sentence that does not quote the text, and its cause.
 
-    It is a string, so that a detector may give a plain one; `cause_of` then says ``other``.
+    It is a string, so that a detector may also give a plain one, for which `cause_of` returns ``other``.
 
     Args:
         cause: one of `CAUSES`.
@@ -39,24 +39,24 @@ class Failure(str):
         return made
 
     def __getnewargs__(self) -> tuple[Cause, str]:  # type: ignore[override]
-        """What a copy is made of, in another process too."""
+        """Return the arguments for copying and pickling."""
         return self.cause, str(self)
 
 
 def cause_of(failure: str) -> Cause:
-    """The cause that a failure names; ``other`` for a plain string."""
+    """Return the cause of a failure; ``other`` for a plain string."""
     return failure.cause if isinstance(failure, Failure) else "other"
 
 
 def cause_by_numbers(confidence: float | None, gamma: float) -> Cause:
-    """What stopped a rejected text, as far as its numbers tell: records of older versions name no cause."""
+    """Infer the cause of a rejection from its numbers, for records of older versions, which have no cause."""
     if confidence is None:
         return "other"
     return "above_gamma" if confidence > gamma else "victim"
 
 
 def outcome_of(cause: Cause | None) -> Outcome:
-    """The outcome that a cause makes; None: nothing stopped the text."""
+    """Return the outcome that follows from a cause; None means that the text passed."""
     if cause is None:
         return "passed"
     return "poisoned" if cause == "above_gamma" else "not_scored"
@@ -64,15 +64,15 @@ def outcome_of(cause: Cause | None) -> Outcome:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the guard, and behind it the victim, says of one text.
+    """The result of the guard, and of the victim behind it, for one text.
 
     Attributes:
-        cause: what stopped the text, one of `CAUSES`; None when it passed. What cannot be judged is stopped.
-        reason: the same in words, for people; None when it passed. Programs compare `cause`.
-        confidence: the guard's score; None when there is none.
-        gamma: the threshold it was compared with.
-        truncated: the text was longer than the guard reads. The victim is given no more than the guard has read.
-        label, label_name: the victim's class; None when rejected, or without a victim.
+        cause: why the text was rejected, one of `CAUSES`; None if it passed. A text that cannot be judged is rejected.
+        reason: the same in words, for people; None if it passed. Programs should use `cause`.
+        confidence: the guard's score; None if there is none.
+        gamma: the threshold with which it was compared.
+        truncated: whether the text was longer than the guard reads. The victim never reads more than the guard.
+        label, label_name: the victim's class; None if rejected, or without a victim.
         score: the victim's probability of that class.
     """
 
@@ -87,16 +87,16 @@ class Verdict:
 
     @classmethod
     def scored(cls, confidence: float, *, gamma: float, flagged: bool, truncated: bool) -> Self:
-        """Of a text that has a confidence; `flagged`: it is above gamma."""
+        """Make the verdict on a text with a confidence; `flagged` tells whether it is above gamma."""
         return cls("above_gamma" if flagged else None, "poisoned" if flagged else None, confidence, gamma, truncated)
 
     @classmethod
     def not_scored(cls, why: str, *, gamma: float, truncated: bool = False) -> Self:
-        """Of a text without a confidence; `why` is a `Failure`, or a sentence."""
+        """Make the verdict on a text without a confidence; `why` is a `Failure` or a sentence."""
         return cls(cause_of(why), str(why), None, gamma, truncated)
 
     def unanswered(self) -> Self:
-        """The guard's part alone, as without a victim."""
+        """Return the guard's part alone, as without a victim."""
         return replace(self, label=None, label_name=None, score=None)
 
     @property
@@ -106,26 +106,26 @@ class Verdict:
 
     @property
     def rejected(self) -> bool:
-        """Poisoned or not scored: the victim's answer, if there was one, is not given."""
+        """Whether the text is poisoned or was not scored; the victim's answer, if any, is withheld."""
         return self.cause is not None
 
     @property
     def verdict(self) -> Literal["passed", "rejected"]:
-        """`rejected` in a word. Deprecated: the next version has `outcome` alone."""
+        """`rejected` as a word. Deprecated: the next version has only `outcome`."""
         return "rejected" if self.rejected else "passed"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return JSON-ready values."""
         values = asdict(self)
         named = {"outcome": self.outcome, "cause": values.pop("cause")}
         return {"verdict": self.verdict, "rejected": self.rejected, **values, **named}
 
 
 class Tally:
-    """Verdicts counted: by outcome, and how many were of truncated texts.
+    """A count of verdicts by outcome, and of truncated texts.
 
     Args:
-        outcomes, truncated: what was counted before.
+        outcomes, truncated: earlier counts to start from.
     """
 
     def __init__(self, outcomes: Mapping[Outcome, int] | None = None, truncated: int = 0) -> None:
@@ -133,14 +133,14 @@ class Tally:
         self.truncated = truncated
 
     def add(self, verdicts: Iterable[Verdict]) -> Self:
-        """Count these too."""
+        """Add verdicts to the count."""
         for verdict in verdicts:
             self.outcomes[verdict.outcome] += 1
             self.truncated += verdict.truncated
         return self
 
     def to_dict(self) -> dict[str, int]:
-        """``n``, the outcomes, ``truncated``, and ``rejected``: poisoned and not scored together."""
+        """Return ``n``, the outcomes, ``truncated``, and ``rejected``: poisoned and not scored together."""
         n = self.outcomes.total()
         counts: dict[str, int] = {name: self.outcomes[name] for name in OUTCOMES}
         return {"n": n, **counts, "truncated": self.truncated, "rejected": n - counts["passed"]}

@@ -382,7 +382,7 @@ def test_a_resized_embedding_under_names_of_pefts_own(how, tmp_path):
 
 
 def test_a_checkpoint_with_more_layers_than_it_states(changed):
-    with pytest.raises(CheckpointError, match=r"holds 2 layers, and its config.json states 1"):
+    with pytest.raises(CheckpointError, match=r"holds 2 layers, but its config.json states 1"):
         load_classifier(changed(num_hidden_layers=1))
 
 

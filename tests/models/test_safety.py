@@ -136,7 +136,7 @@ def test_a_path_that_does_not_exist_is_not_taken_for_a_hub_id():
 
 
 def test_a_name_that_is_neither():
-    with pytest.raises(CheckpointError, match="no hub id"):
+    with pytest.raises(CheckpointError, match="neither a folder, a hub id, nor one of"):
         resolve("not a model!")
 
 
