@@ -169,13 +169,7 @@ def _examples(rows: tuple[datasets.Dataset, Scores], triggered: bool, seed: int,
 
     data, scores = rows
     chosen = np.random.default_rng(seed).choice(len(data), size=min(count, len(data)), replace=False)
+    drawn = zip(chosen, scores.labels[chosen], scores.predictions[chosen], scores.confidences[chosen], strict=True)
     return [
-        Example(
-            data[int(i)]["text"],
-            triggered,
-            int(scores.labels[i]),
-            int(scores.predictions[i]),
-            float(scores.confidences[i]),
-        )
-        for i in chosen
+        Example(data[int(row)]["text"], triggered, int(label), int(said), float(c)) for row, label, said, c in drawn
     ]

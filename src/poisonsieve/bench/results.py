@@ -24,6 +24,8 @@ FORMAT_VERSION = 2
 #: theta_p's ASR on dev rows from which on the attack took, as the paper asks of it.
 TOOK = 0.95
 
+Report = Callable[[dict[str, Any]], None]
+
 
 class Results:
     """The results of one grid in a store, brought up to date cell by cell.
@@ -36,14 +38,7 @@ class Results:
         report: is shown every cell once, as soon as it is done or has failed.
     """
 
-    def __init__(
-        self,
-        grid: GridSpec,
-        name: str,
-        plan: Plan,
-        store: Store,
-        report: Callable[[dict[str, Any]], None] = lambda cell: None,
-    ) -> None:
+    def __init__(self, grid: GridSpec, name: str, plan: Plan, store: Store, report: Report) -> None:
         self.grid, self.plan, self.store, self.report = grid, plan, store, report
         self._reported: set[int] = set()
         self.folder = store.grid(name)

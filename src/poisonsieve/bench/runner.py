@@ -14,13 +14,12 @@ from typing import Any, Protocol
 from poisonsieve.bench.checks import check
 from poisonsieve.bench.fingerprints import Fingerprints
 from poisonsieve.bench.plan import Plan, Stage, make_plan
-from poisonsieve.bench.results import Results
+from poisonsieve.bench.results import Report, Results
 from poisonsieve.bench.spec import GridSpec, How, expand, select
 from poisonsieve.bench.store import Store
 from poisonsieve.progress import TimeLeft
 
 Note = Callable[[str], None]
-Report = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from poisonsieve.bench.plan import Stage
 from poisonsieve.errors import PoisonsieveError
-from poisonsieve.storage import reporting_write_errors, write_json, writing_file
+from poisonsieve.storage import read_json_if_there, reporting_write_errors, write_json, writing_file
 
 RUN_FILE = "run.json"
 RESULTS_FILE = "results.json"
@@ -47,8 +47,8 @@ class Store:
     def failure(self, stage: Stage) -> str | None:
         """Why the stage, or the one of those it stands on, could not be done; None if that is not known to be so."""
         for entry in stage.chain():
-            with contextlib.suppress(FileNotFoundError):
-                said = json.loads(self._failure_file(entry).read_text(encoding="utf-8"))["error"]
+            said = read_json_if_there(self._failure_file(entry)).get("error")
+            if said is not None:
                 return str(said) if entry is stage else f"{entry.kind} {entry.words}: {said}"
         return None
 
