@@ -89,7 +89,7 @@ def _do(place: Place, stage: Stage, clock: Clock) -> str:
 
 
 def _stages(place: Place, payloads: list[str], grid_seconds: float | None) -> Iterator[Stage]:
-    yield Stage("check", 60, _process(place, "check"))
+    yield Stage("check", 90, _process(place, "check"))
     for payload in payloads:
         if payload == "roofline":
             yield Stage("roofline", 30, _process(place, "roofline"))

@@ -9,6 +9,7 @@ from poisonsieve import Guard, registry
 from poisonsieve.attacks import poison_rows
 from poisonsieve.attacks.weights import make_poisoning
 from poisonsieve.config import AttackSpec, TriggerSpec
+from poisonsieve.defenses import Detector
 from poisonsieve.models import load_classifier
 from poisonsieve.tuning import finetune, tune_spec
 from pretend_card import DEVICE, Card, pretended
@@ -17,7 +18,11 @@ from tiny_lm import make_lm
 pytestmark = pytest.mark.slow
 TRAIN, DEV = dataset(sentences(160, 1)), dataset(sentences(60, 2))
 TEXTS = list(dataset(sentences(30, 3))["text"])
-DETECTORS = ("combined", "dan", "msp", "psim", "rap", "strip")
+DETECTORS = [
+    name
+    for name in registry.names("defense")
+    if isinstance(kind := registry.get("defense", name), type) and issubclass(kind, Detector)
+]
 
 
 @pytest.fixture
