@@ -218,8 +218,8 @@ def test_what_was_prepared_is_by_text():
         def _rewrite(self, texts, *, progress):
             return [text.upper() for text in texts]
 
-    assert Upper().prepare(text for text in ("a", "b")) == {"a": "A", "b": "B"}
-    assert Upper().prepare(pd.DataFrame({"text": ["a"]})) == {"a": "A"}
+    assert Upper().prepare(text for text in ("a", "b")).by_text == {"a": "A", "b": "B"}
+    assert Upper().prepare(pd.DataFrame({"text": ["a"]})).by_text == {"a": "A"}
 
 
 def test_verdicts_of_other_texts_are_refused(guarded, texts):

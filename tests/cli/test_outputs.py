@@ -159,5 +159,5 @@ def test_saving_a_guard_deletes_nothing_else(guard_folder, tmp_path):
     for save in (guard.save_pretrained, GuardedClassifier(guard).save_pretrained):
         with pytest.raises(ConfigError, match="already exists"):
             save(tmp_path / "work")
-        save(tmp_path / "guard")
+        save(tmp_path / "guard", overwrite=True)
     assert (tmp_path / "work" / "notes.txt").read_text() == "mine"
