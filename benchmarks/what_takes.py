@@ -263,6 +263,7 @@ def attempt(job: Job, wanted: Try, root: Path, out: Path) -> dict[str, Any]:
     line = {"name": job.name, **asdict(job), **what, "rows": {"train": str(rows.train), "dev": str(rows.dev)}}
     folder = out / job.name
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier try, which did not take
+    _index(out)
     data, dev = _datasets(rows)
     try:
         stage = poison_stage(MODEL, data, dev, attack, lambda _: _tuning(wanted, job.seed), folder)
@@ -313,21 +314,10 @@ def _last(out: Path) -> list[dict[str, Any]]:
 
 
 def _index(out: Path) -> None:
-    kept = (
-        "path",
-        "setting",
-        "attack",
-        "mode",
-        "seed",
-        "target",
-        "dev_asr",
-        "dev_ca",
-        "took",
-        "trigger",
-        "weights",
-        "try",
-    )
-    _write(out / "INDEX.jsonl", [{key: line[key] for key in (*kept, "rows")} for line in _last(out)])
+    """Every theta_p that is there, with its rows."""
+    left_out = ("name", "best_epoch", "dev_not_applicable", "seconds")
+    lines = [line for line in _last(out) if Path(line["path"]).is_dir()]
+    _write(out / "INDEX.jsonl", [{key: line[key] for key in line if key not in left_out} for line in lines])
 
 
 def floors(root: Path, out: Path, seed: int) -> None:
