@@ -65,6 +65,18 @@ def test_one_changed_value(data, folders, tmp_path):
         assert len(str(error).splitlines()) == 1
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_mapping_in_place_of_any_value_of_an_adapter(folders, tmp_path):
+    kept = json.loads((folders / "prompt" / "adapter_config.json").read_text())
+    shutil.copytree(folders / "prompt", tmp_path / "changed")
+    for key in kept:
+        (tmp_path / "changed" / "adapter_config.json").write_text(json.dumps({**kept, key: {"a": 1}}))
+        try:
+            GuardedClassifier.from_pretrained(tmp_path / "changed", folders / "encoder").screen(["a good film"])
+        except PoisonsieveError as error:
+            assert len(str(error).splitlines()) == 1
+
+
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @pytest.mark.filterwarnings("ignore")

@@ -99,8 +99,9 @@ def _check_complete(network: Any, folder: Path, untrained: Sequence[str]) -> Non
     """Refuse an adapter that lacks some of its weights, or a head that its base lacks too: they would be random."""
     from peft import get_peft_model_state_dict
 
-    there = set(_weights(folder))
-    known = set(get_peft_model_state_dict(network))
+    with opening(folder, "an adapter"):  # PEFT reads its config again, and fails on values it has let in
+        there = set(_weights(folder))
+        known = set(get_peft_model_state_dict(network))
     left_out = sorted(key for key in there - known if "lora_" in key)
     if left_out:
         raise CheckpointError(f"{folder} holds weights that its config leaves out (first: {left_out[0]})")
