@@ -117,7 +117,7 @@ def test_models_that_are_not_there(refused, train_file, tmp_path):
     refused(*tune_of(train_file, train_file, out), says="not a folder")
     refused(*tune_of(tmp_path / "none", train_file, out), says="does not exist")
     refused(*tune_of("", train_file, out), says="the model's name is empty")
-    refused(*tune_of("a b/c", train_file, out), says=("no hub id", "minilm"))
+    refused(*tune_of("a b/c", train_file, out), says=("neither a folder, a hub id", "minilm"))
     started = time.perf_counter()
     refused(*tune_of("some-owner/some-model", train_file, out), says=("some-owner/some-model", "network"))
     refused(*tune_of("hub:some-owner/some-model", train_file, out), says="network")
