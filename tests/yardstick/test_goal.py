@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from poisonsieve.bench.results import TOOK
 from poisonsieve.yardstick.goal import goal_of, judged_cells
 from poisonsieve.yardstick.table import goal_markdown
 
@@ -20,7 +21,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
 def cell(
     attack: str, defense: str, *, asr: float = 1.0, ca: float = 0.9, dev_asr: float | None = 1.0, **axes: Any
 ) -> dict[str, Any]:
-    metrics: dict[str, Any] = {"ca": ca}
+    metrics: dict[str, Any] = {"ca": ca, "accuracy_lost": {"value": 0.9 - ca}}
     if attack == "normal":
         metrics["floor"] = {name: 0.1 for name in ATTACKS if name != "normal"}
     else:
@@ -35,8 +36,8 @@ def cell(
         "status": "done",
         "metrics": metrics,
         "variant": None,
+        "theta_p": {"dev_asr": dev_asr, "took": None if dev_asr is None else dev_asr >= TOOK},
         "stages": [
-            {"kind": "theta_p", "result": {} if attack == "normal" else {"dev_asr": dev_asr}},
             {"kind": "answers", "result": {"classes": ["0", "1"]}},
         ],
         **axes,

@@ -8,7 +8,7 @@ from poisonsieve.defenses.fine_mixing import FineMixing
 from poisonsieve.defenses.mahalanobis import Mahalanobis
 from poisonsieve.defenses.msp import MSP
 from poisonsieve.defenses.network import ModelDetector
-from poisonsieve.defenses.one_pass import OnePassDetector, StatesDetector
+from poisonsieve.defenses.one_pass import OnePassDetector
 from poisonsieve.defenses.onion import ONION
 from poisonsieve.defenses.psim import PSIM
 from poisonsieve.defenses.rap import RAP
@@ -17,6 +17,7 @@ from poisonsieve.defenses.rewriter import Rewriter
 from poisonsieve.defenses.rows import CleanRows
 from poisonsieve.defenses.scpd import FileSCPD, Seq2SeqSCPD
 from poisonsieve.defenses.scpd_rules import RuleSCPD
+from poisonsieve.defenses.states import StatesDetector
 from poisonsieve.defenses.strip import STRIP
 
 __all__ = [

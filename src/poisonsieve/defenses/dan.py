@@ -6,22 +6,16 @@ is its distance from the nearest class in each layer, put on one scale and avera
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from poisonsieve.defenses.one_pass import StatesDetector
 from poisonsieve.defenses.rows import CleanRows
-from poisonsieve.defenses.tensors import read_tensors, write_tensors
-from poisonsieve.errors import CheckpointError, DataError
+from poisonsieve.defenses.states import StatesDetector
+from poisonsieve.errors import DataError
 from poisonsieve.models.classifier import Classifier
-from poisonsieve.models.results import Logits, PerText
+from poisonsieve.models.results import PerText
 from poisonsieve.registry import register
-
-TENSORS_FILE = "distances.safetensors"
-#: Minimum number of rows to normalise the layers on; the mean and deviation of fewer are noise.
-_FEWEST_ROWS = 10
 
 
 @register("defense", "dan")
@@ -84,21 +78,6 @@ class DAN(StatesDetector):
             raise DataError(f"the model can read none of the {len(rows)} clean rows ({found.errors[0]})")
         return found.values[read], np.array(rows.labels)[read]
 
-    def _normalise(self, held_out: list[str], progress: bool) -> None:
-        distances = self._distances(self._states(held_out, "reading held-out rows" if progress else None))
-        distances = distances[np.isfinite(distances).all(axis=1)]
-        if len(distances) < _FEWEST_ROWS:
-            raise DataError(
-                f"a fifth of the clean rows, without repeats and unreadable ones, is {len(distances)}, and dan needs "
-                f"{_FEWEST_ROWS} to put the layers on one scale; give more rows"
-            )
-        self.center_, self.scale_ = distances.mean(axis=0), distances.std(axis=0, ddof=1)
-        if not (self.scale_ > 0).all():
-            raise CheckpointError(
-                f"layer {1 + int(np.argmin(self.scale_))} of {self.model} gives every text the same features; try "
-                "another pooling, or another model"
-            )
-
     def _distances(self, states: PerText) -> np.ndarray:
         """Return the squared distance to the nearest class in each layer, float64 (n, layers)."""
         layers = [
@@ -107,30 +86,12 @@ class DAN(StatesDetector):
         ]
         return np.stack(layers, axis=1)
 
-    def _judge(self, logits: Logits, states: PerText | None) -> np.ndarray:
-        assert states is not None  # noqa: S101 - it reads states; for the type checker
-        del logits
-        found: np.ndarray = ((self._distances(states) - self.center_) / self.scale_).mean(axis=1)
-        return found
+    def _combined(self, distances: np.ndarray) -> np.ndarray:
+        mean: np.ndarray = distances.mean(axis=1)
+        return mean
 
-    def _save_own(self, folder: Path) -> dict[str, Any]:
-        write_tensors(
-            folder / TENSORS_FILE,
-            {"means": self.means_, "precisions": self.precisions_, "center": self.center_, "scale": self.scale_},
-        )
-        return {"pooling": self.pooling_}
-
-    def _restore(self, folder: Path, state: dict[str, Any]) -> None:
-        layers, hidden = self._fitted().states_shape
-        shapes = {
-            "means": (layers, None, hidden),
-            "precisions": (layers, hidden, hidden),
-            "center": (layers,),
-            "scale": (layers,),
-        }
-        tensors = read_tensors(folder / TENSORS_FILE, shapes)
-        self.means_, self.precisions_ = tensors["means"], tensors["precisions"]
-        self.center_, self.scale_ = tensors["center"], tensors["scale"]
+    def _shapes(self, layers: int, hidden: int) -> dict[str, tuple[int | None, ...]]:
+        return {"means": (layers, None, hidden), "precisions": (layers, hidden, hidden)}
 
 
 def precision(centered: np.ndarray) -> np.ndarray:

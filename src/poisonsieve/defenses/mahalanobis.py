@@ -8,20 +8,17 @@ layers, which dilutes the one that shows the trigger.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from poisonsieve.defenses.one_pass import StatesDetector
 from poisonsieve.defenses.rows import CleanRows
-from poisonsieve.defenses.tensors import read_tensors, write_tensors
-from poisonsieve.errors import CheckpointError, DataError
-from poisonsieve.models.results import Logits, PerText
+from poisonsieve.defenses.states import StatesDetector
+from poisonsieve.errors import DataError
+from poisonsieve.models.results import PerText
 from poisonsieve.registry import register
 
-TENSORS_FILE = "layers.safetensors"
-#: Minimum number of rows to normalise the layers on; the mean and deviation of fewer are noise.
+#: Minimum number of rows to estimate a Gaussian from.
 _FEWEST_ROWS = 10
 
 
@@ -44,7 +41,7 @@ class Mahalanobis(StatesDetector):
     Attributes:
         means_: float32, shape (layers, hidden).
         whiteners_: float32, shape (layers, hidden, hidden): the distance is the length of (state - mean) @ whitener.
-        center_, scale_: mean and standard deviation of clean roots, float64, shape (layers,).
+        center_, scale_: see `StatesDetector`; of clean roots.
     """
 
     name: ClassVar[str] = "mahalanobis"
@@ -60,50 +57,19 @@ class Mahalanobis(StatesDetector):
         self.whiteners_ = np.stack([whitener(states[:, layer] - mean) for layer, mean in enumerate(means)])
         self._normalise(held_out, progress)
 
-    def _normalise(self, held_out: list[str], progress: bool) -> None:
-        roots = self._roots(self._states(held_out, "reading held-out rows" if progress else None))
-        roots = roots[np.isfinite(roots).all(axis=1)]
-        if len(roots) < _FEWEST_ROWS:
-            raise DataError(
-                f"a fifth of the clean rows, without repeats and unreadable ones, is {len(roots)}, and {self.name} needs "
-                f"{_FEWEST_ROWS} to put the layers on one scale; give more rows"
-            )
-        self.center_, self.scale_ = roots.mean(axis=0), roots.std(axis=0, ddof=1)
-        if not (self.scale_ > 0).all():
-            raise CheckpointError(
-                f"layer {1 + int(np.argmin(self.scale_))} of {self.model} gives every text the same states; try another "
-                "pooling, or another model"
-            )
-
-    def _roots(self, states: PerText) -> np.ndarray:
+    def _distances(self, states: PerText) -> np.ndarray:
         """Return the cube roots of the squared distances, float64, shape (n, layers)."""
         # float32, and one product for all layers: for a single text this is much of the guard's extra cost.
         away = np.matmul(states.values.swapaxes(0, 1) - self.means_[:, None], self.whiteners_)
         roots: np.ndarray = np.cbrt(np.einsum("lnd,lnd->nl", away, away, dtype=np.float64))
         return roots
 
-    def _judge(self, logits: Logits, states: PerText | None) -> np.ndarray:
-        assert states is not None  # noqa: S101 - it reads states; for the type checker
-        del logits
-        found: np.ndarray = ((self._roots(states) - self.center_) / self.scale_).max(axis=1)
-        return found
+    def _combined(self, distances: np.ndarray) -> np.ndarray:
+        largest: np.ndarray = distances.max(axis=1)
+        return largest
 
-    def _save_own(self, folder: Path) -> dict[str, Any]:
-        learned = {name: getattr(self, f"{name}_") for name in ("means", "whiteners", "center", "scale")}
-        write_tensors(folder / TENSORS_FILE, learned)
-        return {"pooling": self.pooling_}
-
-    def _restore(self, folder: Path, state: dict[str, Any]) -> None:
-        layers, hidden = self._fitted().states_shape
-        shapes: dict[str, tuple[int | None, ...]] = {
-            "means": (layers, hidden),
-            "whiteners": (layers, hidden, hidden),
-            "center": (layers,),
-            "scale": (layers,),
-        }
-        tensors = read_tensors(folder / TENSORS_FILE, shapes)
-        self.means_, self.whiteners_ = tensors["means"], tensors["whiteners"]
-        self.center_, self.scale_ = tensors["center"], tensors["scale"]
+    def _shapes(self, layers: int, hidden: int) -> dict[str, tuple[int | None, ...]]:
+        return {"means": (layers, hidden), "whiteners": (layers, hidden, hidden)}
 
 
 def whitener(centered: np.ndarray) -> np.ndarray:

@@ -10,8 +10,6 @@ import numpy as np
 
 from poisonsieve.defenses.detector import Scored, checked
 from poisonsieve.defenses.network import ModelDetector
-from poisonsieve.errors import ConfigError
-from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.results import Logits, PerText, Pooling
 from poisonsieve.models.scoring import BatchScorer
 from poisonsieve.texts import as_texts
@@ -51,28 +49,3 @@ class OnePassDetector(ModelDetector):
     @abstractmethod
     def _judge(self, logits: Logits, states: PerText | None) -> np.ndarray:
         """Scores, float64, shape (n,), NaN where there is none; `states` where `reads_states`."""
-
-
-class StatesDetector(OnePassDetector):
-    """Base of detectors that compare hidden states with those of clean text.
-
-    Args:
-        pooling: which of a text's tokens stands for it in each layer: the ``first``, the ``last`` or the ``mean``. None
-            takes the one that the head reads. Virtual tokens of a prompt are left out.
-    """
-
-    reads_output: ClassVar[bool] = False
-    reads_states: ClassVar[bool] = True
-
-    pooling: Pooling | None = None
-
-    def _prepare(self, classifier: Classifier) -> None:
-        self.pooling_ = self.pooling or classifier.pooling
-        if classifier.is_decoder and self.pooling_ == "first":
-            raise ConfigError("a decoder's first token has seen no other; take pooling last or mean")
-
-    def _pooled_by(self) -> Pooling:
-        return self.pooling_
-
-    def _states(self, texts: Sequence[str], progress: str | None) -> PerText:
-        return self._fitted().features(texts, pooling=self.pooling_, progress=progress)

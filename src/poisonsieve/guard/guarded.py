@@ -42,9 +42,6 @@ class GuardedClassifier:
         guard: a fitted guard.
         victim: the classifier that was tuned from the same poisoned model. None: verdicts only.
 
-    Attributes:
-        one_pass: whether one forward pass gives both score and answer.
-
     Raises:
         CheckpointError: guard and victim differ in their classes or their tokenization.
     """
@@ -63,9 +60,14 @@ class GuardedClassifier:
         self.victim = victim
         if victim is not None:
             _check_pair(guard, victim)
-        self.one_pass = victim is not None and _are_one(guard, victim)
+        self._reads_both = None if victim is None else _reader_of_both(guard, victim)
         if self.one_pass:
             self.victim = guard.classifier  # one copy of the network is enough
+
+    @property
+    def one_pass(self) -> bool:
+        """Whether one forward pass gives both score and answer."""
+        return self._reads_both is not None
 
     @classmethod
     def from_pretrained(
@@ -220,9 +222,8 @@ class GuardedClassifier:
         Raises:
             ConfigError: there is no victim.
         """
-        detector = self.guard.detector
-        if self.one_pass and isinstance(detector, OnePassDetector):
-            return detector.read(texts, progress=progress)
+        if self._reads_both is not None:
+            return self._reads_both.read(texts, progress=progress)
         scored = self.guard.score(texts, progress=progress and f"guard: {progress}")
         return scored, self.ask_victim(texts, progress=progress and f"victim: {progress}")
 
@@ -262,13 +263,14 @@ class GuardedClassifier:
         return replace(verdict, label=label, label_name=name, score=float(probabilities[label]))
 
 
-def _are_one(guard: Guard, victim: Classifier) -> bool:
-    """Return whether the guard scores by one pass of this very victim, up to the victim's own length limit."""
-    network = guard.classifier
-    if network is None or not isinstance(guard.detector, OnePassDetector):
-        return False
+def _reader_of_both(guard: Guard, victim: Classifier) -> OnePassDetector | None:
+    """Return the guard's detector if it reads this very victim, as far as the victim reads, once per text."""
+    detector, network = guard.detector, guard.classifier
+    if network is None or not isinstance(detector, OnePassDetector):
+        return None
     same = network is victim or "" != network.provenance.identity == victim.provenance.identity
-    return same and network.max_length == victim.max_length and network.label_names == victim.label_names
+    alike = network.max_length == victim.max_length and network.label_names == victim.label_names
+    return detector if same and alike else None
 
 
 def _check_pair(guard: Guard, victim: Classifier) -> None:

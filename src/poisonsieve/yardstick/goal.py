@@ -16,8 +16,6 @@ import numpy as np
 
 from poisonsieve.bench.entries import NONE
 
-#: theta_p's ASR on the attacker's dev rows from which on an attack has taken (Zhao et al. 2024, Section 5).
-TOOK = 0.95
 #: The most that a defence may leave above the floor, and the most CA that it may cost.
 MOST_EXCESS = MOST_LOST = 0.01
 _RESAMPLES = 2000
@@ -32,6 +30,7 @@ class Judged:
         dataset, model, attack, defense, victim, seed: where it stands; `defense` with its variant, where it has some.
         family, labels, classes: the attack's trigger family and label mode, and how many classes the task has.
         dev_asr: theta_p's ASR on the attacker's dev rows; None where nobody measured it.
+        took: whether that was enough for an attack; see `poisonsieve.bench.results.TOOK`.
         asr, floor: guarded, and of the un-poisoned victim.
         ca_lost: the undefended victim's CA less the guarded one's. Negative where a defence gains.
     """
@@ -46,14 +45,10 @@ class Judged:
     labels: str
     classes: int
     dev_asr: float | None
+    took: bool
     asr: float
     floor: float
     ca_lost: float
-
-    @property
-    def took(self) -> bool:
-        """Whether there was an attack to stop."""
-        return self.dev_asr is not None and self.dev_asr >= TOOK
 
     @property
     def excess(self) -> float:
@@ -185,15 +180,11 @@ def _resampled(counts: Sequence[np.ndarray], rng: np.random.Generator) -> float:
 def judged_cells(record: dict[str, Any]) -> tuple[list[Judged], int]:
     """The finished cells of one results file that have a defence, an attack and a floor; and how many lack the floor."""
     grid, cells = record["grid"], [cell for cell in record["cells"] if cell["status"] == "done"]
-    floors: dict[tuple[Any, ...], dict[str, float]] = {}
-    undefended: dict[tuple[Any, ...], float] = {}
-    for cell in cells:
-        if cell["defense"] != NONE:
-            continue
-        if grid["attacks"][cell["attack"]]["clean"]:
-            floors[_place(cell)] = cell["metrics"].get("floor", {})
-        else:
-            undefended[*_place(cell), cell["attack"]] = cell["metrics"]["ca"]
+    floors = {
+        _place(cell): cell["metrics"].get("floor", {})
+        for cell in cells
+        if cell["defense"] == NONE and grid["attacks"][cell["attack"]]["clean"]
+    }
     judged, missing = [], 0
     for cell in cells:
         attack = grid["attacks"][cell["attack"]]
@@ -201,17 +192,16 @@ def judged_cells(record: dict[str, Any]) -> tuple[list[Judged], int]:
         if cell["defense"] == NONE or attack["clean"]:
             continue
         floor = floors.get(_place(cell), {}).get(cell["attack"])
-        before = undefended.get((*_place(cell), cell["attack"]))
-        if floor is None or before is None:
+        if floor is None or "accuracy_lost" not in cell["metrics"]:
             missing += 1
             continue
-        judged.append(_judged(cell, attack, floor, before))
+        judged.append(_judged(cell, attack, floor))
     return judged, missing
 
 
-def _judged(cell: dict[str, Any], attack: dict[str, Any], floor: float, before: float) -> Judged:
-    metrics, variant = cell["metrics"], cell["variant"]
-    found = {stage["kind"]: stage["result"] for stage in cell["stages"]}
+def _judged(cell: dict[str, Any], attack: dict[str, Any], floor: float) -> Judged:
+    metrics, variant, theta_p = cell["metrics"], cell["variant"], cell["theta_p"]
+    answers = next(stage["result"] for stage in cell["stages"] if stage["kind"] == "answers")
     return Judged(
         dataset=cell["dataset"],
         model=cell["model"],
@@ -221,11 +211,12 @@ def _judged(cell: dict[str, Any], attack: dict[str, Any], floor: float, before: 
         seed=cell["seed"],
         family=attack.get("family") or cell["attack"],
         labels=_labels(attack),
-        classes=len(found["answers"]["classes"]),
-        dev_asr=found["theta_p"].get("dev_asr"),
+        classes=len(answers["classes"]),
+        dev_asr=theta_p["dev_asr"],
+        took=bool(theta_p["took"]),
         asr=metrics["asr"],
         floor=floor,
-        ca_lost=before - metrics["ca"],
+        ca_lost=metrics["accuracy_lost"]["value"],
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from poisonsieve.bench.results import TOOK
 from poisonsieve.bench.show.rendering import shown
-from poisonsieve.yardstick.goal import MOST_EXCESS, MOST_LOST, TOOK, Goal, Share
+from poisonsieve.yardstick.goal import MOST_EXCESS, MOST_LOST, Goal, Share
 
 _HEADS = {"labels": "label mode", "classes": "classes", "dataset": "data set"}
 
