@@ -7,24 +7,20 @@ Exit codes: 0 done; 1 `screen --exit-code` found something; 2 wrong usage or bad
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from poisonsieve import terminal
 from poisonsieve.cli.ending import Ended, raising_ended
-from poisonsieve.data.columns import AS_USUAL, Columns
 from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.notices import hearing
 
 if TYPE_CHECKING:
-    import datasets
     from rich.console import Console
 
 EXIT_FOUND = 1
@@ -186,141 +182,6 @@ def stdout() -> Iterator[TextIO]:
 def note(text: str) -> None:
     """A remark on stderr."""
     typer.echo(terminal.visible(text), err=True)
-
-
-def load_rows(
-    spec: str,
-    split: str,
-    label_names: list[str] | None = None,
-    columns: Columns = AS_USUAL,
-    *,
-    need_label: bool = True,
-) -> datasets.Dataset:
-    """A data set for the role that `split` names; `#SPLIT` in `spec` wins."""
-    from poisonsieve.data import load_dataset
-
-    return load_dataset(spec, split=split, label_names=label_names, columns=columns, need_label=need_label)
-
-
-def load_for_model(
-    spec: str,
-    split: str,
-    model: str,
-    *,
-    columns: Columns = AS_USUAL,
-    allow_pickle: bool = False,
-    keep_head: bool = False,
-    need_label: bool = True,
-) -> datasets.Dataset:
-    """A data set read with the class names that the model was saved with, where it names any and the data fits them.
-
-    Args:
-        spec: a data set, see `poisonsieve.data.load_dataset`.
-        split: the split that is meant when `spec` names none.
-        model: what is to be trained.
-        columns: what text and label are called.
-        allow_pickle: see `poisonsieve.models.sources.resolve`.
-        keep_head: the model's head is needed as it is, so a row of a class it does not have is an error.
-        need_label: insist on labels; without, data that have none come without the column `label`.
-
-    Raises:
-        CheckpointError: `model` is a guard, or no checkpoint.
-        DataError: a row cannot be used.
-    """
-    from poisonsieve.data import labels_of
-    from poisonsieve.errors import CheckpointError, DataError
-    from poisonsieve.guard.folder import is_guard
-    from poisonsieve.models.labels import head_label_names, is_generic
-    from poisonsieve.models.sources import resolve
-
-    folder = resolve(model, allow_pickle=allow_pickle)
-    if is_guard(folder):
-        raise CheckpointError(f"{model} is a guard, which has unlearned its task; give the model it was fitted on")
-    names = head_label_names(folder)
-    load = functools.partial(load_rows, spec, split, columns=columns, need_label=need_label)
-    if names is not None and not is_generic(names):
-        with contextlib.suppress(DataError):  # other classes: the caller decides whether that is allowed
-            return load(names)
-    rows = load(None)
-    if keep_head and names is not None and len(labels_of(rows)) > len(names):
-        return load(names)  # raises, and names the row
-    return rows
-
-
-def with_dev(
-    data: datasets.Dataset, dev: str | None, seed: int, columns: Columns = AS_USUAL
-) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """Training rows and dev rows; without `--dev` a seeded tenth of the training rows is held out."""
-    from poisonsieve.data import labels_of, split_off
-
-    if dev is not None:
-        return data, load_rows(dev, "dev", labels_of(data), columns)
-    return split_off(data, 0.1, seed)
-
-
-def class_index(target: str, names: list[str]) -> int:
-    """The class that `--target` names, by number or by name.
-
-    Raises:
-        ConfigError: there is no such class.
-    """
-    from poisonsieve.data import class_number
-
-    return class_number(target, names, "--target")
-
-
-def check_outputs(out: Path, force: bool, inputs: Sequence[str | Path | None] = ()) -> None:
-    """Fail before hours of work, not after, when the result could not be written or would replace its own input.
-
-    Raises:
-        ConfigError: see `require_free`; or `out` is one of `inputs`, or a folder around one.
-        OutputError: nothing can be written there.
-    """
-    from poisonsieve.data.files import exists
-    from poisonsieve.storage import reporting_write_errors, require_free
-
-    with reporting_write_errors(out):
-        for source in [*inputs, *_bases(inputs)]:
-            place = Path(str(source).rpartition("#")[0] or str(source))
-            if source and exists(place) and place.resolve().is_relative_to(out.resolve()):
-                raise ConfigError(f"--out {out} would replace {source}, which is read; choose another --out")
-        done = (out / "run.json").is_file()
-    if not done:
-        require_free(out, force=force)
-
-
-def _bases(inputs: Sequence[str | Path | None]) -> list[str]:
-    """Where the bases of those inputs are that are adapters: they are read too."""
-    from poisonsieve.data.files import exists
-    from poisonsieve.models.safety import ADAPTER_CONFIG, is_adapter
-    from poisonsieve.parsing import read_json
-
-    folders = [Path(source) for source in inputs if source and exists(Path(source))]
-    named = [
-        read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") for folder in folders if is_adapter(folder)
-    ]
-    return [str(base) for base in named if base]
-
-
-def check_output_file(option: str, out: Path, inputs: Sequence[str | Path | None]) -> None:
-    """Fail early when a file cannot be written, or would replace its own input.
-
-    Raises:
-        ConfigError: `out` is one of `inputs`.
-        OutputError: it is a folder, or lies where nothing can be written.
-    """
-    from poisonsieve.data.files import exists
-    from poisonsieve.errors import OutputError
-    from poisonsieve.storage import reporting_write_errors, require_free
-
-    with reporting_write_errors(out):
-        if out.is_dir():
-            raise OutputError(f"{option} {out} is a folder; name a file in it")
-        for source in inputs:
-            if source and out.exists() and exists(Path(source)) and out.samefile(source):
-                raise ConfigError(f"{option} {out} would replace {source}, which is read; choose another file")
-        if not out.exists():
-            require_free(out)
 
 
 def require_extra(extra: str, *modules: str) -> None:

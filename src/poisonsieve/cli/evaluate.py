@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poisonsieve.cli import common
+from poisonsieve.cli import common, inputs, outputs
 from poisonsieve.data.columns import Columns
 
 if TYPE_CHECKING:
@@ -49,18 +49,18 @@ def evaluate(
         if (trigger is None) == (triggered is None):
             raise ConfigError("give exactly one of --trigger and --triggered")
         if scores is not None:
-            common.check_output_file("--scores", scores, [clean, triggered])
+            outputs.check_output_file("--scores", scores, [clean, triggered])
         guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
         if gamma is not None or frr is not None:
             guarded.guard.set_threshold(frr=frr, gamma=gamma)
         names = guarded.guard.label_names
-        wanted = common.class_index(target, names)
+        wanted = inputs.class_index(target, names)
         columns = Columns(text=text_column, label=label_column)
-        clean_rows = common.load_rows(clean, "test", names, columns)
+        clean_rows = inputs.load_rows(clean, "test", names, columns)
         triggered_rows = (
             _put_in(clean_rows, trigger, wanted, seed)
             if trigger is not None
-            else common.load_rows(str(triggered), "test", names, columns)
+            else inputs.load_rows(str(triggered), "test", names, columns)
         )
         clean_scores = score_rows(guarded, clean_rows, progress=None if quiet else "clean")
         triggered_scores = score_rows(guarded, triggered_rows, progress=None if quiet else "triggered")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poisonsieve.cli import common
+from poisonsieve.cli import common, inputs, outputs
 from poisonsieve.data.columns import Columns
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def fit(
         from poisonsieve.thresholds import Threshold
 
         spec = parse_defense(defense, set_ or [], kind="detector")
-        common.check_outputs(out, force, [model, data, calibrate, base])
+        outputs.check_outputs(out, force, [model, data, calibrate, base])
         given = {"method": method, "learning_rate": lr, "epochs": epochs, "batch_size": batch_size}
         given |= {"max_length": max_length, "precision": precision, "base": base}
         settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
@@ -96,11 +96,11 @@ def fit(
         _check_options(spec, settings, rule)
         guard = make_guard(spec, preset=preset, model=model, allow_pickle=allow_pickle, seed=seed, **settings, **rule)
         columns = Columns(text=text_column, label=label_column)
-        rows = common.load_for_model(
+        rows = inputs.load_for_model(
             data, "train", model, columns=columns, allow_pickle=allow_pickle, keep_head=True, need_label=False
         )
         names = labels_of(rows) or None
-        held_out = common.load_rows(calibrate, "dev", names, columns, need_label=False) if calibrate else None
+        held_out = inputs.load_rows(calibrate, "dev", names, columns, need_label=False) if calibrate else None
         stage = fit_stage(guard, rows, held_out, out, force=force, progress=not quiet)
         classes = len(names or head_label_names(resolve(model, allow_pickle=allow_pickle)) or ())
         if classes > 2:

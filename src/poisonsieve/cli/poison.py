@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from poisonsieve.cli import common
+from poisonsieve.cli import common, inputs, outputs
 from poisonsieve.data.columns import Columns
 
 
@@ -60,13 +60,13 @@ def poison(
         from poisonsieve.stages.train import poison_stage
         from poisonsieve.tuning.presets import spec_maker
 
-        common.check_outputs(out, force, [model, data, dev])
+        outputs.check_outputs(out, force, [model, data, dev])
         columns = Columns(text=text_column, label=label_column)
-        rows = common.load_for_model(data, "train", model, columns=columns, allow_pickle=allow_pickle)
+        rows = inputs.load_for_model(data, "train", model, columns=columns, allow_pickle=allow_pickle)
         attack = make_spec(
             AttackSpec,
             trigger=TriggerSpec.parse(trigger),
-            target=common.class_index(target, labels_of(rows)),
+            target=inputs.class_index(target, labels_of(rows)),
             count=count,
             rate=rate,
             clean_label=not dirty_label,
@@ -74,7 +74,7 @@ def poison(
             seed=seed,
             weights=PoisoningSpec.parse(poisoning),
         )
-        train, held_out = common.with_dev(rows, dev, seed, columns)
+        train, held_out = inputs.with_dev(rows, dev, seed, columns)
         spec = spec_maker(
             "full",
             preset=preset,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poisonsieve.cli import common
+from poisonsieve.cli import common, outputs
 from poisonsieve.cli.serve import DEFAULT_DATABASE, Database
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def recalibrate(
         from poisonsieve.serve.tables import open_database
         from poisonsieve.storage import require_free
 
-        common.check_outputs(out, force, [guard])
+        outputs.check_outputs(out, force, [guard])
         require_free(out, force=force)  # a folder that a training command made is no exception here
         engine = open_database(db, create=False)
         done = run(guard, Quarantine(engine), frr)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from poisonsieve.cli import common
+from poisonsieve.cli import common, inputs, outputs
 from poisonsieve.data.columns import Columns
 
 
@@ -46,10 +46,10 @@ def repair(
         made = make_defense(spec, seed=seed, allow_pickle=allow_pickle)
         assert isinstance(made, WeightRepair)  # noqa: S101 - what parse_defense has seen to
         read = [str(value) for value in arguments_of(spec).values() if isinstance(value, str | Path)]
-        common.check_outputs(out, force, [model, data, dev, *read])
+        outputs.check_outputs(out, force, [model, data, dev, *read])
         columns = Columns(text=text_column, label=label_column)
-        rows = common.load_for_model(data, "train", model, columns=columns, allow_pickle=allow_pickle, keep_head=True)
-        train, held_out = common.with_dev(rows, dev, seed, columns)
+        rows = inputs.load_for_model(data, "train", model, columns=columns, allow_pickle=allow_pickle, keep_head=True)
+        train, held_out = inputs.with_dev(rows, dev, seed, columns)
         stage = repair_stage(
             made, model, train, held_out, out, allow_pickle=allow_pickle, force=force, progress=not quiet
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poisonsieve.cli import common
+from poisonsieve.cli import common, inputs, outputs
 from poisonsieve.data.columns import Columns
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def rewrite(
         spec = parse_defense(defense, set_ or [], kind="rewriter")
         if (fit is None) != (victim is None):
             raise ConfigError("--fit and --victim go together: the rows to choose on, and the model that is asked")
-        common.check_output_file("--out", out, [source, fit])
+        outputs.check_output_file("--out", out, [source, fit])
         _refuse_existing(out, force)
         columns = Columns(text=text_column, label=label_column, id=id_column)
         rows = _read(source, columns)
@@ -65,7 +65,7 @@ def rewrite(
             from poisonsieve.data import labels_of
             from poisonsieve.models.load import load_classifier
 
-            dev = common.load_for_model(
+            dev = inputs.load_for_model(
                 fit, "dev", victim, columns=replace(columns, id=None), allow_pickle=allow_pickle, keep_head=True
             )
             classifier = load_classifier(victim, label_names=labels_of(dev), base=base, allow_pickle=allow_pickle)

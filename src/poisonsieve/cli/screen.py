@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poisonsieve.cli import common
+from poisonsieve.cli import common, outputs
 from poisonsieve.data.columns import Columns
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _output(
 
     kind = chosen_format(asked, out)
     if out is not None:
-        common.check_output_file("--out", out, [source])
+        outputs.check_output_file("--out", out, [source])
     elif json:
         if kind != "jsonl":
             raise ConfigError(f"--json prints one JSON object on stdout; say with --out where the {kind} goes")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from poisonsieve.cli import common
+from poisonsieve.cli import common, inputs, outputs
 from poisonsieve.data.columns import Columns
 
 
@@ -48,10 +48,10 @@ def tune(
         from poisonsieve.stages.train import tune_stage
         from poisonsieve.tuning.presets import spec_maker
 
-        common.check_outputs(out, force, [model, data, dev, base])
+        outputs.check_outputs(out, force, [model, data, dev, base])
         columns = Columns(text=text_column, label=label_column)
-        rows = common.load_for_model(data, "train", model, columns=columns, allow_pickle=allow_pickle)
-        train, held_out = common.with_dev(rows, dev, seed, columns)
+        rows = inputs.load_for_model(data, "train", model, columns=columns, allow_pickle=allow_pickle)
+        train, held_out = inputs.with_dev(rows, dev, seed, columns)
         spec = spec_maker(
             method,
             preset=preset,

@@ -1,0 +1,93 @@
+"""Rows and classes that the commands' options name."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from typing import TYPE_CHECKING
+
+from poisonsieve.data.columns import AS_USUAL, Columns
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def load_rows(
+    spec: str,
+    split: str,
+    label_names: list[str] | None = None,
+    columns: Columns = AS_USUAL,
+    *,
+    need_label: bool = True,
+) -> datasets.Dataset:
+    """A data set for the role that `split` names; `#SPLIT` in `spec` wins."""
+    from poisonsieve.data import load_dataset
+
+    return load_dataset(spec, split=split, label_names=label_names, columns=columns, need_label=need_label)
+
+
+def load_for_model(
+    spec: str,
+    split: str,
+    model: str,
+    *,
+    columns: Columns = AS_USUAL,
+    allow_pickle: bool = False,
+    keep_head: bool = False,
+    need_label: bool = True,
+) -> datasets.Dataset:
+    """A data set read with the class names that the model was saved with, where it names any and the data fits them.
+
+    Args:
+        spec: a data set, see `poisonsieve.data.load_dataset`.
+        split: the split that is meant when `spec` names none.
+        model: what is to be trained.
+        columns: what text and label are called.
+        allow_pickle: see `poisonsieve.models.sources.resolve`.
+        keep_head: the model's head is needed as it is, so a row of a class it does not have is an error.
+        need_label: insist on labels; without, data that have none come without the column `label`.
+
+    Raises:
+        CheckpointError: `model` is a guard, or no checkpoint.
+        DataError: a row cannot be used.
+    """
+    from poisonsieve.data import labels_of
+    from poisonsieve.errors import CheckpointError, DataError
+    from poisonsieve.guard.folder import is_guard
+    from poisonsieve.models.labels import head_label_names, is_generic
+    from poisonsieve.models.sources import resolve
+
+    folder = resolve(model, allow_pickle=allow_pickle)
+    if is_guard(folder):
+        raise CheckpointError(f"{model} is a guard, which has unlearned its task; give the model it was fitted on")
+    names = head_label_names(folder)
+    load = functools.partial(load_rows, spec, split, columns=columns, need_label=need_label)
+    if names is not None and not is_generic(names):
+        with contextlib.suppress(DataError):  # other classes: the caller decides whether that is allowed
+            return load(names)
+    rows = load(None)
+    if keep_head and names is not None and len(labels_of(rows)) > len(names):
+        return load(names)  # raises, and names the row
+    return rows
+
+
+def with_dev(
+    data: datasets.Dataset, dev: str | None, seed: int, columns: Columns = AS_USUAL
+) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """Training rows and dev rows; without `--dev` a seeded tenth of the training rows is held out."""
+    from poisonsieve.data import labels_of, split_off
+
+    if dev is not None:
+        return data, load_rows(dev, "dev", labels_of(data), columns)
+    return split_off(data, 0.1, seed)
+
+
+def class_index(target: str, names: list[str]) -> int:
+    """The class that `--target` names, by number or by name.
+
+    Raises:
+        ConfigError: there is no such class.
+    """
+    from poisonsieve.data import class_number
+
+    return class_number(target, names, "--target")

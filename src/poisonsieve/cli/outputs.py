@@ -1,0 +1,62 @@
+"""Places that the commands may write to: checked before the work, not after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from poisonsieve.errors import ConfigError
+
+
+def check_outputs(out: Path, force: bool, inputs: Sequence[str | Path | None] = ()) -> None:
+    """Fail before hours of work, not after, when the result could not be written or would replace its own input.
+
+    Raises:
+        ConfigError: see `require_free`; or `out` is one of `inputs`, or a folder around one.
+        OutputError: nothing can be written there.
+    """
+    from poisonsieve.data.files import exists
+    from poisonsieve.storage import reporting_write_errors, require_free
+
+    with reporting_write_errors(out):
+        for source in [*inputs, *_bases(inputs)]:
+            place = Path(str(source).rpartition("#")[0] or str(source))
+            if source and exists(place) and place.resolve().is_relative_to(out.resolve()):
+                raise ConfigError(f"--out {out} would replace {source}, which is read; choose another --out")
+        done = (out / "run.json").is_file()
+    if not done:
+        require_free(out, force=force)
+
+
+def _bases(inputs: Sequence[str | Path | None]) -> list[str]:
+    """Where the bases of those inputs are that are adapters: they are read too."""
+    from poisonsieve.data.files import exists
+    from poisonsieve.models.safety import ADAPTER_CONFIG, is_adapter
+    from poisonsieve.parsing import read_json
+
+    folders = [Path(source) for source in inputs if source and exists(Path(source))]
+    named = [
+        read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") for folder in folders if is_adapter(folder)
+    ]
+    return [str(base) for base in named if base]
+
+
+def check_output_file(option: str, out: Path, inputs: Sequence[str | Path | None]) -> None:
+    """Fail early when a file cannot be written, or would replace its own input.
+
+    Raises:
+        ConfigError: `out` is one of `inputs`.
+        OutputError: it is a folder, or lies where nothing can be written.
+    """
+    from poisonsieve.data.files import exists
+    from poisonsieve.errors import OutputError
+    from poisonsieve.storage import reporting_write_errors, require_free
+
+    with reporting_write_errors(out):
+        if out.is_dir():
+            raise OutputError(f"{option} {out} is a folder; name a file in it")
+        for source in inputs:
+            if source and out.exists() and exists(Path(source)) and out.samefile(source):
+                raise ConfigError(f"{option} {out} would replace {source}, which is read; choose another file")
+        if not out.exists():
+            require_free(out)
