@@ -17,14 +17,20 @@ HOW = {
 }
 
 
-def started(folder, *command, **options):
+def as_from_a_terminal():
+    """In the command's process: signals as a terminal hands them on. In the background of a script they are ignored."""
+    for number in HOW:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def started(folder, *command, preexec_fn=as_from_a_terminal):
     """The command, once what it writes is there under its hidden name."""
     running = subprocess.Popen(
         [sys.executable, "-m", "poisonsieve.cli", *map(str, command)],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **options,
+        preexec_fn=preexec_fn,
     )
     running.stdin.write("a good film\n" * 3000)
     running.stdin.flush()
@@ -42,9 +48,14 @@ def said_by(running):
     return running.wait(60), said
 
 
-@pytest.mark.parametrize("number", HOW, ids=lambda number: number.name)
-@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
-def test_a_command_that_is_ended_leaves_no_half_file(number, kind, guard_folder, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        *((kind, number) for kind in ("jsonl", "parquet") for number in HOW),
+        *((kind, signal.SIGINT) for kind in ("csv", "sarif")),
+    ],
+)
+def test_a_command_that_is_ended_leaves_no_half_file(kind, number, guard_folder, tmp_path):
     running = started(tmp_path, "screen", guard_folder, "-", "--quiet", "--out", tmp_path / f"v.{kind}")
     running.send_signal(number)
     code, line = HOW[number]

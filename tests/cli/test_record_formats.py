@@ -2,10 +2,6 @@
 
 import csv
 import json
-import signal
-import subprocess
-import sys
-import time
 from importlib import resources
 
 import jsonschema
@@ -131,22 +127,3 @@ def test_a_file_that_could_not_be_written_is_one_line(kind, refused, cli, guard_
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert sorted(path.name for path in tmp_path.iterdir()) == [inbox]
-
-
-@pytest.mark.parametrize("kind", ["csv", "parquet", "sarif"])
-def test_an_interrupted_run_leaves_no_half_file(kind, guard_folder, tmp_path):
-    out = tmp_path / f"v.{kind}"
-    command = [sys.executable, "-m", "poisonsieve.cli", "screen", guard_folder, "-", "--quiet", "--out", out]
-    with subprocess.Popen(
-        list(map(str, command)), stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
-        running.stdin.write("a good film\n" * 3000)
-        running.stdin.flush()
-        until = time.monotonic() + 120
-        while not list(tmp_path.glob(".v*")) and time.monotonic() < until:
-            time.sleep(0.1)
-        running.send_signal(signal.SIGINT)
-        said = running.stderr.read()
-    assert running.returncode == 130, said
-    assert said == "interrupted\n"
-    assert list(tmp_path.iterdir()) == []
