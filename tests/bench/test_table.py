@@ -75,17 +75,17 @@ def test_beside_each_figure_stands_the_papers_and_the_difference():
     shown = lines(table, compare=True)
     assert shown[1][3:5] == ["80.0 (93.1, -13.1)", "25.0 (77.6, -52.6)"]  # Table 1, BERT, BadNet, full tuning
     assert shown[5][7:9] == ["80.0 (89.1, -9.1)", "25.0 (7.8, +17.2)"]  # PSIM, prompt tuning
-    assert "MiniLM beside BERT: other models" in to_markdown(table, compare=True)
+    assert "MiniLM beside BERT: a different model" in to_markdown(table, compare=True)
 
 
 def test_seeds_give_a_mean_and_its_interval():
     table = make_table(made_up(seeds=(0, 1, 2)))
-    figure = table.rows[1].figures["lora"]["ca"]
+    figure = table.rows[1].rates["lora"]["ca"]
     assert figure.value == pytest.approx(81.0)
     assert figure.spread == pytest.approx(4.302653 * 1.0 / 3**0.5, rel=1e-5)  # t(0.975, 2), standard deviation 1
     assert figure.text() == "81.0 ±2.5"
     assert "Means over 3 seeds" in to_markdown(table)
-    one = make_table(made_up()).rows[1].figures["lora"]["ca"]
+    one = make_table(made_up()).rows[1].rates["lora"]["ca"]
     assert (one.low, one.high, one.spread) == (pytest.approx(70.0), pytest.approx(85.0), None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from poisonsieve.bench.results import TOOK
-from poisonsieve.bench.show.rendering import shown
+from poisonsieve.bench.show.rendering import display_name
 from poisonsieve.yardstick.goal import MOST_EXCESS, MOST_LOST, Goal, Share
 
 _HEADS = {"labels": "label mode", "classes": "classes", "dataset": "data set"}
@@ -39,7 +39,7 @@ def _table(heads: Sequence[str], shares: Sequence[Share]) -> str:
     if not shares:
         return "No cell that took has been measured."
     columns = [*heads, "within the goal", "95% interval", "cells", "excess ASR", "CA lost"]
-    rows = [[*map(shown, share.group), *_figures(share)] for share in shares]
+    rows = [[*map(display_name, share.group), *_figures(share)] for share in shares]
     return _grid(columns, rows, texts=len(heads))
 
 

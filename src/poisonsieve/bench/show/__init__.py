@@ -1,1 +1,1 @@
-"""How results are shown: tables, figures and reports."""
+"""Show results as tables, figures and reports."""

@@ -1,7 +1,7 @@
-"""Figures of stored scores, as matplotlib figures with no global state.
+"""Figures of stored scores, as matplotlib figures without global state.
 
-Each figure is drawn with a palette, so that a report can hold one for light and one for dark pages. Blue is clean
-and orange is triggered throughout (Okabe and Ito's colour-blind-safe set).
+Each figure is drawn with a palette, so that a report can hold one for light and one for dark pages. Blue is clean and
+orange is triggered throughout (Okabe and Ito's colour-blind-safe set).
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
-_CROWDED = 0.95  # what lies between this and 1 cannot be told apart on a linear axis
-_NEAREST = 1e-7  # a logit axis ends this far from 0 and 1; 32-bit softmax cannot come nearer to 1 without being 1
+_CROWDED = 0.95  # values between this and 1 cannot be told apart on a linear axis
+_NEAREST = 1e-7  # a logit axis ends this far from 0 and 1; a 32-bit softmax cannot come closer to 1 without being 1
 _FONT = 10.5  # points; a figure shrinks to two thirds on a phone
 _LOGIT_TICKS = (1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of one page background; the figure itself is transparent."""
+    """Colours for one page background; the figure itself is transparent."""
 
     text: str
     grid: str
@@ -48,7 +48,7 @@ DARK = Palette(text="#d7dde4", grid="#3a424c", clean="#56b4e9", triggered="#e69f
 
 @dataclass(frozen=True)
 class ScoreAxis:
-    """The axis that scores are drawn on: from `low` to `high`, linear or in log-odds."""
+    """The axis for scores: from `low` to `high`, linear or in log-odds."""
 
     low: float
     high: float
@@ -56,11 +56,11 @@ class ScoreAxis:
 
     @classmethod
     def fitting(cls, clean_scores: npt.ArrayLike, triggered_scores: npt.ArrayLike, gamma: float) -> ScoreAxis:
-        """The axis on which these scores and gamma can be told apart.
+        """Return an axis on which these scores and gamma can be told apart.
 
-        Confidences of a sure model crowd just below 1. When gamma or half of the triggered rows are up there, the
-        axis is in log-odds, which gives 0.99, 0.999 and 0.9999 equal room. Scores that are not probabilities get a
-        linear axis.
+        Confidences of a sure model crowd just below 1. If gamma or half of the triggered rows are there, the axis is
+        in log-odds, which gives 0.99, 0.999 and 0.9999 equal room. Scores that are not probabilities get a linear
+        axis.
         """
         scores = np.concatenate([np.asarray(clean_scores, float), np.asarray(triggered_scores, float), [gamma]])
         finite = scores[np.isfinite(scores)]
@@ -71,19 +71,19 @@ class ScoreAxis:
         return cls(low, high, logit=False)._widened(bounded=probabilities)
 
     def edges(self, count: int) -> FloatArray:
-        """`count` points from end to end, evenly spaced on the drawn axis; floats (count,)."""
+        """Return `count` points from end to end, evenly spaced on the drawn axis; float64, shape (count,)."""
         if not self.logit:
             return np.linspace(self.low, self.high, count)
         between = expit(np.linspace(logit(self.low), logit(self.high), count))[1:-1]
         return np.array([self.low, *between, self.high])
 
     def inside(self, scores: npt.ArrayLike) -> FloatArray:
-        """The finite scores, moved to the nearer end where the axis does not reach them."""
+        """Return the finite scores, each clipped to the range of the axis."""
         values = np.asarray(scores, dtype=np.float64)
         return np.clip(values[np.isfinite(values)], self.low, self.high)
 
     def apply(self, axes: Axes, name: str) -> None:
-        """Scale, limits, ticks and label of the x axis."""
+        """Set scale, limits, ticks and label of the x axis."""
         if self.logit:
             axes.set_xscale("logit")
             axes.set_xticks(self._ticks(), labels=[f"{tick:g}" for tick in self._ticks()])
@@ -100,7 +100,7 @@ class ScoreAxis:
         return kept
 
     def _widened(self, *, bounded: bool = False) -> ScoreAxis:
-        """Ends moved out a little, so that no row lies on the frame and one lone value still has an axis."""
+        """Move the ends out a little, so that no row lies on the frame and a single value still has an axis."""
         if self.logit:
             low, high = expit(np.array([logit(self.low) - 0.3, logit(self.high) + 0.3]))
             return ScoreAxis(float(low), float(high), logit=True)
@@ -111,7 +111,7 @@ class ScoreAxis:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Guarded CA and ASR, as fractions, at each of m bars; three float arrays of shape (m,)."""
+    """Guarded CA and ASR, as fractions, at each of m thresholds; three float64 arrays of shape (m,)."""
 
     gammas: FloatArray
     ca: FloatArray
@@ -129,19 +129,19 @@ def sweep(
     triggered_scores: npt.ArrayLike,
     target: int,
 ) -> Sweep:
-    """Guarded CA and ASR at each bar; nothing is trained or scored again.
+    """Compute guarded CA and ASR at each threshold, without training or scoring anything again.
 
-    A sweep describes. Gamma is never chosen from it, since it looks at test rows and at triggered rows.
+    A sweep only describes. Never choose gamma from it, since it uses test rows and triggered rows.
 
     Args:
-        gammas: bars, floats (m,).
-        clean_labels: true classes of n clean rows; for this and the others see `poisonsieve.metrics.evaluate_guard`.
-        clean_predictions: what the victim says of them, unguarded.
+        gammas: thresholds, floats (m,).
+        clean_labels: true classes of n clean rows; see `poisonsieve.metrics.evaluate_guard` for this and the others.
+        clean_predictions: the victim's answers for them, unguarded.
         clean_scores: the guard's confidences.
         triggered_labels: true classes of the triggered rows.
-        triggered_predictions: what the victim says of them.
+        triggered_predictions: the victim's answers for them.
         triggered_scores: the guard's confidences.
-        target: the class that the attacker wants.
+        target: the class the attacker wants.
 
     Raises:
         DataError: arrays do not match, or no triggered row has a true label other than `target`.
@@ -161,9 +161,9 @@ def sweep(
 def confidence_histogram(
     clean_scores: npt.ArrayLike, triggered_scores: npt.ArrayLike, gamma: float, palette: Palette = LIGHT
 ) -> Figure:
-    """Histograms of clean and triggered confidences with gamma drawn in; each group's bars sum to 1.
+    """Draw histograms of clean and triggered confidences, with gamma; each group's bars sum to 1.
 
-    Rows without a finite score are counted as flagged in the legend and have no place on the axis.
+    Rows without a finite score count as flagged in the legend and have no place on the axis.
     """
     axis = ScoreAxis.fitting(clean_scores, triggered_scores, gamma)
     figure, (axes,) = canvas(palette)
@@ -187,9 +187,9 @@ def confidence_histogram(
 def roc(
     clean_scores: npt.ArrayLike, triggered_scores: npt.ArrayLike, gamma: float, palette: Palette = LIGHT
 ) -> Figure:
-    """Detection rate against false-rejection rate at every bar, with the chosen gamma marked.
+    """Draw detection rate against false-rejection rate at every threshold, with the chosen gamma marked.
 
-    The x axis is logarithmic above one row's worth and linear below: a guard is judged at a few per cent.
+    The x axis is logarithmic above one row's share and linear below, since a guard is judged at a few per cent.
     """
     from sklearn.metrics import roc_curve
 
@@ -216,7 +216,7 @@ def roc(
 
 
 def gamma_sweep(swept: Sweep, axis: ScoreAxis, gamma: float, palette: Palette = LIGHT) -> Figure:
-    """Guarded CA and ASR against gamma, with the chosen gamma marked; `swept.gammas` must rise."""
+    """Draw guarded CA and ASR against gamma, with the chosen gamma marked; `swept.gammas` must be increasing."""
     figure, (axes,) = canvas(palette)
     bars = axis.inside(swept.gammas)
     for rate, colour, style, label in (
@@ -233,7 +233,7 @@ def gamma_sweep(swept: Sweep, axis: ScoreAxis, gamma: float, palette: Palette = 
 
 
 def svg_data_uri(figure: Figure) -> str:
-    """The figure as a ``data:`` address for an image tag; equal figures give equal text."""
+    """Return the figure as a ``data:`` address for an image tag; equal figures give equal text."""
     import matplotlib
 
     stream = io.BytesIO()
@@ -243,14 +243,14 @@ def svg_data_uri(figure: Figure) -> str:
 
 
 def format_confidence(value: float) -> str:
-    """A confidence with as many digits as it takes to tell it from 1, at most 8."""
+    """Format a confidence with as many digits as it takes to tell it from 1, at most 8."""
     gap = 1 - value
     digits = 4 if not 0 < gap < 1e-3 else min(8, 1 - math.floor(math.log10(gap)))
     return f"{value:.{digits}f}"
 
 
 def canvas(palette: Palette, count: int = 1, size: tuple[float, float] = (4.5, 3.5)) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, two beside each other at most, each `size` inches wide and high.
+    """Return a figure of `count` panels, at most two side by side, each of `size` (width, height) in inches.
 
     Raises:
         PoisonsieveError: matplotlib is not installed.
@@ -284,7 +284,7 @@ def _percent_axis(axes: Axes) -> None:
 
 
 def _finish(axes: Axes, palette: Palette) -> None:
-    """Axis labels in the palette's colour, and the legend above the plot, where it can hide nothing."""
+    """Colour the axis labels, and put the legend above the plot, where it hides nothing."""
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set(color=palette.text, fontsize=_FONT)
     above: tuple[float, float] = (0, 1.01)

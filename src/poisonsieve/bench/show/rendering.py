@@ -1,4 +1,4 @@
-"""Tables of a grid as Markdown, CSV and LaTeX, and as plain lines that a terminal draws."""
+"""Render a grid's table as Markdown, CSV, LaTeX, or plain rows for a terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from poisonsieve.bench.show.table import RATES, GridTable, Row
 from poisonsieve.environment import require
 
-#: How the paper heads its columns and names its rows.
+#: The paper's names of columns and rows.
 _NAMES = {
     "full": "Full-tuning",
     "lora": "LoRA",
@@ -25,82 +25,86 @@ _NAMES = {
 _AXES = ("dataset", "setting", "model", "attack", "defense")
 
 
-def shown(name: str) -> str:
-    """A name of the grid as the paper writes it; unknown names stay."""
+def display_name(name: str) -> str:
+    """Return a name of the grid as the paper writes it; unknown names stay."""
     return _NAMES.get(name, name)
 
 
 def heads(table: GridTable) -> list[str]:
-    """The columns' heads: three for where a row stands, then CA and ASR of every victim."""
-    columns = [f"{shown(victim)} {rate.upper()}" for victim in table.victims for rate in RATES]
+    """Return the column headers: three that identify a row, then CA and ASR of every victim."""
+    columns = [f"{display_name(victim)} {rate.upper()}" for victim in table.victims for rate in RATES]
     return ["model", "scenario", "method", *columns]
 
 
 def lines(table: GridTable, *, compare: bool = False) -> list[list[str]]:
-    """The rows as texts, under `heads`."""
+    """Return the rows as texts, under `heads`."""
     several = len({row.dataset for row in table.rows}) > 1
     return [
         [
             f"{row.model} ({row.dataset}, {row.setting})" if several else row.model,
-            shown(row.attack),
+            display_name(row.attack),
             method(row, table),
-            *(row.figures[victim][rate].text(compare=compare) for victim in table.victims for rate in RATES),
+            *(row.rates[victim][rate].text(compare=compare) for victim in table.victims for rate in RATES),
         ]
         for row in table.rows
     ]
 
 
 def method(row: Row, table: GridTable) -> str:
-    """The defence's name, with PSIM's tuning where the table has several; of an un-poisoned model, Normal."""
+    """Return the defence's name, with PSIM's tuning if the table has several; "Normal" for an un-poisoned model."""
     if row.defense == "none":
         return "Normal" if row.attack == "normal" else "Attack"
     several = len({other.variant for other in table.rows if other.variant}) > 1
-    return f"{shown(row.defense)} ({shown(row.variant)})" if row.variant and several else shown(row.defense)
+    return (
+        f"{display_name(row.defense)} ({display_name(row.variant)})"
+        if row.variant and several
+        else display_name(row.defense)
+    )
 
 
 def notes(table: GridTable, *, compare: bool = False) -> list[str]:
-    """What has to be known to read the table, a sentence each."""
-    said = ["CA and ASR in per cent, counted as docs/design/0001-metrics.md says."]
+    """Return what a reader must know about the table, one sentence each."""
+    found = ["CA and ASR in per cent, counted as docs/design/0001-metrics.md says."]
     if table.seeds > 1:
-        said.append(f"Means over {table.seeds} seeds with the half width of the 95% interval (Student's t).")
+        found.append(f"Means over {table.seeds} seeds with the half width of the 95% interval (Student's t).")
     if compare:
-        said.append("In brackets: the paper's figure, and measured less published, in points.")
-        said += [f"{pair}: other models, so other figures are to be expected." for pair in table.beside]
-    return said
+        found.append("In brackets: the paper's value, and measured minus published, in points.")
+        found += [f"{pair}: a different model, so expect different values." for pair in table.beside]
+    return found
 
 
 def to_markdown(table: GridTable, *, compare: bool = False) -> str:
-    """A title, a GitHub table and the notes."""
+    """Return a title, a GitHub table and the notes."""
     body = markdown_table(heads(table), lines(table, compare=compare), 3)
     return f"## {table.title}\n\n{body}\n{' '.join(notes(table, compare=compare))}\n"
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """A GitHub table, whose first `left` columns are set to the left and the others to the right."""
+    """Return a GitHub table, with its first `left` columns left-aligned and the others right-aligned."""
     aligned = [*["---"] * left, *["---:"] * (len(columns) - left)]
     return "".join("| " + " | ".join(row) + " |\n" for row in (columns, aligned, *rows))
 
 
 def to_csv(table: GridTable) -> str:
-    """One line a cell: where it stands, its rates with their intervals, and what the paper has beside them."""
+    """Return one line per cell: its axes, its rates with their intervals, and the paper's values."""
     import pandas as pd
 
     records = []
     for row in table.rows:
         for victim in table.victims:
-            first = row.figures[victim][RATES[0]]
+            first = row.rates[victim][RATES[0]]
             record = {"table": table.table, **{axis: getattr(row, axis) for axis in _AXES}, "victim_tuning": victim}
             record |= {"variant": row.variant, "state": "done" if first.value is not None else first.state}
-            for rate, figure in row.figures[victim].items():
-                record |= {rate: figure.value, f"{rate}_low": figure.low, f"{rate}_high": figure.high}
-                record |= {f"{rate}_published": figure.published, f"{rate}_difference": figure.difference}
+            for name, rate in row.rates[victim].items():
+                record |= {name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high}
+                record |= {f"{name}_published": rate.published, f"{name}_difference": rate.difference}
             records.append(record)
     frame = pd.DataFrame(records).astype({"table": "Int64"})
     return frame.to_csv(index=False, float_format="%.2f", lineterminator="\n")
 
 
 def to_latex(table: GridTable, *, compare: bool = False) -> str:
-    """The paper's layout, for booktabs and multirow: models and scenarios are written once for all their rows.
+    """Return the paper's layout for booktabs and multirow; models and scenarios span all their rows.
 
     Raises:
         PoisonsieveError: jinja2 is not installed.
@@ -111,7 +115,7 @@ def to_latex(table: GridTable, *, compare: bool = False) -> str:
     texts = lines(table, compare=compare)
     names = [name.capitalize() for name in heads(table)[:3]]
     index = pd.MultiIndex.from_tuples([tuple(map(_tex, text[:3])) for text in texts], names=names)
-    columns = [(_tex(shown(victim)), rate.upper()) for victim in table.victims for rate in RATES]
+    columns = [(_tex(display_name(victim)), rate.upper()) for victim in table.victims for rate in RATES]
     frame = pd.DataFrame(
         [list(map(_tex, text[3:])) for text in texts], index=index, columns=pd.MultiIndex.from_tuples(columns)
     )
@@ -129,6 +133,6 @@ def to_latex(table: GridTable, *, compare: bool = False) -> str:
 
 
 def _tex(text: str) -> str:
-    """`text` with LaTeX's own signs escaped."""
+    """Escape LaTeX's special characters in `text`."""
     signs = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(signs.get(sign, rf"\{sign}" if sign in "&%$#_{}" else sign) for sign in text)

@@ -1,7 +1,7 @@
-"""HTML files for people who will not open a notebook: what a guard did, and the tables and figures of grids.
+"""HTML reports for readers who will not open a notebook: what a guard did, and a grid's tables and figures.
 
-Each file is whole in itself: figures are inlined and nothing is fetched. The texts in it come from an attacker, so
-every value is escaped, invisible characters are spelt out, and the page forbids scripts.
+Each file is self-contained: figures are inlined and nothing is fetched. Its texts come from an attacker, so every
+value is escaped, invisible characters are spelt out, and the page forbids scripts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from poisonsieve.guard.evaluation import Scores
 
-_LONGEST_TEXT = 400  # characters of one example that are shown
+_LONGEST_TEXT = 400  # characters shown of one example
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Example:
     """One input for the report's table of verdicts.
 
     Attributes:
-        text: as the guard read it.
+        text: the text as the guard read it.
         triggered: whether the text carries the trigger.
         label: true class.
-        prediction: what the victim says, unguarded; negative if it failed, which rejects the text.
-        confidence: the guard's; not finite if the text could not be scored.
+        prediction: the victim's answer, unguarded; negative if it failed, which rejects the text.
+        confidence: the guard's score; not finite if the text could not be scored.
     """
 
     text: str
@@ -56,21 +56,21 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything a report shows, as plain data; the rates are worked out from the arrays.
+    """Everything a report shows, as plain data; rates are computed from the arrays.
 
     Attributes:
         title: one line.
         summary: plain sentences on what was done.
         clean: outcomes of n clean test rows.
-        triggered: those of m triggered ones. Verdicts may have more reasons than the score (a victim that failed); the
-            figures go by the scores alone.
-        target: the class that the attacker wants.
+        triggered: outcomes of m triggered ones. A verdict may have another reason than the score (the victim failed);
+            the figures use the scores alone.
+        target: the class the attacker wants.
         threshold: gamma and how it was found.
-        label_names: the classes' names by their index; None shows the numbers.
+        label_names: class names by index; None shows the numbers.
         examples: a few inputs to show with their verdicts.
-        settings: what the run was told; nested mappings are shown with dotted names.
-        seconds: how long each stage took.
-        versions: of the software, by name.
+        settings: the settings of the run; nested mappings are shown with dotted names.
+        seconds: time of each stage.
+        versions: versions of the software, by name.
     """
 
     title: str
@@ -86,7 +86,7 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def evaluate(self) -> Evaluation:
-        """The rates of this report's rows at its gamma.
+        """Return the rates of this report's rows at its gamma.
 
         Raises:
             DataError: the arrays do not match, or a group has no row to count.
@@ -100,7 +100,7 @@ class Report:
         )
 
     def rows(self) -> dict[str, npt.ArrayLike]:
-        """The six arrays by their names, as `evaluate_guard` and `sweep` take them."""
+        """Return the six arrays by the names that `evaluate_guard` and `sweep` use."""
         columns = {"labels": "labels", "predictions": "predictions", "scores": "confidences"}
         groups = {"clean": self.clean, "triggered": self.triggered}
         return {
@@ -113,7 +113,7 @@ def write_report(path: Path, report: Report) -> None:
 
     Raises:
         DataError: the arrays do not match, or a group has no row to count.
-        OutputError: the file could not be written.
+        OutputError: the file cannot be written.
         PoisonsieveError: matplotlib or jinja2 is not installed.
     """
     html = render_report(report)
@@ -122,10 +122,10 @@ def write_report(path: Path, report: Report) -> None:
 
 
 def write_grid_report(path: Path, results: Sequence[dict[str, Any]], title: str) -> None:
-    """Write the results of one or more grids as one HTML file, published figures beside the measured ones.
+    """Write the results of one or more grids as one HTML file, with published beside measured values.
 
     Raises:
-        OutputError: the file could not be written.
+        OutputError: the file cannot be written.
         PoisonsieveError: matplotlib or jinja2 is not installed.
     """
     require("report", "matplotlib", "jinja2")
@@ -135,13 +135,13 @@ def write_grid_report(path: Path, results: Sequence[dict[str, Any]], title: str)
 
 
 def render_report(report: Report) -> str:
-    """The report's HTML; raises as `write_report` does."""
+    """Return the report's HTML; raises as `write_report` does."""
     require("report", "matplotlib", "jinja2")
     return _render("report.html", **_page(report))
 
 
 def _render(template: str, **values: Any) -> str:
-    """A template of this package filled in, every value escaped."""
+    """Fill in a template of this package; every value is escaped."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -151,7 +151,7 @@ def _render(template: str, **values: Any) -> str:
 
 
 def _page(report: Report) -> dict[str, Any]:
-    """What the template shows."""
+    """Return the template's values."""
     evaluation = report.evaluate()
     return {
         "report": report,
@@ -213,7 +213,7 @@ def _example(report: Report, example: Example) -> dict[str, Any]:
 
 
 def visible(text: str) -> str:
-    """The text cut to a readable length, with a code such as ``u200b`` for each character that cannot be seen.
+    """Shorten a text to a readable length, with a code such as ``u200b`` for each invisible character.
 
     Zero-width and direction-changing characters make triggers, and they would also garble the page.
     """
@@ -247,7 +247,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _attacked_scores(report: Report) -> npt.NDArray[Any]:
-    """Scores of the triggered rows that count: those whose true label is not the target."""
+    """Return the scores of the triggered rows that count: those whose true label is not the target."""
     scores: npt.NDArray[Any] = report.triggered.confidences[report.triggered.labels != report.target]
     return scores
 
@@ -270,7 +270,7 @@ def _grid_page(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _grid_figure(results: dict[str, Any]) -> dict[str, str] | None:
-    """The grid's figure for light and dark pages; None where its cells make none."""
+    """Return the grid's figure for light and dark pages; None if its cells make none."""
     try:
         light, dark = (figures.svg_data_uri(draw(results, palette)) for palette in (figures.LIGHT, figures.DARK))
     except ConfigError:
@@ -279,7 +279,7 @@ def _grid_figure(results: dict[str, Any]) -> dict[str, str] | None:
 
 
 def _environments(results: dict[str, Any]) -> str:
-    """Every machine and set of versions that cells were scored with, and how many cells."""
+    """Return every machine and set of versions that cells were scored with, and the number of cells."""
     found = [json.dumps(cell["environment"], sort_keys=True) for cell in results["cells"] if "environment" in cell]
     return yaml.safe_dump(
         [{"cells": found.count(text), **json.loads(text)} for text in dict.fromkeys(found)], sort_keys=False

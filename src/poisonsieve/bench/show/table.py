@@ -1,8 +1,9 @@
-"""Tables. A grid's in the paper's layout: a row a model, attack and defence; two columns, CA and ASR, a victim's tuning.
+"""Tables of a grid or a comparison, as data.
 
-Several seeds become their mean and the half width of its 95% interval (Student's t over the seeds). What the paper printed
-stands beside it: every CA and ASR of its Tables 1 to 10 (Zhao et al. 2024) is data of this package. A comparison's table
-has a row a defence, and three columns an attack.
+A grid's table has the paper's layout: one row per model, attack and defence; columns CA and ASR per victim. Several
+seeds become their mean and the half width of its 95% interval (Student's t over the seeds). Published values stand
+beside it: every CA and ASR of the paper's Tables 1 to 10 (Zhao et al. 2024) comes with this package. A comparison's
+table has one row per defence, and three columns per attack.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ FAILED, WAITING, NOTHING = "failed", "waiting", "-"
 
 
 @dataclass(frozen=True)
-class Figure:
+class CellRate:
     """One rate of one cell, in per cent.
 
     Attributes:
-        value: mean over the seeds; None where nothing was measured.
+        value: mean over the seeds; None if nothing was measured.
         spread: half width of the 95% interval of that mean; None for one seed.
-        low, high: the 95% interval: of the rows for one seed, of the seeds for several.
-        published: what the paper printed; None where it has no such figure.
-        state: what stands where there is no value.
+        low, high: the 95% interval, over the rows for one seed and over the seeds for several.
+        published: the paper's value; None if it has none.
+        state: shown instead of a missing value.
     """
 
     value: float | None = None
@@ -43,11 +44,11 @@ class Figure:
 
     @property
     def difference(self) -> float | None:
-        """Measured less published, in points."""
+        """Measured minus published, in points."""
         return None if self.value is None or self.published is None else self.value - self.published
 
     def text(self, *, compare: bool = False) -> str:
-        """For a table: ``91.2``, ``91.2 ±0.4``, and with `compare` what the paper has: ``91.2 (93.1, -1.9)``."""
+        """Format for a table, such as ``91.2 ±0.4``; with `compare` add the paper's value: ``91.2 (93.1, -1.9)``."""
         if self.value is None:
             shown = self.state
         else:
@@ -62,7 +63,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """One row: where it stands, and CA and ASR by the victim's name."""
+    """One row: its place on the axes, and CA and ASR by the victim's name."""
 
     dataset: str
     setting: str
@@ -70,20 +71,20 @@ class Row:
     attack: str
     defense: str
     variant: str | None
-    figures: dict[str, dict[str, Figure]]
+    rates: dict[str, dict[str, CellRate]]
 
 
 @dataclass(frozen=True)
 class GridTable:
-    """Ready to be shown; see `poisonsieve.bench.show.rendering`.
+    """A table that `poisonsieve.bench.show.rendering` can render.
 
     Attributes:
-        title: the grid's.
-        table: the number of the paper's table, if it reruns one.
-        victims: the columns, each of CA and ASR.
-        rows: in the grid's order.
-        beside: the models whose published figures stand beside others', as ``MiniLM beside BERT``.
-        seeds: how many seeds the figures are means of.
+        title: the grid's title.
+        table: number of the paper's table that the grid reruns, if any.
+        victims: victims, each with the columns CA and ASR.
+        rows: rows in the grid's order.
+        beside: models compared with another model's published values, such as ``MiniLM beside BERT``.
+        seeds: number of seeds behind each mean.
     """
 
     title: str
@@ -95,7 +96,7 @@ class GridTable:
 
 
 def make_table(results: dict[str, Any]) -> GridTable:
-    """The table of one results file; victims that only a sweep has are left to figures."""
+    """Return the table of one results file; victims that only a sweep has are left to figures."""
     grid, cells = results["grid"], results["cells"]
     groups: dict[_Key, list[dict[str, Any]]] = {}
     victims = [name for name in grid["victims"] if any(cell["victim"] == name for cell in cells)]
@@ -104,10 +105,8 @@ def make_table(results: dict[str, Any]) -> GridTable:
         key = (cell["dataset"], cell["setting"], cell["model"], cell["attack"], cell["defense"], cell["variant"])
         groups.setdefault(key, []).append(cell)
     for key, mine in groups.items():
-        figures = {
-            victim: _figures(grid, key, victim, [c for c in mine if c["victim"] == victim]) for victim in victims
-        }
-        rows.append(Row(*key, figures))
+        rates = {victim: _rates(grid, key, victim, [c for c in mine if c["victim"] == victim]) for victim in victims}
+        rows.append(Row(*key, rates))
     beside = [
         f"{name} beside {model['beside']}"
         for name, model in grid["models"].items()
@@ -117,7 +116,7 @@ def make_table(results: dict[str, Any]) -> GridTable:
 
 
 def failures(results: dict[str, Any]) -> list[str]:
-    """One line for every reason why cells could not be measured, with how many cells it cost."""
+    """Return one line per reason why cells failed, with the number of cells it cost."""
     errors = [cell["error"] for cell in results["cells"] if cell["status"] == FAILED]
     return [f"{error} ({errors.count(error)} of {len(results['cells'])} cells)" for error in dict.fromkeys(errors)]
 
@@ -125,7 +124,7 @@ def failures(results: dict[str, Any]) -> list[str]:
 _Key = tuple[str, str, str, str, str, str | None]
 
 
-def _figures(grid: dict[str, Any], key: _Key, victim: str, cells: list[dict[str, Any]]) -> dict[str, Figure]:
+def _rates(grid: dict[str, Any], key: _Key, victim: str, cells: list[dict[str, Any]]) -> dict[str, CellRate]:
     _, _, model, attack, defense, variant = key
     found = published_for(
         grid["table"],
@@ -135,55 +134,55 @@ def _figures(grid: dict[str, Any], key: _Key, victim: str, cells: list[dict[str,
         victim=victim,
         variant=variant,
     )
-    return {rate: figure_of(cells, rate, found) for rate in RATES}
+    return {rate: cell_rate(cells, rate, found) for rate in RATES}
 
 
-def figure_of(cells: Sequence[dict[str, Any]], rate: str, published: Published | None = None) -> Figure:
-    """One rate of the cells that differ in the seed only.
+def cell_rate(cells: Sequence[dict[str, Any]], rate: str, published: Published | None = None) -> CellRate:
+    """Return one rate of cells that differ only in the seed.
 
     Args:
-        cells: of a results file.
+        cells: cells of a results file.
         rate: ``ca`` or ``asr``.
-        published: what the paper has.
+        published: the paper's values.
     """
     printed = None if published is None else getattr(published, rate)
     if any(cell["status"] == FAILED for cell in cells):
-        return Figure(published=printed, state=FAILED)
+        return CellRate(published=printed, state=FAILED)
     if not cells or any(cell["status"] != "done" for cell in cells):
-        return Figure(published=printed, state=WAITING if cells else NOTHING)
+        return CellRate(published=printed, state=WAITING if cells else NOTHING)
     measured = [cell["metrics"] for cell in cells if rate in cell["metrics"]]
     if not measured:
-        return Figure(published=printed)
+        return CellRate(published=printed)
     values = [100 * metrics[rate] for metrics in measured]
     mean = statistics.fmean(values)
     if len(values) == 1:
         low, high = (100 * end for end in measured[0]["intervals"][rate])
-        return Figure(mean, None, low, high, printed)
+        return CellRate(mean, None, low, high, printed)
     spread = _half_width(values)
-    return Figure(mean, spread, mean - spread, mean + spread, printed)
+    return CellRate(mean, spread, mean - spread, mean + spread, printed)
 
 
 def _half_width(values: Sequence[float]) -> float:
-    """Of the 95% interval of the mean of n values that scatter normally: t with n - 1 degrees of freedom."""
+    """Return the half width of the 95% interval of a mean: t with n - 1 degrees of freedom, for normal values."""
     from scipy.stats import t
 
     return float(t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5)
 
 
 class Published(NamedTuple):
-    """One cell of the paper: percentages as printed; None where none is."""
+    """One cell of the paper, percentages as printed; None for a missing one."""
 
     ca: float | None
     asr: float | None
 
 
-#: Where a figure stands: model, attack, defence, the victim's tuning, PSIM's tuning; the last two empty where there is none.
+#: Place of a published value: model, attack, defence, the victim's tuning, PSIM's tuning; the last two may be empty.
 Key = tuple[str, str, str, str, str]
 
 
 @functools.cache
 def published_table(table: int) -> Mapping[Key, Published]:
-    """The figures of one table, by where they stand; empty for a table that the paper does not have."""
+    """Return the paper's values of one table by their place; empty if the paper has no such table."""
     text = files("poisonsieve.bench").joinpath("published/tables.csv").read_text(encoding="utf-8")
     return {
         (row["model"], row["attack"], row["defense"], row["victim_tuning"], row["psim_tuning"]): Published(
@@ -197,7 +196,7 @@ def published_table(table: int) -> Mapping[Key, Published]:
 def published_for(
     table: int | None, *, model: str, attack: str, defense: str, victim: str, variant: str | None
 ) -> Published | None:
-    """What the paper printed for a cell, by the grid's own names; None where it has no such cell.
+    """Return the paper's values for a cell, by the grid's own names; None if it has no such cell.
 
     The paper calls an un-poisoned and undefended model its normal one, and names no attack for it.
     """
@@ -214,11 +213,11 @@ def _number(text: str) -> float | None:
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """Ready to print.
+    """A table ready to print.
 
     Attributes:
-        attacks: the attacks, in order; each heads the columns CA, ASR and AUROC.
-        rows: defence, then three texts an attack, then the seconds.
+        attacks: the attacks in order; each has the columns CA, ASR and AUROC.
+        rows: the defence, then three texts per attack, then the seconds.
     """
 
     attacks: list[str]
@@ -226,13 +225,13 @@ class ComparisonTable:
 
     @property
     def heads(self) -> list[str]:
-        """The columns' heads."""
+        """The column headers."""
         rates = [head for attack in self.attacks for head in (f"{attack} CA", "ASR", "AUROC")]
         return ["defence", *rates, "s / 1,000 texts"]
 
 
 def make_comparison_table(cells: Sequence[dict[str, Any]]) -> ComparisonTable:
-    """Percentages with one decimal, AUROC with three, seconds a thousand texts with one; "-" where there is none."""
+    """Return percentages and seconds per 1,000 texts with one decimal, AUROC with three; "-" for a missing value."""
     attacks = list(dict.fromkeys(cell["attack"] for cell in cells))
     defenses = list(dict.fromkeys(cell["defense"] for cell in cells))
     rows = []
@@ -247,7 +246,7 @@ def make_comparison_table(cells: Sequence[dict[str, Any]]) -> ComparisonTable:
 
 
 def cell_failures(cells: Sequence[dict[str, Any]]) -> list[str]:
-    """One line for every cell that could not be measured."""
+    """Return one line per cell that could not be measured."""
     failed = [cell for cell in cells if "error" in cell]
     return [f"{cell['attack']}, {cell['defense']}, seed {cell['seed']}: {cell['error']}" for cell in failed]
 
