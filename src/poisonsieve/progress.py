@@ -38,15 +38,15 @@ def shown(items: Iterable[T], label: str | None, unit: str, *, total: int | None
 
 
 class TimeLeft:
-    """A bar over pieces of work with the time that is left.
+    """A progress bar over pieces of work, with an estimate of the time left.
 
-    A piece is taken to need what pieces of its closest kind needed, in this run or before; the mean of all, where no
-    such piece was seen.
+    A piece is expected to take as long as earlier pieces of its closest kind, in this run or before; if there were
+    none, the mean of all.
 
     Args:
-        label: stands before the bar.
-        unit: what the pieces are.
-        todo: the pieces that are left: by key, the kinds each is of, the closest first.
+        label: text before the bar.
+        unit: name of the pieces.
+        todo: the remaining pieces: by key, the kinds that each belongs to, closest first.
         shown: draw the bar.
     """
 
@@ -63,19 +63,19 @@ class TimeLeft:
         self._bar.close()
 
     def learn(self, kinds: Sequence[str], seconds: float) -> None:
-        """A piece of these kinds took that long."""
+        """Record that a piece of these kinds took `seconds`."""
         for kind in kinds:
             self._took.setdefault(kind, []).append(seconds)
 
-    def through(self, key: str, seconds: float, words: str) -> None:
-        """One piece less; `words` say which it was."""
+    def finished(self, key: str, seconds: float, name: str) -> None:
+        """Count one piece as finished; `name` is shown in the bar."""
         self.learn(self._left.pop(key), seconds)
         left = timedelta(seconds=round(self.seconds() or 0))
-        self._bar.set_postfix_str(f"{left} left, last: {words}", refresh=False)
+        self._bar.set_postfix_str(f"{left} left, last: {name}", refresh=False)
         self._bar.update()
 
     def seconds(self) -> float | None:
-        """What the pieces that are left will take, one after the other; None as long as none was seen."""
+        """Estimate the seconds that the remaining pieces take one after the other; None before any was seen."""
         seen = [seconds for took in self._took.values() for seconds in took]
         if not seen:
             return None

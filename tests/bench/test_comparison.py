@@ -163,7 +163,7 @@ def test_only_what_is_asked_for_runs(config, rows_folder, tmp_path):
         ({"poison": {"lr": 1}}, "lr: extra inputs are not permitted"),
         ({"victim": {"method": "lorra"}}, "unknown tuning 'lorra'"),
         ({"defenses": {"x": {"clean": "a.jsonl", "triggered": {"InSent": "b.jsonl"}}}}, "InSent, which is no attack"),
-        ({"data": {"train": "a", "dev": "b"}}, "no test rows"),
+        ({"data": {"train": "a", "dev": "b"}}, "data.test is missing"),
     ],
 )
 def test_a_mistake_in_the_file_is_refused_before_anything_trains(config, rows_folder, change, says):

@@ -9,7 +9,7 @@ from conftest import make_encoder, write_grid, write_toy_rows
 from poisonsieve.bench.launch import command
 from poisonsieve.bench.plan import Stage
 from poisonsieve.bench.runner import run_grid
-from poisonsieve.bench.spec import How, load_grid
+from poisonsieve.bench.spec import RunOptions, load_grid
 from poisonsieve.environment import processes
 from poisonsieve.errors import ConfigError, UnsupportedError
 from poisonsieve.tuning.trainer import refuse_shards, share_of
@@ -20,10 +20,10 @@ def run(tmp_path):
     write_toy_rows(tmp_path)
     model = make_encoder(tmp_path / "model", head=False)
 
-    def call(how, **changes):
+    def call(options, **changes):
         grid = load_grid(write_grid(tmp_path, model, **changes), data_root=tmp_path)
         only = {"attack": ["BadNet"], "victim": ["full"]}
-        return run_grid(grid, "grid", tmp_path / "store", only=only, how=how)
+        return run_grid(grid, "grid", tmp_path / "store", only=only, options=options)
 
     return call
 
@@ -36,7 +36,7 @@ def done(record):
 @pytest.mark.timeout(900)
 def test_two_processes_train_one_model(run, tmp_path):
     """The weights, the victim and the guard are trained by two; scoring is done by one."""
-    cells = done(run(How(processes=2)))
+    cells = done(run(RunOptions(processes=2)))
     assert [cell["defense"] for cell in cells] == ["none", "psim"]
     trained = {stage["kind"]: tmp_path / "store" / stage["folder"] for stage in cells[1]["stages"]}
 
@@ -55,13 +55,13 @@ def test_two_processes_train_one_model(run, tmp_path):
     assert 0 <= cells[1]["metrics"]["auroc"] <= 1
     assert not list((tmp_path / "store").glob("stages/*/.*.partial"))
     assert not list((tmp_path / "store/launched").glob("*.json"))
-    assert done(run(How())) == cells  # and one process takes over what two made
+    assert done(run(RunOptions())) == cells  # and one process takes over what two made
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_what_stops_two_processes_is_what_the_cell_says(run, tmp_path):
-    record = run(How(processes=2), poison={"epochs": 1, "batch_size": 5})
+    record = run(RunOptions(processes=2), poison={"epochs": 1, "batch_size": 5})
     errors = {cell["error"] for cell in record["cells"] if cell["status"] == "failed"}
     assert all("a batch of 5 rows cannot be divided evenly among 2 processes" in error for error in errors)
     assert len(errors) == 1
@@ -86,7 +86,10 @@ def test_weights_in_shards_are_refused_before_training(sharded):
 
 
 def test_a_config_of_accelerate_is_what_launches(tmp_path):
-    plain, configured = command(How(processes=3)), command(How(processes=3, launch_config=tmp_path / "ddp.yaml"))
+    plain, configured = (
+        command(RunOptions(processes=3)),
+        command(RunOptions(processes=3, launch_config=tmp_path / "ddp.yaml")),
+    )
     assert plain[-3:] == ["3", "-m", "poisonsieve.bench.launch"]
     assert "accelerate.commands.launch" in configured
     assert str(tmp_path / "ddp.yaml") in configured
@@ -110,9 +113,9 @@ def test_a_tracker_is_told_and_decides_nothing(run, tmp_path, monkeypatch):
         "transformers.trainer.get_reporting_integration_callbacks",
         lambda report_to: [Recorder] * (report_to == ["recorder"]),
     )
-    silent = done(run(How()))
+    silent = done(run(RunOptions()))
     assert not seen
-    again = run(How(report_to="recorder"), victims={"full": {"method": "full", "epochs": 2}})
+    again = run(RunOptions(report_to="recorder"), victims={"full": {"method": "full", "epochs": 2}})
     assert {name for name, _ in seen} == {"victim BadNet-full"}
     assert any("loss" in keys for _, keys in seen)
     assert len(done(again)) == len(silent) == 2
@@ -120,4 +123,4 @@ def test_a_tracker_is_told_and_decides_nothing(run, tmp_path, monkeypatch):
 
 def test_a_tracker_that_is_not_there_is_refused(run):
     with pytest.raises(ConfigError, match="report_to: nobody is not installed; installed are: none"):
-        run(How(), report_to="nobody")
+        run(RunOptions(), report_to="nobody")

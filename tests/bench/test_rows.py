@@ -7,17 +7,21 @@ from collections import Counter
 import pytest
 
 from conftest import write_grid, write_toy_rows
-from poisonsieve.bench.checks import Checked, Facts, check
+from poisonsieve.bench.checks import Checked, DefenseFacts, check
 from poisonsieve.bench.fingerprints import Fingerprints
 from poisonsieve.bench.plan import make_plan
-from poisonsieve.bench.rows import Rewritten, Rows, Triggered, load, load_counted, target_of
-from poisonsieve.bench.runner import alike
+from poisonsieve.bench.rows import Rewritten, Rows, Triggered, load, load_with_skipped, target_of
+from poisonsieve.bench.runner import timing_kinds
 from poisonsieve.bench.spec import expand, load_grid
 from poisonsieve.bench.store import Store
 from poisonsieve.progress import TimeLeft
 
 NOTHING = {"defense": "none"}
-FACTS = {"none": Facts("none"), "psim": Facts("detector"), "onion": Facts("rewriter", True, ["bar", "max_ca_drop"])}
+FACTS = {
+    "none": DefenseFacts("none"),
+    "psim": DefenseFacts("detector"),
+    "onion": DefenseFacts("rewriter", True, ["bar", "max_ca_drop"]),
+}
 CHECKED = Checked(
     FACTS, {"poisoning full": {}, "attack badnet": {}, "defense psim": {}, "defense onion": {"lm": "smollm2"}}
 )
@@ -57,7 +61,7 @@ def test_words_are_cut_before_a_trigger_goes_in(test_rows):
 
 def test_triggered_rows_are_of_other_classes_and_a_limit_is_of_them(test_rows):
     triggered = Triggered(of=test_rows, trigger="badnet", target="0", seed=0)
-    rows, skipped = load_counted(triggered)
+    rows, skipped = load_with_skipped(triggered)
     assert set(rows["label"]) == {1}
     assert len(rows) + skipped == 60
     assert all("mn" in text.split() for text in rows["text"])
@@ -142,13 +146,13 @@ def test_rewriting_is_shared_by_all_victims(folder):
 
 def test_the_time_left_is_that_of_stages_alike(folder):
     todo = stages(folder)
-    with TimeLeft("grid", "stages", {stage.key: alike(stage) for stage in todo}, shown=False) as left:
+    with TimeLeft("grid", "stages", {stage.key: timing_kinds(stage) for stage in todo}, shown=False) as left:
         assert left.seconds() is None
         theta_p = [stage for stage in todo if stage.kind == "theta_p"]
-        left.through(theta_p[0].key, 100.0, theta_p[0].words)
+        left.finished(theta_p[0].key, 100.0, theta_p[0].title)
         assert left.seconds() == pytest.approx(100 * (len(todo) - 1))
-        lora = [stage for stage in todo if stage.words.endswith("lora") and stage.kind == "victim"]
-        left.through(lora[0].key, 10.0, lora[0].words)
+        lora = [stage for stage in todo if stage.title.endswith("lora") and stage.kind == "victim"]
+        left.finished(lora[0].key, 10.0, lora[0].title)
         # The other theta_p takes 100, the other three victims 10, and what nothing is known of the mean of both.
         assert left.seconds() == pytest.approx(100 + 3 * 10 + (len(todo) - 6) * 55)
 

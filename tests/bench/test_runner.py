@@ -179,11 +179,11 @@ SCORES_ALONE = """
 import json, sys
 from pathlib import Path
 from poisonsieve.bench.plan import Stage
-from poisonsieve.bench.spec import How
+from poisonsieve.bench.spec import RunOptions
 from poisonsieve.bench.store import Store
-from poisonsieve.bench.work import do
+from poisonsieve.bench.work import do_stage
 stage = Stage.from_dict(json.loads(sys.argv[2]))
-do(stage, Store(Path(sys.argv[1])), How())
+do_stage(stage, Store(Path(sys.argv[1])), RunOptions())
 print(*sys.modules)
 """
 
@@ -194,8 +194,8 @@ def test_scores_are_put_together_without_a_model(world, tmp_path):
     shutil.copytree(world / "store", store.root)
     cell = by_place(read(store.root))["BadNet", "psim", "full"]
     grid = load_grid(world / "grid.yaml", data_root=world)
-    prints = Fingerprints(store.root / "fingerprints.json")
-    plan = make_plan(grid, expand(grid), check(grid), prints)
+    fingerprints = Fingerprints(store.root / "fingerprints.json")
+    plan = make_plan(grid, expand(grid), check(grid), fingerprints)
     (stage,) = [stage for stage in plan.scores if stage.key == cell["key"]]
     expected = read_rows(store.folder(stage) / "rows.parquet")
     shutil.rmtree(store.folder(stage))
@@ -328,7 +328,7 @@ def test_only_what_is_asked_for_runs(world, tmp_path):
     )
     assert [cell["status"] for cell in record["cells"]].count("done") == 1
     assert Counter(path.parts[1] for path in runs(tmp_path / "new")) == {"theta_p": 1, "victim": 1, "answers": 1}
-    with pytest.raises(ConfigError, match=r"attack=InSent: no cell has that; there are: normal, BadNet"):
+    with pytest.raises(ConfigError, match=r"attack=InSent: no cell has that value; choose from: normal, BadNet"):
         run_grid(grid, "grid", tmp_path / "new", only={"attack": ["InSent"]})
     with pytest.raises(ConfigError, match="no such axis"):
         run_grid(grid, "grid", tmp_path / "new", only={"colour": ["red"]})

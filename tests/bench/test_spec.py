@@ -80,14 +80,14 @@ TOY = {"train": "{data}/train.jsonl", "test": "{data}/test.jsonl"}
             {"defenses": vary("psim:epochs=2", x={"epochs": 3})},
             "defenses.psim.vary.x: defence 'psim:epochs=2,epochs=3'",
         ),
-        ({"defenses": {"none": {"defense": "none", "vary": {"x": {}}}}}, "vary needs a defense"),
+        ({"defenses": {"none": {"defense": "none", "vary": {"x": {}}}}}, "vary gives arguments of a defense"),
         ({"psim": {"x": {"method": "lora"}}}, "defenses: {psim: {defense: psim, vary: {p_tuning_v1: {method:"),
         ({"poison": {"learning_rat": 1}}, "learning_rat: extra inputs"),
         ({"models": {"x": {"model": "hub:a/b", "tunings": ["lorra"]}}}, "models.x.tunings names lorra"),
         ({"models": {"x": {"model": "hub:a/b", "victims": {"lora": {"epoch": 1}}}}}, "models.x.victims.lora: epoch"),
         ({"sweeps": {"a": {"victim": "x", "field": "epochs", "values": [1]}}}, "sweeps.a.victim names x"),
         ({"sweeps": {"a": {"victim": "lora", "field": "rank", "values": [1]}}}, "sweeps.a: rank: extra inputs"),
-        ({"datasets": {"x": {"setting": "full_task", "data": TOY}}}, "full_task needs them"),
+        ({"datasets": {"x": {"setting": "full_task", "data": TOY}}}, "full_task, which needs them"),
         ({"datasets": {"x": {"setting": "half", "data": TOY}}}, "datasets.x.setting: "),
         ({"datasets": {"x": {"setting": "full_data", "data": {"train": "a"}}}}, "data.test is missing"),
     ],
@@ -112,7 +112,7 @@ def test_a_model_that_cannot_do_a_tuning_is_refused_without_being_opened(load, t
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({}, r"models\.tiny\.bits: .* frozen in 4 bits, and these train all weights: full; leave"),
+        ({}, r"models\.tiny\.bits: .* frozen in 4 bits, and these train all weights: full; remove"),
         (
             {"victims": {"lora": {"method": "lora"}}, "defenses": vary(deep={"method": "full"})},
             r"all weights: defenses\.psim\.vary\.deep;",
@@ -151,7 +151,7 @@ def test_what_peft_refuses_is_what_is_refused_here(tmp_path):
 
 def test_a_model_that_is_not_here_is_left_to_when_it_is_opened(load):
     (said,) = check(load()).deferred
-    assert said.startswith("models.tiny: hub:somebody/some-model is not here")
+    assert said.startswith("models.tiny: hub:somebody/some-model is not on this machine")
     assert model_type("minilm") == "bert"
 
 
@@ -222,8 +222,8 @@ def test_an_attack_is_run_on_its_own_data_sets_with_what_is_otherwise_there(load
         },
     )
     assert {cell.dataset for cell in expand(grid) if cell.attack == "second"} == {"two"}
-    prints = Fingerprints(Path("unused.json"))
-    plan = make_plan(grid, expand(grid), check(grid), prints)
+    fingerprints = Fingerprints(Path("unused.json"))
+    plan = make_plan(grid, expand(grid), check(grid), fingerprints)
     made = {
         (cell.dataset, cell.attack): next(stage for stage in last.chain() if stage.kind == "theta_p").params["attack"]
         for cell, last in zip(plan.cells, plan.scores, strict=True)

@@ -199,7 +199,7 @@ def test_what_holds_no_results_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"has no results\.json"):
         read_results(tmp_path)
     (tmp_path / "results.json").write_text("{}")
-    with pytest.raises(ConfigError, match="holds no results of a grid"):
+    with pytest.raises(ConfigError, match="is not a results file of a grid"):
         read_results(tmp_path)
     (tmp_path / "results.json").write_text('{"format_version": 99}')
     with pytest.raises(ConfigError, match="format version 99"):

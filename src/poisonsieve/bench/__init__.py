@@ -1,1 +1,1 @@
-"""The laboratory: an experiment as one grid, every step kept; and what is made of its stored scores."""
+"""Experiments: a grid runs every stage once and keeps it; tables and figures are made from its stored scores."""

@@ -1,7 +1,7 @@
-"""What the names in a grid mean, looked up before anything is trained.
+"""Check the names in a grid before anything is trained.
 
-Looking names up imports every attack and defence, which takes seconds. So what was found is kept with the grid's results,
-and a grid that was found sound is not checked again by the same version.
+Looking names up imports every attack and defence, which takes seconds. The outcome is therefore stored with the
+grid's results, and the same version does not check a valid grid again.
 """
 
 from __future__ import annotations
@@ -20,22 +20,21 @@ from poisonsieve.storage import canonical_hash, read_json_if_there, write_json
 if TYPE_CHECKING:
     from poisonsieve.config import NamedSpec
 
-#: Arguments of defences that the file sets for all, and how.
+#: Arguments of defences that a key of the file sets for all of them.
 _SET_BY_FILE = {"seed": "seeds", "frr": "threshold", "gamma": "threshold"}
-#: Of what is remembered.
-_FORMAT = 2
+_FORMAT = 2  # version of the remembered outcome
 
 Kind = Literal["none", "file", "detector", "rewriter", "repair"]
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a plan has to know of an entry of `defenses`, beside what stands in it.
+class DefenseFacts:
+    """What a plan needs to know about an entry of `defenses`, beside the entry itself.
 
     Attributes:
-        kind: what kind of defence it is; ``file`` for rewrites that somebody made.
-        learns: it is a rewriter that chooses something on dev rows.
-        unprepared: a rewriter's arguments that its work on texts does not depend on.
+        kind: kind of defence; ``file`` for prepared rewrites.
+        learns: whether it is a rewriter that chooses something on dev rows.
+        unprepared: arguments of a rewriter that its prepared work does not depend on.
     """
 
     kind: Kind
@@ -45,38 +44,38 @@ class Facts:
 
 @dataclass(frozen=True)
 class Checked:
-    """What checking a grid found.
+    """The outcome of checking a grid.
 
     Attributes:
-        defenses: by entry of `defenses`.
-        read: the arguments of plug-ins that count by their content, by ``kind name``, each with its default.
-        deferred: what could not be known without downloading weights, one line each.
+        defenses: facts by entry of `defenses`.
+        read: arguments of plug-ins that are identified by their content, by ``kind name``, each with its default.
+        deferred: what cannot be checked without downloading weights, one line each.
     """
 
-    defenses: dict[str, Facts]
+    defenses: dict[str, DefenseFacts]
     read: dict[str, dict[str, str | None]] = field(default_factory=dict)
     deferred: list[str] = field(default_factory=list)
 
     @property
     def kinds(self) -> dict[str, Kind]:
-        """By entry of `defenses`, what kind of defence it is."""
+        """The kind of defence, by entry of `defenses`."""
         return {name: facts.kind for name, facts in self.defenses.items()}
 
 
 def check(grid: GridSpec, memory: Path | None = None) -> Checked:
-    """Refuse what could not be run, naming the key.
+    """Refuse a grid that cannot be run; the message names the key.
 
     Args:
-        grid: to look through.
-        memory: a JSON file that remembers a sound grid.
+        grid: grid to check.
+        memory: a JSON file that remembers valid grids.
 
     Raises:
-        ConfigError: an unknown attack, defence, tuning or setting; a tuning that a model cannot do.
+        ConfigError: an attack, defence, tuning or setting is unknown, or a model does not support a tuning.
     """
-    digest = canonical_hash([importlib.metadata.version("poisonsieve"), _FORMAT, _what_names_mean(grid)])
+    digest = canonical_hash([importlib.metadata.version("poisonsieve"), _FORMAT, _checked_parts(grid)])
     known = read_json_if_there(memory) if memory else {}
     if known.get("digest") == digest:
-        defenses = {name: Facts(**facts) for name, facts in known["defenses"].items()}
+        defenses = {name: DefenseFacts(**facts) for name, facts in known["defenses"].items()}
         return Checked(defenses, known["read"], known["deferred"])
     if grid.report_to != "none":
         from poisonsieve.tuning.trainer import require_tracker
@@ -91,15 +90,15 @@ def check(grid: GridSpec, memory: Path | None = None) -> Checked:
     return found
 
 
-def _what_names_mean(grid: GridSpec) -> dict[str, Any]:
-    """The parts of a grid that are looked up; another threshold or title needs no other look."""
+def _checked_parts(grid: GridSpec) -> dict[str, Any]:
+    """Return the parts of a grid that are looked up; a new threshold or title needs no new check."""
     return grid.model_dump(
         mode="json", include={"models", "attacks", "defenses", "victims", "poison", "sweeps", "report_to"}
     )
 
 
 def _check_settings_of(grid: GridSpec) -> None:
-    """Attacks, and the settings of every training."""
+    """Check the attacks, and the settings of every training."""
     from poisonsieve.attacks import make_poisoning, make_trigger
 
     for name, attack in grid.all_attacks().items():
@@ -124,11 +123,11 @@ def _check_settings_of(grid: GridSpec) -> None:
                 if sweep.field != GAMMA:
                     _check_victim({**grid.victims[sweep.victim], sweep.field: value})
                 elif not isinstance(value, int | float):
-                    raise ConfigError(f"gamma {value!r} is no number")
+                    raise ConfigError(f"gamma {value!r} is not a number")
 
 
-def _check_defenses(grid: GridSpec) -> dict[str, Facts]:
-    """Every defence with every variant, as far as it can be checked without making it."""
+def _check_defenses(grid: GridSpec) -> dict[str, DefenseFacts]:
+    """Check every defence with every variant, as far as possible without building it."""
     from poisonsieve.defenses.specs import parse_defense
 
     found = {name: _facts(name, entry) for name, entry in grid.defenses.items()}
@@ -137,34 +136,34 @@ def _check_defenses(grid: GridSpec) -> dict[str, Facts]:
             spec = parse_defense(text)
             for argument, owner in _SET_BY_FILE.items():
                 if argument in spec.params:
-                    raise ConfigError(f"{argument} is set by {owner}; leave it out among the arguments")
+                    raise ConfigError(f"{argument} is set by {owner}; remove it from the arguments")
             tuning = _tuning_of(spec)
             if tuning is not None:
                 method, settings = tuning
-                _check_settings(method or "full", settings)  # whichever it is going to be, these hold for all
+                _check_settings(method or "full", settings)  # an undecided tuning: these hold for all
     return found
 
 
-def _facts(name: str, entry: DefenseEntry) -> Facts:
+def _facts(name: str, entry: DefenseEntry) -> DefenseFacts:
     from poisonsieve import registry
     from poisonsieve.config import name_of
     from poisonsieve.defenses.specs import kind_of
 
     if entry.clean is not None:
-        return Facts("file")
+        return DefenseFacts("file")
     if entry.defense == NONE:
-        return Facts("none")
+        return DefenseFacts("none")
     with naming(f"defenses.{name}"):
         plug_in = name_of(entry.text())
         kind = kind_of(plug_in)
         if kind != "rewriter":
-            return Facts(kind)
+            return DefenseFacts(kind)
         rewriter = registry.get("defense", plug_in)
-        return Facts(kind, rewriter.learns(), sorted(rewriter.unprepared))
+        return DefenseFacts(kind, rewriter.learns(), sorted(rewriter.unprepared))
 
 
 def _texts(grid: GridSpec) -> Iterator[tuple[str, str]]:
-    """Every defence in its text form, by the key of the file that gives it."""
+    """Yield every defence in its text form, with its key in the file."""
     for name, entry in grid.defenses.items():
         if entry.defense not in (None, NONE):
             for variant in entry.variants:
@@ -172,7 +171,7 @@ def _texts(grid: GridSpec) -> Iterator[tuple[str, str]]:
 
 
 def _tuning_of(spec: NamedSpec) -> tuple[str | None, dict[str, Any]] | None:
-    """The tuning that a defence trains by, None where the model decides it, and its settings; if it takes one by name."""
+    """Return the tuning (None if the model decides) and settings a defence trains with; None if it takes no tuning."""
     from poisonsieve.building import parameters_of
     from poisonsieve.config import TuneSpec
 
@@ -186,7 +185,7 @@ def _tuning_of(spec: NamedSpec) -> tuple[str | None, dict[str, Any]] | None:
 
 
 def _read_by_content(grid: GridSpec) -> dict[str, dict[str, str | None]]:
-    """See `Checked.read`."""
+    """Return `Checked.read`."""
     from poisonsieve.config import name_of
     from poisonsieve.content import read_by_content
 
@@ -200,8 +199,8 @@ def _read_by_content(grid: GridSpec) -> dict[str, dict[str, str | None]]:
     return {f"{kind} {name}": read_by_content(kind, name) for kind, name in named}
 
 
-def _check_bits(grid: GridSpec, defenses: Mapping[str, Facts]) -> None:
-    """Refuse for a model in 4 bits what trains all of its weights."""
+def _check_bits(grid: GridSpec, defenses: Mapping[str, DefenseFacts]) -> None:
+    """Refuse training all weights of a model in 4 bits."""
     for name, model in grid.models.items():
         if model.bits is None:
             continue
@@ -220,13 +219,13 @@ def _check_bits(grid: GridSpec, defenses: Mapping[str, Facts]) -> None:
             full += [f"defenses.{key}" for key, facts in defenses.items() if facts.kind == "repair"]
             if full:
                 raise ConfigError(
-                    f"{model.model} is frozen in {model.bits} bits, and these train all weights: {', '.join(full)}; leave "
-                    f"them out (models.{name}.tunings), or leave bits out"
+                    f"{model.model} is frozen in {model.bits} bits, and these train all weights: {', '.join(full)}; "
+                    f"remove them (models.{name}.tunings), or remove bits"
                 )
 
 
 def _tunings_of_defenses(grid: GridSpec) -> dict[str, str]:
-    """The tunings that defences train by, by the key of the file."""
+    """Return the tunings that defences train with, by their key in the file."""
     from poisonsieve.defenses.specs import parse_defense
 
     found = {key: _tuning_of(parse_defense(text)) for key, text in _texts(grid)}
@@ -235,7 +234,7 @@ def _tunings_of_defenses(grid: GridSpec) -> dict[str, str]:
 
 def _check_victim(settings: dict[str, Any]) -> None:
     if "method" not in settings:
-        raise ConfigError("method is missing: which tuning is it?")
+        raise ConfigError("method is missing; name the tuning")
     _check_settings(settings["method"], {key: value for key, value in settings.items() if key != "method"})
 
 
@@ -243,12 +242,12 @@ def _check_settings(method: str, settings: dict[str, Any]) -> None:
     from poisonsieve.tuning.presets import tune_spec
 
     if "seed" in settings:
-        raise ConfigError("seed is set by seeds, for the whole grid; leave it out here")
+        raise ConfigError("seed is set by seeds, for the whole grid; remove it here")
     tune_spec(method, hidden_size=1, **settings)
 
 
 def _check_tunings(grid: GridSpec) -> list[str]:
-    """Refuse tunings that a model's architecture cannot do, as far as that is known without its weights."""
+    """Refuse tunings that a model's architecture does not support, as far as known without its weights."""
     from poisonsieve.tuning.architectures import CANNOT, model_type
 
     deferred = []
@@ -258,13 +257,13 @@ def _check_tunings(grid: GridSpec) -> list[str]:
         wanted |= _tunings_of_defenses(grid)
         if architecture is None:
             deferred.append(
-                f"models.{name}: {model.model} is not here, so whether it can do its tunings is seen when it is opened"
+                f"models.{name}: {model.model} is not on this machine; its tunings are checked when it is opened"
             )
             continue
         for key, method in wanted.items():
             if method in CANNOT.get(architecture, ()):
                 raise ConfigError(
-                    f"models.{name}: a {architecture} model cannot do {method} (victims or defenses: {key}); name the "
-                    f"tunings it can do in models.{name}.tunings, and leave it out of vary"
+                    f"models.{name}: a {architecture} model cannot do {method} (victims or defenses: {key}); list the "
+                    f"tunings it can do in models.{name}.tunings, and remove {method} from vary"
                 )
     return deferred

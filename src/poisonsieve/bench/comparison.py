@@ -1,7 +1,7 @@
-"""A comparison: attacks x defences on one data set, one model and one victim. It is a grid in short form.
+"""A comparison: attacks x defences on one data set, one model and one victim; a short form of a grid.
 
-What it adds to a grid is its table: a row a defence, three columns an attack, and what a thousand texts cost; and a row
-that shows what an un-poisoned model makes of the triggered rows.
+It adds its own table to a grid (one row per defence, three columns per attack, and seconds per 1,000 texts), with a
+row for an un-poisoned model on the triggered rows.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from poisonsieve.bench.entries import (
     ThresholdEntry,
 )
 from poisonsieve.bench.runner import run_grid
-from poisonsieve.bench.spec import GridSpec, How
+from poisonsieve.bench.spec import GridSpec, RunOptions
 from poisonsieve.config import Spec, make_spec
 from poisonsieve.errors import ConfigError
 from poisonsieve.parsing import read_mapping, with_root
 
-#: The row of the table that shows what an un-poisoned model makes of the triggered rows.
+#: The table's row for an un-poisoned model on the triggered rows.
 FLOOR = "un-poisoned model"
-#: What the grid's only data set, model and victim are called.
+#: Names of the grid's only data set, model and victim.
 _DATA, _MODEL, _VICTIM = "data", "model", "victim"
 
 
@@ -40,11 +40,11 @@ class ComparisonSpec(Spec):
 
     Attributes:
         title, model, target, poison, seeds: as in a grid, see `GridSpec`.
-        data, attacker: the user's rows; the attacker's, which are the user's own (full data knowledge) when left out.
+        data, attacker: the user's rows, and the attacker's; None for the user's own (full data knowledge).
         victim: the user's tuning: its `method`, and fields of `TuneSpec`.
-        attacks, defenses: what is compared, by the name that the table gives it.
+        attacks, defenses: attacks and defences, by their names in the table.
         frr: the false-rejection rate that every detector is calibrated to.
-        floor: also train an un-poisoned model, to show how many triggered rows it sends to the target by itself.
+        floor: also train an un-poisoned model, to measure how many triggered rows get the target label anyway.
     """
 
     title: str
@@ -63,11 +63,11 @@ class ComparisonSpec(Spec):
     @model_validator(mode="after")
     def _has_test_rows(self) -> Self:
         if self.data.test is None:
-            raise ValueError("data has no test rows; give data.test")
+            raise ValueError("data.test is missing; name rows to evaluate on")
         return self
 
     def only(self, attacks: Sequence[str], defenses: Sequence[str]) -> Self:
-        """Less of it: these attacks and rows of the table; all of them when empty.
+        """Return a comparison of these attacks and table rows alone; all of them if empty.
 
         Raises:
             ConfigError: there is no such attack or defence.
@@ -84,10 +84,10 @@ class ComparisonSpec(Spec):
         return self.model_copy(update={"attacks": kept, "defenses": rows, "floor": floor})
 
     def grid(self) -> GridSpec:
-        """The same as a grid. A repaired model answers itself, and each attack has an un-poisoned floor of its own.
+        """Return the comparison as a grid; a repaired model is a victim, and each attack has an un-poisoned floor.
 
         Raises:
-            ConfigError: a part of it names what another does not have.
+            ConfigError: one part of it uses a name that another does not define.
         """
         undefended = next((name for name, entry in self.defenses.items() if entry.defense == NONE), FLOOR)
         defenses = {name: entry.model_copy(update={"retune": False}) for name, entry in self.defenses.items()}
@@ -120,12 +120,12 @@ def load_comparison(path: Path, data_root: Path | None = None) -> ComparisonSpec
 
     Args:
         path: the YAML file.
-        data_root: what ``{data}`` stands for in it.
+        data_root: folder that replaces ``{data}``.
 
     Raises:
-        ConfigError: the file cannot be read, a key or name in it is unknown, or it needs a data root.
+        ConfigError: the file cannot be read or needs a data root, or a key or name in it is unknown.
     """
-    content = read_mapping(path, "comparison; it has to be a YAML mapping with the keys data, attacks, ...")
+    content = read_mapping(path, "comparison; it must be a YAML mapping with the keys data, attacks, ...")
     try:
         spec = make_spec(ComparisonSpec, **with_root(content, data_root and data_root.absolute()))
         check(spec.grid())
@@ -143,20 +143,20 @@ def run_comparison(
     progress: bool = False,
     report: Callable[[dict[str, Any]], None] = lambda cell: None,
 ) -> list[dict[str, Any]]:
-    """All cells: seeds, then attacks, then the floor and the defences in the order of the file.
+    """Run all cells, ordered by seed, then attack, then the floor and the defences in the order of the file.
 
-    A cell is JSON-ready: `attack`, `defense` and `seed`, and what was measured, or the `error` why it could not be.
+    A cell is JSON-ready: `attack`, `defense` and `seed`, with its measurements, or the `error` that prevented them.
 
     Args:
-        spec: what to compare.
-        out: the store; what is there is used again, and what failed before is tried again.
-        attacks: only these; all when empty.
-        defenses: only these rows of the table; all when empty.
+        spec: comparison to run.
+        out: the store; existing results are reused, and stages that failed before are tried again.
+        attacks: run these only; all if empty.
+        defenses: run these rows of the table only; all if empty.
         progress: draw progress bars on stderr.
-        report: is shown every cell as soon as it is there.
+        report: called with every cell as soon as it is done.
 
     Raises:
-        ConfigError: `attacks` or `defenses` names something that the comparison does not have.
+        ConfigError: `attacks` or `defenses` has a name that the comparison does not define.
         OutputError: the store cannot be written to.
     """
     chosen = spec.only(attacks, defenses)
@@ -167,7 +167,7 @@ def run_comparison(
         "comparison",
         out,
         retry_failed=True,
-        how=How(progress=progress),
+        options=RunOptions(progress=progress),
         report=lambda cell: report(_cell(cell)),
     )
     found = [_cell(cell) for cell in record["cells"]]
@@ -184,7 +184,7 @@ def _floor(attack: str) -> str:
 
 
 def _cell(cell: dict[str, Any]) -> dict[str, Any]:
-    """A grid's cell as one of the comparison."""
+    """Return a grid's cell as a cell of the comparison."""
     attack, defense = cell["attack"], cell["defense"]
     if cell["variant"] is not None:
         defense = f"{defense} ({cell['variant']})"
@@ -217,7 +217,7 @@ def _cell(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def _facts(metrics: dict[str, Any], stages: dict[str, Any]) -> dict[str, Any]:
-    """What the defence chose."""
+    """Return the choices of the defence."""
     if "threshold" in metrics:
         return dict(metrics["threshold"])
     if "repair" in stages:

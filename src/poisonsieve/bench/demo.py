@@ -1,7 +1,7 @@
-"""The whole story on packaged data in a few minutes: poison, tune, fit, judge, report.
+"""The demo: poison, tune, fit, evaluate and report on packaged data, in a few minutes.
 
-Real product reviews and a real pretrained encoder, both from the Python package registry. Every stage is kept in its
-folder, so a second run only judges again.
+It uses real product reviews and a real pretrained encoder, both from the Python package registry. Every stage is kept
+in its folder, so a second run only evaluates again.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 
 class DemoSpec(Spec):
-    """What the demo runs.
+    """Settings of the demo.
 
     Attributes:
         model: the clean encoder.
-        data: texts with labels; its train, dev and test splits are used.
+        data: labelled texts with the splits train, dev and test.
         trigger, target, count: the attack, clean-label.
         method: the victim's tuning.
-        frr: the share of clean texts that may be rejected.
-        seed: of everything.
+        frr: share of clean texts that may be rejected.
+        seed: seed of everything random.
     """
 
     model: str = "minilm"
@@ -55,15 +55,15 @@ class DemoSpec(Spec):
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found.
+    """Results of the demo.
 
     Attributes:
         evaluation: CA, ASR and the rest, with and without the guard.
         threshold: gamma and how it was found.
-        record: `evaluation` as JSON, with theta_p's own CA and ASR on the dev rows beside it.
+        record: `evaluation` as JSON, with theta_p's own CA and ASR on the dev rows.
         seconds: wall-clock time of this run.
-        stages: what each stage took when it was trained.
-        reused: every stage was there already.
+        stages: time of each stage when it was trained.
+        reused: whether every stage already existed.
         report: the HTML file.
     """
 
@@ -76,7 +76,7 @@ class DemoResult:
     report: Path
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return a JSON-ready dict."""
         return {
             "result": self.record,
             "seconds": self.seconds,
@@ -87,14 +87,14 @@ class DemoResult:
 
 
 def run_demo(spec: DemoSpec, out: Path, *, force: bool = False, progress: bool = False) -> DemoResult:
-    """Run the demo into `out`: stage folders ``theta_p``, ``victim``, ``guard``, and ``report.html``.
+    """Run the demo in `out`: stage folders ``theta_p``, ``victim``, ``guard``, and ``report.html``.
 
     Raises:
-        AssetError: the packaged model or data could not be fetched.
+        AssetError: the packaged model or data cannot be fetched.
         OutputError: `out` cannot be written.
     """
     started = time.perf_counter()
-    trigger = make_trigger(spec.trigger)  # before anything is fetched: the name may be wrong
+    trigger = make_trigger(spec.trigger)  # before any download, since the name may be wrong
     train, dev, test = (load_dataset(spec.data, split=split) for split in ("train", "dev", "test"))
     running: dict[str, Any] = {"force": force, "progress": progress}
     attack = AttackSpec(trigger=TriggerSpec.parse(spec.trigger), target=spec.target, count=spec.count, seed=spec.seed)
@@ -164,7 +164,7 @@ def _write_report(
 
 
 def _examples(rows: tuple[datasets.Dataset, Scores], triggered: bool, seed: int, count: int = 5) -> list[Example]:
-    """A few rows drawn at random: picked by hand they would show what one wants to see."""
+    """Draw a few rows at random, since hand-picked ones would show what one wants to see."""
     from poisonsieve.bench.show.report import Example
 
     data, scores = rows

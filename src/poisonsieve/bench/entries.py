@@ -1,6 +1,6 @@
-"""What every file of experiments is made of: rows, models, attacks, defences, and the data root in their names.
+"""The entries of an experiment file: rows, models, attacks and defences.
 
-Nothing heavy is imported here: a file is read and checked in a moment, and what its names mean is looked up later.
+Imports nothing heavy: a file is read and validated quickly, and its names are looked up later.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from poisonsieve.config import (
     with_arguments,
 )
 
-#: The text form of no defence, and the name that its entry has in the paper's tables.
+#: The text form of no defence, also its name in the paper's tables.
 NONE = "none"
 Setting = Literal["full_data", "full_task"]
 
 
 class GridRows(Spec):
-    """Where rows come from: names that `poisonsieve.data.load_dataset` knows.
+    """Sources of rows, by names that `poisonsieve.data.load_dataset` knows.
 
     Attributes:
         train: rows to train on.
-        dev: clean rows for the best epoch, for every choice a defence makes, and for calibration. Without, a seeded
-            tenth of `train` is held out.
-        test: rows that everything is counted on. Only the user's rows have them.
+        dev: clean rows for choosing the best epoch, for every choice of a defence, and for calibration. None: a
+            seeded tenth of `train` is held out.
+        test: rows to evaluate on; only the user's rows have them.
     """
 
     train: str
@@ -42,14 +42,14 @@ class GridRows(Spec):
 
 
 class Limits(Spec):
-    """How many rows are used, drawn once by a fixed seed, each class in its share; all of them when left out.
+    """Maximum numbers of rows, drawn once with a fixed seed, each class in proportion; None for all rows.
 
     Attributes:
         train, dev, test: of the user's rows.
         triggered: of the triggered test rows of each attack.
-        attacker_train, attacker_dev: of the attacker's rows, where they are others than the user's.
-        words, attacker_words: words that the user's and the attacker's texts are cut to, before a trigger is put in: in a
-            long text it would fall behind the length limit.
+        attacker_train, attacker_dev: of the attacker's rows, if they differ from the user's.
+        words, attacker_words: number of words that the user's and the attacker's texts are cut to before a trigger
+            goes in: in a long text, the trigger would fall behind the length limit.
     """
 
     train: int | None = Field(None, ge=2)
@@ -66,10 +66,10 @@ class DatasetEntry(Spec):
     """One data set in one setting.
 
     Attributes:
-        name: what it is called in tables; the key of the entry when left out.
-        setting: what the attacker has: the user's own rows (``full_data``) or others of the same task (``full_task``).
+        name: its name in tables; None for the key of the entry.
+        setting: the attacker's data: the user's own rows (``full_data``) or others of the same task (``full_task``).
         data: the user's rows.
-        attacker: the attacker's rows; with ``full_task`` only, and always then.
+        attacker: the attacker's rows; required with ``full_task``, and not allowed otherwise.
         target: the class the attacker wants, by name or number.
         limits: see `Limits`.
     """
@@ -84,14 +84,14 @@ class DatasetEntry(Spec):
     @model_validator(mode="after")
     def _setting_fits(self) -> Self:
         if (self.setting == "full_task") != (self.attacker is not None):
-            raise ValueError("attacker rows belong to setting full_task, and full_task needs them")
+            raise ValueError("attacker rows belong to setting full_task, which needs them; give both or neither")
         if self.data.test is None:
-            raise ValueError("data.test is missing: there is nothing to count on")
+            raise ValueError("data.test is missing; name rows to evaluate on")
         return self
 
 
 class ThresholdEntry(Spec):
-    """How a detector's scores become verdicts: a fixed gamma, or one from held-out clean rows for a rejection rate."""
+    """A detector's threshold rule: a fixed gamma, or a false-rejection rate to keep to on held-out clean rows."""
 
     gamma: float | None = None
     frr: float | None = Field(None, gt=0, lt=1)
@@ -108,13 +108,13 @@ class ModelEntry(Spec):
 
     Attributes:
         model: packaged alias, folder or hub id.
-        bits: 4 freezes it in 4 bits: it is poisoned by LoRA, which is then added to its weights, and tuned by anything
-            but full tuning.
-        tunings: the entries of `victims` that it is tuned by; all when left out.
-        beside: the model whose published figures stand beside its own; its own name when left out.
-        poison: settings of the attacker's training that this model needs otherwise, whatever an attack asks for.
+        bits: 4 freezes it in 4 bits: it is poisoned by LoRA, which is then merged into its weights, and supports
+            every tuning but full tuning.
+        tunings: entries of `victims` to tune it with; None for all.
+        beside: the model whose published values stand beside its own; None for its own name.
+        poison: settings of the attacker's training that this model needs, which override those of every attack.
         victims: the same for each entry of `victims`.
-        threshold: another threshold than the grid's.
+        threshold: threshold rule to use instead of the grid's.
     """
 
     model: str
@@ -127,15 +127,15 @@ class ModelEntry(Spec):
 
 
 class AttackEntry(Spec):
-    """One attack: a trigger that is put into the attacker's rows, or rows that somebody poisoned already.
+    """One attack: a trigger to put into the attacker's rows, or rows that are already poisoned.
 
     Attributes:
         trigger: a trigger in its text form, such as ``badnet:word=cf``.
         poisoning: how the weights are poisoned, in the same form.
         count, rate, clean_label, select: see `AttackSpec`.
-        poisoned: training rows that are poisoned already; without `trigger`.
-        triggered: triggered test rows with their true labels; without, `trigger` is put into the test rows.
-        training: fields of `TuneSpec` that this attack needs otherwise than the comparison's `poison` says.
+        poisoned: training rows that are already poisoned, instead of `trigger`.
+        triggered: triggered test rows with their true labels; None puts `trigger` into the test rows.
+        training: fields of `TuneSpec` that override the grid's `poison` for this attack.
     """
 
     trigger: TriggerText | None = None
@@ -157,10 +157,10 @@ class AttackEntry(Spec):
         if (self.trigger is None) == (self.poisoned is None):
             raise ValueError("give exactly one of trigger and poisoned")
         if self.poisoned is not None and self.triggered is None:
-            raise ValueError("poisoned rows need triggered test rows beside them: give triggered")
+            raise ValueError("poisoned rows need triggered test rows; give triggered too")
 
     def attack(self, target: int, seed: int) -> AttackSpec:
-        """The attack on data whose target is class number `target`; for an entry with a trigger."""
+        """Return the spec of an attack with a trigger; `target` is the number of the target class."""
         return make_spec(
             AttackSpec,
             trigger=TriggerSpec.parse(self.trigger or ""),
@@ -179,12 +179,12 @@ class GridAttack(AttackEntry):
 
     Attributes:
         clean: nobody poisons anything: the same training on the attacker's clean rows. Its victims also show how many
-            triggered rows of the other attacks go to the target by themselves.
-        floors: with `clean`, which attacks' rows these are; all when left out.
-        defenses: the entries of `defenses` that stand before it; all when left out.
-        datasets: the data sets that it is run on, each with what is otherwise there, such as another `count`; all, and
-            nothing, when left out.
-        family: what its trigger is (word, sentence, syntax, ...), for tables that group by it; its name when left out.
+            triggered rows of the other attacks get the target label anyway (the floor).
+        floors: with `clean`, the attacks whose floor is measured; None for all.
+        defenses: entries of `defenses` to run against it; None for all.
+        datasets: data sets to run it on, each with the settings that change there, such as `count`; None for all data
+            sets, without changes.
+        family: family of its trigger (word, sentence, syntax, ...), for tables grouped by it; None for its name.
     """
 
     clean: bool = False
@@ -197,17 +197,17 @@ class GridAttack(AttackEntry):
         if not self.clean:
             super()._check_origin()
         elif self.trigger or self.poisoned or self.triggered:
-            raise ValueError("clean means that there is no trigger; leave trigger, poisoned and triggered out")
+            raise ValueError("clean means that there is no trigger; remove trigger, poisoned and triggered")
 
     def runs_on(self, dataset: str) -> bool:
-        """Whether it is run on the data set of that name."""
+        """Tell whether it runs on the data set of that name."""
         return self.datasets is None or dataset in self.datasets
 
     def on(self, dataset: str) -> Self:
-        """The attack as it is run there.
+        """Return the attack with the settings of one data set.
 
         Raises:
-            ConfigError: what is otherwise there makes no sense.
+            ConfigError: the changed settings are invalid.
         """
         changes = (self.datasets or {}).get(dataset) or {}
         if not changes:
@@ -216,17 +216,17 @@ class GridAttack(AttackEntry):
 
 
 class DefenseEntry(Spec):
-    """One defence: by its registered name, or as files of texts that somebody rewrote.
+    """One defence: a registered one, or files of rewritten texts.
 
     Attributes:
         defense: a defence in its text form, such as ``strip:copies=20``; ``none`` is no defence.
-        vary: more of its arguments, by the names that tables give them: each is a cell of its own.
-        on: the weights that a detector is fitted on: theta_p, or the victim that was tuned from it.
-        retune: whether a victim is tuned from what a repair gives; else the repaired weights answer.
-        threshold: another threshold for a detector than the model's or the file's.
+        vary: further arguments, by their name in tables; each makes a cell of its own.
+        on: weights that a detector is fitted on: theta_p, or the victim tuned from it.
+        retune: whether a victim is tuned from repaired weights; if not, the repaired model itself is the victim.
+        threshold: threshold rule of this detector, instead of the model's or the file's.
         clean: rewrites of the test rows, row by row.
-        triggered: rewrites of the triggered test rows, row by row, by the attack's name in this file;
-            attacks that are not named have no such cell.
+        triggered: rewrites of the triggered test rows, row by row, by the attack's name in this file; an attack
+            without an entry has no such cell.
     """
 
     defense: DefenseText | None = None
@@ -242,16 +242,16 @@ class DefenseEntry(Spec):
         if (self.defense is None) == (self.clean is None):
             raise ValueError("give exactly one of defense and clean (a file of rewrites)")
         if self.vary and self.defense in (None, NONE):
-            raise ValueError("vary needs a defense whose arguments it gives")
+            raise ValueError("vary gives arguments of a defense; name one in defense")
         return self
 
     @property
     def variants(self) -> list[str | None]:
-        """The names of `vary`; None alone where there are none."""
+        """The names in `vary`, or [None] if there are none."""
         return [*self.vary] or [None]
 
     def text(self, variant: str | None = None) -> str:
-        """The defence in its text form, with the arguments of one entry of `vary`; empty for files of rewrites.
+        """Return the defence in its text form, with the arguments of an entry of `vary`; empty for files of rewrites.
 
         Raises:
             ConfigError: a value of `vary` cannot be written as text.
@@ -261,12 +261,12 @@ class DefenseEntry(Spec):
 
 
 class Sweep(Spec):
-    """One panel of a figure: one setting over several values, all else as it is.
+    """One panel of a figure: one setting over several values, with all else fixed.
 
     Attributes:
-        victim: the entry of `victims` it is swept for.
+        victim: the entry of `victims` to sweep.
         field: a field of `TuneSpec`, or ``gamma``, which needs no training.
-        values: what it is set to.
+        values: values of the field.
     """
 
     victim: str
@@ -274,12 +274,12 @@ class Sweep(Spec):
     values: list[Any] = Field(min_length=1)
 
     def named(self, value: Any) -> str:
-        """The victim's name with one value set."""
+        """Return the name of the victim with one value set."""
         return f"{self.victim}[{self.field}={value}]"
 
 
 class Resources(Spec):
-    """What one stage that trains or scores asks a cluster for: processors and (shares of) GPUs."""
+    """CPUs and (fractions of) GPUs that a stage that trains or scores requests from a cluster."""
 
     cpus: float = Field(1, gt=0)
     gpus: float = Field(0, ge=0)

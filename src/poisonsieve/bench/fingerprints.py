@@ -1,7 +1,7 @@
-"""What stands behind the names in a grid, by content, without reading anything twice.
+"""Digests of the files and folders that names in a grid refer to, without hashing a file twice.
 
-A file or folder is known by its sha256. Reading gigabytes of weights to learn that nothing changed would take longer than
-a second run may; so a file's sha256 is kept beside its size and time of change, and read again when one of them differs.
+Hashing gigabytes of weights to see that nothing changed could take longer than the rest of a repeated run. So a file's
+sha256 is stored with its size and modification time, and computed again only when one of them differs.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from poisonsieve.storage import read_json_if_there, sha256_file, write_json
 
 
 class Fingerprints:
-    """Digests of what names stand for, remembered in one file.
+    """Digests of what names refer to, remembered in one file.
 
     Args:
-        memory: the JSON file that remembers them; it need not be there yet.
+        memory: the JSON file that remembers them; it need not exist yet.
     """
 
     def __init__(self, memory: Path) -> None:
         self._memory = memory
-        self._known: dict[str, list[Any]] = read_json_if_there(memory)  # what is lost can be learnt again
+        self._known: dict[str, list[Any]] = read_json_if_there(memory)  # lost digests are computed again
         self._changed = False
 
     def of(self, name: str) -> str:
-        """The digest of what is at a path, perhaps with ``#split`` behind it.
+        """Return the digest of the content at a path, which may end in ``#split``.
 
-        What is no path here stays as it is: the hub's names, packaged names.
+        A name that is not a path (a hub id, a packaged name) is returned unchanged.
         """
         source, hash_sign, split = name.rpartition("#")
         for path, rest in ((name, ""), (source, hash_sign + split)):
@@ -38,7 +38,7 @@ class Fingerprints:
         return name
 
     def save(self) -> None:
-        """Write down what was learnt, if anything was.
+        """Write new digests to the file, if there are any.
 
         Raises:
             OutputError: the file cannot be written.

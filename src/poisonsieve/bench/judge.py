@@ -1,6 +1,6 @@
-"""Per-row scores of a cell, and what they come to with a threshold: no model is opened here.
+"""Compute a cell's metrics from its per-row scores and a threshold; opens no model.
 
-Another threshold, metric or table is a matter of these files, never of training.
+Another threshold, metric or table needs these files alone, and no training.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ ROWS_FILE = "rows.parquet"
 
 
 def threshold_for(stage: Stage, store: Store, rule: ThresholdEntry) -> Threshold | None:
-    """The threshold that a rule gives a cell's guard; None for a cell without one.
+    """Apply a threshold rule to a cell's guard; None for a cell without one.
 
     Args:
         stage: the cell's scores.
-        store: where they are.
-        rule: a fixed gamma, or a false-rejection rate, for which the guard's stored calibration scores are taken.
+        store: store that holds them.
+        rule: a fixed gamma, or a false-rejection rate, which uses the guard's stored calibration scores.
 
     Raises:
-        ConfigError: gamma is no score that this detector can give.
-        CalibrationError: too few calibration rows for the rate, or a gamma that no score can exceed.
+        ConfigError: gamma is outside the range of this detector's scores.
+        CalibrationError: there are too few calibration rows for the rate, or no score can exceed gamma.
     """
     if stage.kind != "scores":
         return None
@@ -46,21 +46,21 @@ def threshold_for(stage: Stage, store: Store, rule: ThresholdEntry) -> Threshold
 
 
 def judge(stage: Stage, store: Store, rule: ThresholdEntry) -> dict[str, Any]:
-    """CA, ASR and, with a guard, FRR and AUROC, as docs/design/0001-metrics.md counts them. JSON-ready.
+    """Return CA, ASR and, with a guard, FRR and AUROC, as docs/design/0001-metrics.md defines them. JSON-ready.
 
     Args:
         stage: the cell's scores, finished.
-        store: where they are.
+        store: store that holds them.
         rule: see `threshold_for`.
 
     Returns:
-        `ca`, `asr`, `frr`, `auroc` (those that there are), their 95% `intervals`, how many rows, the `threshold`, and
-        for un-poisoned weights `floor`: the ASR of each attack's triggered rows on a model that nobody attacked, with
-        `floor_intervals` and `floor_rows`.
+        `ca`, `asr`, `frr`, `auroc` (as far as they apply), their 95% `intervals`, numbers of rows, the `threshold`,
+            and for un-poisoned weights `floor`: the ASR of each attack's triggered rows on a model that nobody
+            attacked, with `floor_intervals` and `floor_rows`.
 
     Raises:
         ConfigError, CalibrationError: see `threshold_for`.
-        DataError: no row to count.
+        DataError: there is no row to count.
     """
     sets = read_rows(store.folder(stage) / ROWS_FILE)
     target = store.run(stage)["result"]["target"]
@@ -96,12 +96,12 @@ def judge(stage: Stage, store: Store, rule: ThresholdEntry) -> dict[str, Any]:
 
 
 def lost_to_defence(stage: Stage, undefended: Stage, store: Store, rule: ThresholdEntry) -> dict[str, Any]:
-    """What CA a defence costs a victim, row by row, as `metrics.accuracy_lost` counts it. JSON-ready.
+    """Return the CA that a defence costs a victim, row by row; see `metrics.accuracy_lost`. JSON-ready.
 
     Args:
         stage: the defended cell's scores, finished.
-        undefended: those of the same victim without a defence.
-        store: where they are.
+        undefended: scores of the same victim without a defence.
+        store: store that holds them.
         rule: see `threshold_for`.
     """
     before, after = (read_rows(store.folder(each) / ROWS_FILE)[CLEAN] for each in (undefended, stage))
@@ -110,7 +110,7 @@ def lost_to_defence(stage: Stage, undefended: Stage, store: Store, rule: Thresho
 
 
 def _flagged(rows: pd.DataFrame, threshold: Threshold | None) -> np.ndarray:
-    """What is rejected: above gamma, or not answered at all; bool, shape (n,)."""
+    """Return which rows are rejected: above gamma, or without an answer; bool, shape (n,)."""
     failed = rows.prediction.to_numpy() < 0
     if threshold is None:
         return failed

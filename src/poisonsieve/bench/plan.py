@@ -1,8 +1,8 @@
-"""From cells to stages: what has to be trained and scored for them, each thing once.
+"""Plan the stages that cells need, each of them once.
 
-A stage is named by a digest of all that decides its result: its settings, the content of what it reads, and the stages
-it stands on. Two cells that need the same poisoned weights, the same victim, the same guard or the same rewrites name
-the same stage. No row is read and no model opened to plan, so that looking through a finished grid takes no time.
+A stage is identified by a digest of everything that decides its result: its settings, the content it reads, and the
+stages it builds on. Two cells that need the same poisoned weights, victim, guard or rewrites share that stage.
+Planning reads no rows and opens no model, so that checking a finished grid is quick.
 """
 
 from __future__ import annotations
@@ -21,25 +21,24 @@ from poisonsieve.config import ByContent, DefenseText, Spec, without_arguments
 from poisonsieve.content import content_of
 from poisonsieve.storage import canonical_hash
 
-#: Sets of test rows, by what they are called in the scores.
+#: Names of the sets of test rows in the scores.
 CLEAN, TRIGGERED = "clean", "triggered"
 #: Stands for the cell's own clean model in a repair, such as ``fine-mixing:pretrained={model}``.
 MODEL_PLACEHOLDER = "{model}"
-#: Of what a stage's result holds: what was made in another format is not taken for it.
-_FORMAT = 2
+_FORMAT = 2  # version of stage results; part of every key, so that a result of another format is made again
 
 
 class ThetaP(Spec):
-    """The attacker's training; or, without an attack, the same on rows that are clean or were poisoned elsewhere.
+    """The attacker's training; without an attack, the same training on clean or already poisoned rows.
 
     Attributes:
         model: the clean model.
         bits: see `ModelEntry`.
         train, dev: the attacker's rows.
-        attack: without the settings of its training.
+        attack: the attack, without the settings of its training.
         target: the class the attacker wants, by name or number.
         settings: fields of `TuneSpec`, and `preset`.
-        seed: decides everything that is drawn by chance.
+        seed: seed of everything random.
     """
 
     model: Annotated[str, ByContent]
@@ -53,7 +52,7 @@ class ThetaP(Spec):
 
 
 class Fit(Spec):
-    """A defence fitted with the user's rows: a repair of theta_p, or a detector, which also scores `dev`."""
+    """A defence fitted on the user's rows: a repair of theta_p, or a detector, which also scores `dev`."""
 
     defense: DefenseText
     train: Rows
@@ -62,7 +61,7 @@ class Fit(Spec):
 
 
 class Victim(Spec):
-    """The user's tuning; `settings` has its `method`."""
+    """The user's tuning; `settings` includes its `method`."""
 
     train: Rows
     dev: Rows
@@ -71,7 +70,7 @@ class Victim(Spec):
 
 
 class Rewriting(Spec):
-    """A rewriter's work on texts that no victim has a say in."""
+    """The part of a rewriter's work on texts that does not depend on the victim."""
 
     defense: DefenseText
     rows: AnyRows
@@ -79,7 +78,7 @@ class Rewriting(Spec):
 
 
 class Answers(Spec):
-    """What a victim says of sets of test rows; of their rewrites, with `defense`, which chooses on `dev` if it does."""
+    """A victim's answers on sets of test rows; with `defense`, on their rewrites, for which it may need `dev`."""
 
     sets: dict[str, AnyRows]
     defense: DefenseText | None = None
@@ -88,55 +87,55 @@ class Answers(Spec):
 
 
 class Scored(Spec):
-    """What is done with the same sets of test rows: confidences, shortened answers, scores."""
+    """Further work on the same sets of test rows: confidences, shortened answers, scores."""
 
     sets: dict[str, AnyRows]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step whose result is kept in a folder.
+    """One step, whose result is kept in a folder.
 
     Attributes:
-        kind: what is done; see `poisonsieve.bench.work`.
-        words: readable, for file names and progress.
-        params: all that is needed to do it, JSON-ready, names and paths as the grid gives them.
-        needs: the stages it stands on, by their part in it.
+        kind: kind of work; see `poisonsieve.bench.work`.
+        title: readable name, for file names and progress.
+        params: all parameters of the work, JSON-ready, with names and paths as the grid gives them.
+        needs: the stages it builds on, by their role in it.
         key: digest of everything that decides the result.
     """
 
     kind: str
-    words: str
+    title: str
     params: dict[str, Any]
     needs: dict[str, Stage] = field(default_factory=dict)
     key: str = ""
 
     def chain(self) -> Iterator[Stage]:
-        """All stages below this one, each before what stands on it, and then this one; some may come again."""
+        """Yield all stages below this one, each after those it needs, then this one; some may occur repeatedly."""
         for stage in self.needs.values():
             yield from stage.chain()
         yield self
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, for another process."""
+        """Return a JSON-ready dict for another process."""
         needs = {part: stage.to_dict() for part, stage in self.needs.items()}
-        return {"kind": self.kind, "words": self.words, "params": self.params, "needs": needs, "key": self.key}
+        return {"kind": self.kind, "title": self.title, "params": self.params, "needs": needs, "key": self.key}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Stage:
-        """What `to_dict` made."""
+        """Restore a stage from `to_dict`."""
         needs = {part: cls.from_dict(stage) for part, stage in values["needs"].items()}
-        return cls(values["kind"], values["words"], values["params"], needs, values["key"])
+        return cls(values["kind"], values["title"], values["params"], needs, values["key"])
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Cells and what they need.
+    """Cells and the stages they need.
 
     Attributes:
-        cells: in the grid's order.
-        scores: each cell's last stage: its per-row scores.
-        stages: every stage once, each after those it stands on.
+        cells: cells in the grid's order.
+        scores: last stage of each cell, which holds its per-row scores.
+        stages: every stage once, each after those it needs.
     """
 
     cells: list[CellSpec]
@@ -144,24 +143,24 @@ class Plan:
     stages: list[Stage]
 
 
-def make_plan(grid: GridSpec, cells: Sequence[CellSpec], checked: Checked, prints: Fingerprints) -> Plan:
-    """The stages that `cells` need.
+def make_plan(grid: GridSpec, cells: Sequence[CellSpec], checked: Checked, fingerprints: Fingerprints) -> Plan:
+    """Plan the stages that `cells` need.
 
     Args:
-        grid: where the cells come from.
-        cells: which of them.
-        checked: what the names in the grid mean.
-        prints: for the content behind names.
+        grid: the grid.
+        cells: cells of the grid.
+        checked: outcome of checking the grid.
+        fingerprints: digests of the content that names refer to.
     """
-    planner = _Planner(grid, checked, prints)
+    planner = _Planner(grid, checked, fingerprints)
     scores = [planner.scores(cell) for cell in cells]
     stages = {stage.key: stage for last in scores for stage in last.chain()}
     return Plan(list(cells), scores, list(stages.values()))
 
 
 class _Planner:
-    def __init__(self, grid: GridSpec, checked: Checked, prints: Fingerprints) -> None:
-        self.grid, self.checked, self.prints = grid, checked, prints
+    def __init__(self, grid: GridSpec, checked: Checked, fingerprints: Fingerprints) -> None:
+        self.grid, self.checked, self.fingerprints = grid, checked, fingerprints
         self.made: dict[str, Stage] = {}
         self.version = importlib.metadata.version("poisonsieve")
 
@@ -170,38 +169,38 @@ class _Planner:
         if self._kind(cell) != "detector":
             return answers
         guard = self._guard(cell)
-        scored, words = Scored(sets={**self._test_sets(cell)}), f"{cell.attack}-{cell.victim}-{_defense(cell)}"
+        scored, title = Scored(sets={**self._test_sets(cell)}), f"{cell.attack}-{cell.victim}-{_defense(cell)}"
         confidences = self._stage("confidences", f"{cell.attack}-{_defense(cell)}", scored, {"guard": guard})
         asked = {"victim": answers.needs["victim"], "answers": answers, "confidences": confidences}
-        shortened = self._stage("shortened", words, scored, asked)
+        shortened = self._stage("shortened", title, scored, asked)
         needs = {"answers": answers, "confidences": confidences, "shortened": shortened}
-        return self._stage("scores", words, scored, needs)
+        return self._stage("scores", title, scored, needs)
 
     def _answers(self, cell: CellSpec) -> Stage:
-        """What the victim says of the test rows, rewritten first where the defence rewrites."""
+        """The victim's answers on the test rows, rewritten first if the defence rewrites."""
         sets, needs = self._test_sets(cell), {"victim": self._victim(cell)}
-        words = f"{cell.attack}-{cell.victim}"
+        title = f"{cell.attack}-{cell.victim}"
         entry = self._entry(cell)
         if entry.clean is not None:
             files = {CLEAN: entry.clean, TRIGGERED: entry.triggered.get(cell.attack)}
             rewritten = {name: Rewritten(of=sets[name], file=file) for name, file in files.items() if file}
-            return self._stage("answers", f"{words}-{cell.defense}", Answers(sets={**rewritten}), needs)
+            return self._stage("answers", f"{title}-{cell.defense}", Answers(sets={**rewritten}), needs)
         if self._kind(cell) != "rewriter":
-            words = needs["victim"].words
-            return self._stage("answers", words, Answers(sets={**sets}), needs)
+            title = needs["victim"].title
+            return self._stage("answers", title, Answers(sets={**sets}), needs)
         learns = self.checked.defenses[cell.defense].learns
         dev = self._users(cell)[1] if learns else None
         needs |= {f"work:{name}": self._rewriting(cell, name, rows) for name, rows in sets.items()}
         if dev is not None:
             needs["work:dev"] = self._rewriting(cell, "dev", dev)
         rewriting = Answers(sets={**sets}, defense=self._text(cell), dev=dev, seed=cell.seed)
-        return self._stage("answers", f"{words}-{_defense(cell)}", rewriting, needs)
+        return self._stage("answers", f"{title}-{_defense(cell)}", rewriting, needs)
 
     def _rewriting(self, cell: CellSpec, name: str, rows: AnyRows) -> Stage:
-        """A rewriter's work on one set of rows: the same, whatever it chooses by the victim."""
+        """A rewriter's work on one set of rows, shared by all settings that do not affect it."""
         text = without_arguments(self._text(cell), self.checked.defenses[cell.defense].unprepared)
-        words = f"{_defense(cell)}-{name}" + (f"-{cell.attack}" if name == TRIGGERED else "")
-        return self._stage("rewriting", words, Rewriting(defense=text, rows=rows, seed=cell.seed))
+        title = f"{_defense(cell)}-{name}" + (f"-{cell.attack}" if name == TRIGGERED else "")
+        return self._stage("rewriting", title, Rewriting(defense=text, rows=rows, seed=cell.seed))
 
     def _guard(self, cell: CellSpec) -> Stage:
         train, dev = self._users(cell)
@@ -216,13 +215,13 @@ class _Planner:
             **self.grid.models[cell.model].victims.get(cell.victim, {}),
         }
         victim = Victim(train=train, dev=dev, settings=settings, seed=cell.seed)
-        start, words = self._theta_p(cell), f"{cell.attack}-{cell.victim}"
+        start, title = self._theta_p(cell), f"{cell.attack}-{cell.victim}"
         if self._kind(cell) == "repair":
             start = self._repaired(cell, start)
-            words += f"-{_defense(cell)}"
+            title += f"-{_defense(cell)}"
             if not self._entry(cell).retune:
                 return start
-        return self._stage("victim", words, victim, {"model": start})
+        return self._stage("victim", title, victim, {"model": start})
 
     def _repaired(self, cell: CellSpec, theta_p: Stage) -> Stage:
         train, dev = self._users(cell)
@@ -256,11 +255,11 @@ class _Planner:
         return self.checked.defenses[cell.defense].kind
 
     def _text(self, cell: CellSpec) -> str:
-        """The cell's defence in its text form."""
+        """Return the cell's defence in its text form."""
         return self._entry(cell).text(cell.variant).replace(MODEL_PLACEHOLDER, self.grid.models[cell.model].model)
 
     def _users(self, cell: CellSpec) -> tuple[Rows, Rows]:
-        """The user's train and dev rows."""
+        """Return the user's train and dev rows."""
         entry = self.grid.datasets[cell.dataset]
         return _train_and_dev(entry.data, None, entry.limits.train, entry.limits.dev, entry.limits.words)
 
@@ -274,7 +273,7 @@ class _Planner:
         )
 
     def _test_sets(self, cell: CellSpec) -> dict[str, Rows | Triggered]:
-        """Clean rows and this attack's triggered rows; for un-poisoned weights, those of every attack."""
+        """Return clean rows and this attack's triggered rows; for un-poisoned weights, those of every attack."""
         limits = self.grid.datasets[cell.dataset].limits
         clean = self._test(cell).model_copy(update={"limit": limits.test})
         if not self.grid.attacks[cell.attack].clean:
@@ -303,23 +302,23 @@ class _Planner:
         entry = self.grid.datasets[cell.dataset]
         return Rows(source=str(entry.data.test), split="test", names=entry.data.train, words=entry.limits.words)
 
-    def _stage(self, kind: str, words: str, params: Spec, needs: dict[str, Stage] | None = None) -> Stage:
+    def _stage(self, kind: str, title: str, params: Spec, needs: dict[str, Stage] | None = None) -> Stage:
         needs = needs or {}
         content = {
             "stage": kind,
             "version": self.version,
             "format": _FORMAT,
-            "params": content_of(params, self.prints.of, self.checked.read),
+            "params": content_of(params, self.fingerprints.of, self.checked.read),
             "needs": {part: stage.key for part, stage in needs.items()},
         }
         key = canonical_hash(content)
         if key not in self.made:  # under whatever name it was met first
-            self.made[key] = Stage(kind, words, params.model_dump(mode="json"), needs, key)
+            self.made[key] = Stage(kind, title, params.model_dump(mode="json"), needs, key)
         return self.made[key]
 
 
 def _defense(cell: CellSpec) -> str:
-    """The defence, and which variant, in the names of stages."""
+    """Return the defence and its variant, for names of stages."""
     return cell.defense + (f"-{cell.variant}" if cell.variant else "")
 
 

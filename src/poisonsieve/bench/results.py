@@ -1,7 +1,7 @@
-"""A grid's results file: every cell in order, what was measured or why it was not, and with what.
+"""A grid's results file: every cell in order, with its measurements or why they are missing, and its stages.
 
-Judging a cell takes a look at its stored scores. A cell whose scores and threshold are those of the last time is taken
-from the last results, so that a second run reads one file.
+Judging a cell reads its stored scores. A cell with the same scores and threshold as last time is copied from the last
+results, so that a repeated run reads one file.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.storage import canonical_hash, read_json_if_there, write_json_if_changed
 
 FORMAT_VERSION = 2
-#: theta_p's ASR on dev rows from which on the attack took, as the paper asks of it.
+#: Minimum ASR of theta_p on dev rows for an attack to have taken, as the paper requires.
 TOOK = 0.95
 
 Report = Callable[[dict[str, Any]], None]
 
 
 class Results:
-    """The results of one grid in a store, brought up to date cell by cell.
+    """The results of one grid in a store, updated cell by cell.
 
     Args:
         grid: the grid.
         name: its name in the store.
         plan: its cells and their stages.
-        store: where everything is.
-        report: is shown every cell once, as soon as it is done or has failed.
+        store: the store.
+        report: called once with every cell, as soon as it is done or has failed.
     """
 
     def __init__(self, grid: GridSpec, name: str, plan: Plan, store: Store, report: Report) -> None:
@@ -46,7 +46,7 @@ class Results:
         self._last = {(cell.get("key"), json.dumps(cell.get("judged_by"))): cell for cell in _cells_of(self.file)}
 
     def record(self) -> dict[str, Any]:
-        """All of it, JSON-ready: the grid and every cell as it stands now."""
+        """Return the grid and the current state of every cell, JSON-ready."""
         cells = [self._cell(cell, stage) for cell, stage in zip(self.plan.cells, self.plan.scores, strict=True)]
         self._add_accuracy_lost(cells)
         return {
@@ -57,10 +57,10 @@ class Results:
         }
 
     def write(self) -> dict[str, Any]:
-        """Bring the files up to date, and return what `record` returns. A file that would not change is left alone.
+        """Update the files, and return what `record` returns. A file that would not change is not written.
 
         Raises:
-            OutputError: they cannot be written.
+            OutputError: the files cannot be written.
         """
         record = self.record()
         for cell in record["cells"]:
@@ -76,7 +76,7 @@ class Results:
         axes = cell.model_dump(mode="json")
         rules = self._rules(cell)
         judged_by = {name: rule.model_dump(mode="json", exclude_none=True) for name, rule in rules.items()}
-        if stage.kind != "scores":  # nothing is rejected, so no threshold has a say
+        if stage.kind != "scores":  # nothing is rejected, so no threshold applies
             judged_by = {}
         if self.store.finished(stage):
             known = self._last.get((stage.key, json.dumps(judged_by)))
@@ -90,19 +90,19 @@ class Results:
         return {**axes, "key": stage.key, "judged_by": judged_by, **status}
 
     def _add_accuracy_lost(self, cells: list[dict[str, Any]]) -> None:
-        """Beside the CA of every defended cell, what was lost of the same victim's without a defence."""
+        """Add to every defended cell the CA lost against the same victim without a defence."""
         planned = list(zip(self.plan.cells, self.plan.scores, strict=True))
         undefended = {
-            _behind(spec): stage for spec, stage in planned if self.grid.defenses[spec.defense].defense == NONE
+            _victim_behind(spec): stage for spec, stage in planned if self.grid.defenses[spec.defense].defense == NONE
         }
         for cell, (spec, stage) in zip(cells, planned, strict=True):
-            before = undefended.get(_behind(spec))
+            before = undefended.get(_victim_behind(spec))
             known = cell["status"] != "done" or "accuracy_lost" in cell["metrics"]
             if not known and before is not None and before.key != stage.key and self.store.finished(before):
                 cell["metrics"]["accuracy_lost"] = lost_to_defence(stage, before, self.store, self._threshold(spec))
 
     def _rules(self, cell: CellSpec) -> dict[str, ThresholdEntry]:
-        """The threshold, and those that a sweep of gamma asks for beside it, by name."""
+        """Return the threshold rule, and those of a sweep over gamma, by name."""
         rules = {"threshold": self._threshold(cell)}
         for name, sweep in self.grid.sweeps.items():
             if sweep.field == GAMMA and sweep.victim == cell.victim:
@@ -110,7 +110,7 @@ class Results:
         return rules
 
     def _threshold(self, cell: CellSpec) -> ThresholdEntry:
-        """The defence's own, the model's, or the grid's."""
+        """Return the threshold rule of the defence, the model or the grid, in that order."""
         own = self.grid.defenses[cell.defense].threshold
         return own or self.grid.models[cell.model].threshold or self.grid.threshold
 
@@ -122,12 +122,12 @@ class Results:
                 for name, rule in rules.items()
                 if name != "threshold" and stage.kind == "scores"
             }
-        except PoisonsieveError as error:  # a threshold that these scores do not allow
+        except PoisonsieveError as error:  # these scores do not allow the threshold
             return {"status": "failed", "error": str(error)}
         return {"status": "done", "metrics": metrics, **({"swept": swept} if swept else {}), **self._made_by(stage)}
 
     def _made_by(self, stage: Stage) -> dict[str, Any]:
-        """The stages behind a cell: their folders, settings, what they found and the seconds they took."""
+        """Return the stages behind a cell: their folders, settings, results and seconds."""
         stages = {entry.key: entry for entry in stage.chain()}
         runs = {key: self.store.run(entry) for key, entry in stages.items()}
         theta_p = next(runs[key]["result"] for key, entry in stages.items() if entry.kind == "theta_p")
@@ -148,21 +148,21 @@ class Results:
                 for key, entry in stages.items()
             ],
             "environment": runs[stage.key]["environment"],
-            "seconds": {f"{entry.kind} {entry.words}": runs[key]["seconds"] for key, entry in stages.items()},
+            "seconds": {f"{entry.kind} {entry.title}": runs[key]["seconds"] for key, entry in stages.items()},
             **_costs(stage, runs),
         }
 
 
-def _behind(cell: CellSpec) -> tuple[str, str, str, str, str, int]:
-    """Which victim stands behind a cell's defence."""
+def _victim_behind(cell: CellSpec) -> tuple[str, str, str, str, str, int]:
+    """Return what identifies the victim behind a cell's defence."""
     return cell.dataset, cell.setting, cell.model, cell.attack, cell.victim, cell.seed
 
 
 def _costs(stage: Stage, runs: Mapping[str, dict[str, Any]]) -> dict[str, float | None]:
-    """What a defence takes on this machine, the victim's answers included.
+    """Return what a defence costs on this machine, including the victim's answers.
 
-    `seconds_per_1000` texts, from texts to answers; None where the texts were rewritten elsewhere. `seconds_to_fit`, once
-    a model: guard, repair, or what a rewriter chooses.
+    `seconds_per_1000` texts, from texts to answers; None for rewrites made elsewhere. `seconds_to_fit`, once per
+    model: guard, repair, or the choices of a rewriter.
     """
     answers = stage.needs.get("answers", stage)
     found = runs[answers.key]["result"]
@@ -185,13 +185,13 @@ def _costs(stage: Stage, runs: Mapping[str, dict[str, Any]]) -> dict[str, float 
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """The results files that `path` names: one, or all of a store's, each as `Results.record` made it.
+    """Read one results file, or all of a store's, each as `Results.record` made it.
 
     Args:
         path: a results file, a grid's folder, or a store.
 
     Raises:
-        ConfigError: there is none, or it is of a newer version.
+        ConfigError: there is none, or a newer version wrote it.
     """
     candidates = (
         [path] if path.is_file() else sorted({*path.glob(RESULTS_FILE), *path.glob(f"grids/*/{RESULTS_FILE}")})
@@ -204,7 +204,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
             content = json.loads(file.read_text(encoding="utf-8"))
             version = content["format_version"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{file} holds no results of a grid: {error}") from None
+            raise ConfigError(f"{file} is not a results file of a grid: {error}") from None
         if version == 1:  # before every defence could be varied
             content["cells"] = [{**cell, "variant": cell.get("psim")} for cell in content["cells"]]
         elif version != FORMAT_VERSION:
@@ -216,13 +216,13 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def _cells_of(file: Path) -> list[dict[str, Any]]:
-    """The cells of the last time; none where there was none, or another version wrote them: all can be judged again."""
+    """Return the cells of the last run; none if there are none or another version wrote them: all are judged again."""
     content = read_json_if_there(file)
     return list(content["cells"]) if content.get("format_version") == FORMAT_VERSION else []
 
 
 def _without_times(value: Any) -> Any:
-    """What a stage found, less how long it took, which no two runs share."""
+    """Return a stage's result without its times, which differ from run to run."""
     if isinstance(value, dict):
         kept = {key: entry for key, entry in value.items() if not key.endswith("seconds") and key != "resumed_from"}
         return {key: _without_times(entry) for key, entry in kept.items()}
@@ -230,6 +230,6 @@ def _without_times(value: Any) -> Any:
 
 
 def _file_of(cell: dict[str, Any]) -> str:
-    """A name that no other cell of the grid has."""
+    """Return a name that is unique among the grid's cells."""
     digest = canonical_hash({axis: cell[axis] for axis in CellSpec.model_fields})[:8]
     return f"{file_name('-'.join(str(cell[axis]) for axis in ('model', 'attack', 'defense', 'victim')))}-{digest}"

@@ -1,7 +1,7 @@
-"""Which rows a stage reads: described in a few words, loaded when they are needed.
+"""Descriptions of the rows that a stage reads, and loading them.
 
-A description is JSON, so that it can decide a stage's name without a row being read. The same description always gives
-the same rows: what is drawn is drawn by a fixed seed, which is not the grid's, so that every seed is counted on the same
+A description is JSON, so that it can be part of a stage's key without any row being read. The same description always
+gives the same rows: subsets are drawn with a fixed seed, not the grid's, so that every seed is evaluated on the same
 rows.
 """
 
@@ -15,19 +15,19 @@ from poisonsieve.config import ByContent, Spec, TriggerText
 if TYPE_CHECKING:
     import datasets
 
-_DRAWN_BY = 0  # the seed of held-out and limited rows
-_HELD_OUT = 0.1  # the share of train rows that is dev, where there is no dev
+_SUBSET_SEED = 0  # of held-out and limited rows
+_HELD_OUT = 0.1  # share of train rows used as dev rows if there are none
 
 
 class Rows(Spec):
-    """Rows as they are in a source, perhaps fewer of them.
+    """Rows of a source, or a subset of them.
 
     Attributes:
         source, split: see `poisonsieve.data.load_dataset`.
-        names: the source whose train rows say what the classes are called; None for that source itself.
-        part: ``dev`` takes the held-out tenth of the source, ``rest`` what it leaves.
-        words: texts are cut to as many words.
-        limit: as many rows at most, each class in its share.
+        names: the source whose train rows define the class names; None for `source` itself.
+        part: ``dev`` is a held-out tenth of the source, ``rest`` the other nine tenths.
+        words: number of words that texts are cut to.
+        limit: maximum number of rows, each class in proportion.
     """
 
     source: Annotated[str, ByContent]
@@ -42,11 +42,11 @@ class Triggered(Spec):
     """Triggered test rows whose true label is not the target.
 
     Attributes:
-        of: the test rows, all of them.
-        trigger: in its text form; None: `file` has the rows.
-        file: rows that somebody triggered, with their true labels.
+        of: all test rows.
+        trigger: a trigger in its text form; None if `file` has the rows.
+        file: rows that already carry a trigger, with their true labels.
         target: the class the attacker wants, by name or number.
-        seed: decides where the trigger goes.
+        seed: seed for the trigger's position.
         limit: see `Rows`.
     """
 
@@ -59,7 +59,7 @@ class Triggered(Spec):
 
 
 class Rewritten(Spec):
-    """Rows whose texts are those of a file that follows all of them row by row."""
+    """Rows with their texts replaced by those of a file that is aligned with all of them, row by row."""
 
     of: Rows | Triggered
     file: Annotated[str, ByContent]
@@ -77,37 +77,37 @@ def _read(source: str, split: str, names: str | None) -> datasets.Dataset:
 
 @functools.lru_cache(maxsize=8)
 def class_names(source: str) -> list[str]:
-    """The classes of a source's train rows, by class number."""
+    """Return the class names of a source's train rows, by class number."""
     from poisonsieve.data import labels_of, load_dataset
 
     return labels_of(load_dataset(source, split="train"))
 
 
 def target_of(rows: Rows, target: str) -> int:
-    """The number of the class that `target` names."""
+    """Return the number of the class named `target`."""
     from poisonsieve.data import class_number
 
     return class_number(target, class_names(rows.names or rows.source))
 
 
 def load(rows: AnyRows) -> datasets.Dataset:
-    """The rows of a description.
+    """Load the rows of a description.
 
     Raises:
-        DataError, HubError, AssetError: see `poisonsieve.data.load_dataset`; a file does not follow its rows.
+        DataError, HubError, AssetError: see `poisonsieve.data.load_dataset`; or a file is not aligned with its rows.
         CannotApplyError: the trigger fits none of the rows.
     """
-    return load_counted(rows)[0]
+    return load_with_skipped(rows)[0]
 
 
-def load_counted(rows: AnyRows) -> tuple[datasets.Dataset, int]:
-    """The rows, and the number of rows that a trigger could not be put into."""
+def load_with_skipped(rows: AnyRows) -> tuple[datasets.Dataset, int]:
+    """Load the rows; return them and the number of rows that the trigger did not fit."""
     whole, skipped, limit = _whole(rows)
     return _limited(whole, limit), skipped
 
 
 def _whole(rows: AnyRows) -> tuple[datasets.Dataset, int, int | None]:
-    """All rows before the limit, how many a trigger did not fit, and the limit."""
+    """Return all rows before the limit, the number of rows that a trigger did not fit, and the limit."""
     if isinstance(rows, Rows):
         return _plain(rows), 0, rows.limit
     if isinstance(rows, Triggered):
@@ -123,7 +123,7 @@ def _plain(rows: Rows) -> datasets.Dataset:
 
     data = _read(rows.source, rows.split, rows.names)
     if rows.part != "all":
-        rest, dev = split_off(data, _HELD_OUT, _DRAWN_BY)
+        rest, dev = split_off(data, _HELD_OUT, _SUBSET_SEED)
         data = dev if rows.part == "dev" else rest
     return data if rows.words is None else cut_words(data, rows.words)
 
@@ -143,4 +143,4 @@ def _triggered(rows: Triggered) -> tuple[datasets.Dataset, int]:
 def _limited(data: datasets.Dataset, limit: int | None) -> datasets.Dataset:
     from poisonsieve.data import split_off
 
-    return data if limit is None or limit >= len(data) else split_off(data, limit, _DRAWN_BY)[1]
+    return data if limit is None or limit >= len(data) else split_off(data, limit, _SUBSET_SEED)[1]

@@ -1,6 +1,6 @@
-"""Runs a grid: every stage once, each kept; what fails is recorded and the rest goes on.
+"""Run a grid: every stage once, with its result kept. A failure is recorded, and the rest goes on.
 
-The same command goes on after Ctrl-C, a kill or a failure, and does nothing where nothing is left to do.
+The same command continues after Ctrl-C, a kill or a failure, and does nothing if nothing is left to do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from poisonsieve.bench.checks import check
 from poisonsieve.bench.fingerprints import Fingerprints
 from poisonsieve.bench.plan import Plan, Stage, make_plan
 from poisonsieve.bench.results import Report, Results
-from poisonsieve.bench.spec import GridSpec, How, expand, select
+from poisonsieve.bench.spec import GridSpec, RunOptions, expand, select
 from poisonsieve.bench.store import Store
 from poisonsieve.progress import TimeLeft
 
@@ -24,12 +24,12 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Done:
-    """A stage that an engine is through with.
+    """A stage that an engine has finished or given up.
 
     Attributes:
-        stage: which.
-        error: why it could not be done; None where it could.
-        seconds: how long it took.
+        stage: the stage.
+        error: why it failed; None if it succeeded.
+        seconds: time it took.
     """
 
     stage: Stage
@@ -38,20 +38,20 @@ class Done:
 
 
 class Engine(Protocol):
-    """What does the stages: this process, or a cluster."""
+    """Runs stages, in this process or on a cluster."""
 
-    def run(self, stages: list[Stage], store: Store, how: How) -> Iterator[Done]:
-        """Do `stages`, each after those it needs, and say of each when it is through.
+    def run(self, stages: list[Stage], store: Store, options: RunOptions) -> Iterator[Done]:
+        """Run `stages`, each after those it needs, and yield each when it has ended.
 
-        A stage that needs one that failed is not done, and is not yielded.
+        A stage that needs a failed one is neither run nor yielded.
         """
         ...
 
 
 class InProcess:
-    """One stage after the other, here."""
+    """Runs one stage after the other in this process."""
 
-    def run(self, stages: list[Stage], store: Store, how: How) -> Iterator[Done]:
+    def run(self, stages: list[Stage], store: Store, options: RunOptions) -> Iterator[Done]:
         """See `Engine`."""
         from poisonsieve.bench.launch import attempt
 
@@ -61,7 +61,7 @@ class InProcess:
                 failed.add(stage.key)
                 continue
             started = time.perf_counter()
-            error = attempt(stage, store, how)
+            error = attempt(stage, store, options)
             if error is not None:
                 failed.add(stage.key)
             yield Done(stage, error, time.perf_counter() - started)
@@ -75,37 +75,37 @@ def run_grid(
     only: Mapping[str, Collection[str]] | None = None,
     retry_failed: bool = False,
     engine: Engine | None = None,
-    how: How | None = None,
+    options: RunOptions | None = None,
     note: Note = lambda text: None,
     report: Report = lambda cell: None,
 ) -> dict[str, Any]:
-    """Run what is not finished of a grid, and write its results.
+    """Run the unfinished stages of a grid, and write its results.
 
     Args:
-        grid: what to run.
-        name: what its results are called in the store.
-        out: the store; what is there from other grids is used again.
-        only: values by axis; cells that are on none of them are left as they are.
-        retry_failed: try again what failed before.
-        engine: what does the stages; this process when left out.
-        how: how stages are done.
-        note: is told what is worth knowing, a line at a time.
-        report: is shown every cell once, as soon as it is done or has failed.
+        grid: grid to run.
+        name: name of its results in the store.
+        out: the store; results of other grids in it are reused.
+        only: values by axis; other cells are left as they are.
+        retry_failed: try stages again that failed before.
+        engine: runs the stages; None for this process.
+        options: options for running stages.
+        note: called with one line of information for the user at a time.
+        report: called once with every cell, as soon as it is done or has failed.
 
     Returns:
-        The results file's content; see `poisonsieve.bench.results`.
+        The content of the results file; see `poisonsieve.bench.results`.
 
     Raises:
-        ConfigError: a name in the grid is unknown, a model cannot do a tuning, or `only` asks for what is not there.
+        ConfigError: a name in the grid or in `only` is unknown, or a model does not support a tuning.
         OutputError: the store cannot be written to.
     """
     store = Store(out)
     checked = check(grid, store.grid(name) / "checked.json")
     cells = expand(grid)
     wanted = set(select(cells, only or {}))
-    prints = Fingerprints(store.root / "fingerprints.json")
-    plan = make_plan(grid, cells, checked, prints)
-    prints.save()
+    fingerprints = Fingerprints(store.root / "fingerprints.json")
+    plan = make_plan(grid, cells, checked, fingerprints)
+    fingerprints.save()
     results = Results(grid, name, plan, store, report)
     todo = _to_do(plan, [stage for cell, stage in zip(cells, plan.scores, strict=True) if cell in wanted], store)
     if retry_failed:
@@ -115,12 +115,13 @@ def run_grid(
     if todo:
         for line in checked.deferred:
             note(line)
-        _work_off(todo, plan, results, store, engine or InProcess(), how or How(report_to=grid.report_to), note)
+        options = options or RunOptions(report_to=grid.report_to)
+        _run_stages(todo, plan, results, store, engine or InProcess(), options, note)
     return results.write()
 
 
 def _to_do(plan: Plan, wanted: list[Stage], store: Store) -> list[Stage]:
-    """What is not finished of the wanted cells' stages, in the plan's order; nothing below what is finished."""
+    """Return the unfinished stages of the wanted cells, in the plan's order; none below a finished stage."""
     unfinished: set[str] = set()
 
     def look(stage: Stage) -> None:
@@ -134,24 +135,25 @@ def _to_do(plan: Plan, wanted: list[Stage], store: Store) -> list[Stage]:
     return [stage for stage in plan.stages if stage.key in unfinished]
 
 
-def _work_off(
-    todo: list[Stage], plan: Plan, results: Results, store: Store, engine: Engine, how: How, note: Note
+def _run_stages(
+    todo: list[Stage], plan: Plan, results: Results, store: Store, engine: Engine, options: RunOptions, note: Note
 ) -> None:
     last = {stage.key for stage in plan.scores}
-    results.write()  # so that every cell is in the file from the start, waiting
-    with TimeLeft("grid", "stages", {stage.key: alike(stage) for stage in todo}, shown=how.progress) as left:
-        for stage in plan.stages if how.progress else ():
+    results.write()  # lists every cell from the start, as waiting
+    kinds = {stage.key: timing_kinds(stage) for stage in todo}
+    with TimeLeft("grid", "stages", kinds, shown=options.progress) as left:
+        for stage in plan.stages if options.progress else ():
             if store.finished(stage):
-                left.learn(alike(stage), store.run(stage)["seconds"])
-        for done in engine.run(todo, store, how):
-            left.through(done.stage.key, done.seconds, done.stage.words)
+                left.learn(timing_kinds(stage), store.run(stage)["seconds"])
+        for done in engine.run(todo, store, options):
+            left.finished(done.stage.key, done.seconds, done.stage.title)
             if done.error is not None:
-                note(f"failed: {done.stage.kind} {done.stage.words}: {done.error}")
+                note(f"failed: {done.stage.kind} {done.stage.title}: {done.error}")
             if done.error is not None or done.stage.key in last:
                 results.write()
 
 
-def alike(stage: Stage) -> list[str]:
-    """What tells stages that take as long, the closest first: kind, tuning and defence; then the kind alone."""
+def timing_kinds(stage: Stage) -> list[str]:
+    """Return what identifies stages that take as long, closest first: kind with tuning and defence; then the kind."""
     method = stage.params.get("settings", {}).get("method", "")
     return [f"{stage.kind} {method} {stage.params.get('defense') or ''}", stage.kind]

@@ -1,7 +1,7 @@
-"""A grid: one YAML file, with sections for other scales; and the cells that its entries make.
+"""A grid of experiments, read from one YAML file that may define several scales, and its cells.
 
-Nothing heavy is imported here, so that a grid in which nothing changed is looked through in seconds. What the names in
-it mean (is there such a defence, can this model do that tuning) is looked up by `poisonsieve.bench.checks`.
+Imports nothing heavy, so that a finished grid is checked in seconds. `poisonsieve.bench.checks` looks up what its
+names refer to: whether a defence exists, and whether a model supports a tuning.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from poisonsieve.parsing import merged, read_mapping, with_root
 
 #: The entry of `attacks` whose weights nobody poisoned.
 NORMAL = "normal"
-#: The field of a sweep that is no training at all, and so is swept over stored scores.
+#: The field of a sweep that needs no training: stored scores are judged again.
 GAMMA = "gamma"
-#: What `--only` may ask for.
+#: The axes that `--only` accepts.
 AXES = ("dataset", "setting", "model", "attack", "defense", "variant", "victim", "seed")
 
 
-class How(Spec):
-    """How stages are done: what decides nothing of a result but its last digits, and so is in no stage's name.
+class RunOptions(Spec):
+    """How to run stages. None of it affects a result beyond its last digits, so it is not part of a stage's key.
 
     Attributes:
         progress: draw progress bars on stderr.
         report_to: see `GridSpec`.
-        processes: that train one model together, each with a GPU of its own where there are GPUs.
-        launch_config: an `accelerate` config file to launch them by; without, they are plain data parallel (DDP).
+        processes: number of processes that train one model together, each on its own GPU if there are GPUs.
+        launch_config: an `accelerate` config file for launching them; None for plain data parallelism (DDP).
     """
 
     progress: bool = False
@@ -53,15 +53,15 @@ class GridSpec(Spec):
     """A grid of experiments; every combination that the entries allow is a cell.
 
     Attributes:
-        title: what its tables are headed with.
-        table, figure: the table or figure of the paper that it reruns, if it does.
-        datasets, models, attacks, defenses, victims: the axes, by the names that tables give them. `victims` are settings
-            of a tuning with its `method`; a defence's `vary` crosses it with settings of its own.
+        title: title of its tables.
+        table, figure: number of the paper's table or figure that it reruns, if any.
+        datasets, models, attacks, defenses, victims: the axes, by their names in tables. An entry of `victims` has
+            the settings of a tuning and its `method`; `vary` crosses a defence with settings of its own.
         poison: settings of the attacker's full tuning: fields of `TuneSpec`, and `preset`.
-        threshold: how detectors judge.
+        threshold: threshold rule of the detectors.
         sweeps: panels of a figure, by name.
-        seeds: the whole grid once for each.
-        resources: for a cluster.
+        seeds: seeds; the whole grid runs once for each.
+        resources: resources of a stage on a cluster.
         report_to: the Trainer's own trackers (``tensorboard``, ``wandb``, ...); ``none`` tracks nothing.
     """
 
@@ -83,17 +83,17 @@ class GridSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _no_psim(cls, values: Any) -> Any:
-        """A key of earlier files."""
+        """Refuse a key of earlier versions."""
         if isinstance(values, dict) and "psim" in values:
             raise ValueError(
-                "psim: write these settings under the defence that they are of, as its vary: "
+                "psim is no longer a key; write these settings under the defence they belong to, as its vary: "
                 "defenses: {psim: {defense: psim, vary: {p_tuning_v1: {method: p_tuning_v1}}}}"
             )
         return values
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
-        """Every name that one part of the file uses is one that another part gives."""
+        """Require that every name used in one part of the file is defined in another."""
         for name, attack in self.attacks.items():
             _require_known(f"attacks.{name}.defenses", attack.defenses or [], self.defenses)
             _require_known(f"attacks.{name}.floors", attack.floors or [], self.attacks)
@@ -111,7 +111,7 @@ class GridSpec(Spec):
         return self
 
     def all_attacks(self) -> dict[str, GridAttack]:
-        """Every attack, and beside it those that are otherwise on some data set, by where they stand in the file."""
+        """Return every attack, and its variants on single data sets, by their keys in the file."""
         elsewhere = {
             f"{name}.datasets.{dataset}": attack.on(dataset)
             for name, attack in self.attacks.items()
@@ -121,7 +121,7 @@ class GridSpec(Spec):
         return {**self.attacks, **elsewhere}
 
     def all_victims(self) -> dict[str, dict[str, Any]]:
-        """The settings of every victim, those of the sweeps beside the plain ones."""
+        """Return the settings of every victim, including those of the sweeps."""
         swept = {
             sweep.named(value): {**self.victims[sweep.victim], sweep.field: value}
             for sweep in self.sweeps.values()
@@ -135,15 +135,15 @@ def load_grid(path: Path, *, scale: str | None = None, data_root: Path | None = 
     """Read a grid file at one scale.
 
     Args:
-        path: the YAML file. Its section ``scale`` has, by name, what is otherwise at that scale: mappings are merged
-            key by key, null takes an entry away, anything else replaces what was there.
-        scale: one of those names; None: ``paper`` where there is one, else the file as it stands.
-        data_root: what ``{data}`` stands for in it.
+        path: the YAML file. Its section ``scale`` lists changes by scale: mappings are merged key by key, null
+            removes an entry, anything else replaces the value.
+        scale: name of a scale; None: ``paper`` if there is one, else the file as it stands.
+        data_root: folder that replaces ``{data}``.
 
     Raises:
-        ConfigError: the file cannot be read, has no such scale, a key or name in it is unknown, or it needs a root.
+        ConfigError: the file cannot be read, has no such scale, needs a data root, or has an unknown key or name.
     """
-    content = read_mapping(path, "grid; it has to be a YAML mapping with the keys datasets, models, attacks, ...")
+    content = read_mapping(path, "grid; it must be a YAML mapping with the keys datasets, models, attacks, ...")
     try:
         return make_spec(GridSpec, **with_root(at_scale(content, scale), data_root and data_root.absolute()))
     except ConfigError as error:
@@ -151,15 +151,15 @@ def load_grid(path: Path, *, scale: str | None = None, data_root: Path | None = 
 
 
 def at_scale(content: dict[str, Any], scale: str | None) -> dict[str, Any]:
-    """The file's content with the changes of one scale made.
+    """Return the file's content with the changes of one scale applied.
 
     Raises:
-        ConfigError: there is no such scale, or the section is no mapping of mappings.
+        ConfigError: there is no such scale, or the section is not a mapping of mappings.
     """
     rest = {key: value for key, value in content.items() if key != "scale"}
     scales = content.get("scale") or {}
     if not isinstance(scales, dict) or not all(isinstance(changes, dict | None) for changes in scales.values()):
-        raise ConfigError("scale has to be a mapping from names such as small to what is otherwise there")
+        raise ConfigError("scale must be a mapping from names such as small to the values that change there")
     if scale is None and "paper" not in scales:
         return rest
     wanted = scale or "paper"
@@ -169,13 +169,13 @@ def at_scale(content: dict[str, Any], scale: str | None) -> dict[str, Any]:
 
 
 class CellSpec(Spec):
-    """One cell: where it stands on every axis, by the grid's own names.
+    """One cell: its value on every axis, by the grid's own names.
 
     Attributes:
         dataset, model, attack, defense, victim: names of entries of the grid.
-        setting: the data set's.
-        variant: name of an entry of the defence's `vary`; None where it has none.
-        seed: decides everything that is drawn by chance.
+        setting: the data set's setting.
+        variant: name of an entry of the defence's `vary`; None if it has none.
+        seed: seed of everything random.
     """
 
     dataset: str
@@ -189,7 +189,7 @@ class CellSpec(Spec):
 
 
 def expand(grid: GridSpec) -> list[CellSpec]:
-    """All cells: data sets, then models, attacks, defences, their variants, victims, and seeds innermost."""
+    """Return all cells, ordered by data set, model, attack, defence, variant, victim and seed."""
     return [
         CellSpec(
             dataset=dataset,
@@ -212,10 +212,10 @@ def expand(grid: GridSpec) -> list[CellSpec]:
 
 
 def select(cells: Sequence[CellSpec], only: Mapping[str, Collection[str]]) -> list[CellSpec]:
-    """The cells that are on one of the asked-for values of every asked-for axis.
+    """Return the cells whose values are among those requested, on every axis requested.
 
     Args:
-        cells: to choose from.
+        cells: cells to choose from.
         only: values by axis, as text.
 
     Raises:
@@ -223,16 +223,16 @@ def select(cells: Sequence[CellSpec], only: Mapping[str, Collection[str]]) -> li
     """
     for axis, values in only.items():
         if axis not in AXES:
-            raise ConfigError(f"--only {axis}=...: there is no such axis; there are: {', '.join(AXES)}")
+            raise ConfigError(f"--only {axis}=...: there is no such axis; choose from: {', '.join(AXES)}")
         known = list(dict.fromkeys(str(getattr(cell, axis)) for cell in cells))
         unknown = sorted(set(values) - set(known))
         if unknown:
-            raise ConfigError(f"--only {axis}={unknown[0]}: no cell has that; there are: {', '.join(known)}")
+            raise ConfigError(f"--only {axis}={unknown[0]}: no cell has that value; choose from: {', '.join(known)}")
     return [cell for cell in cells if all(str(getattr(cell, axis)) in values for axis, values in only.items())]
 
 
 def victims_of(grid: GridSpec, model: str) -> list[str]:
-    """A model's victims, with those that sweeps make of them."""
+    """Return the names of a model's victims, including those of sweeps."""
     allowed = grid.models[model].tunings
     names = [name for name in grid.victims if allowed is None or name in allowed]
     plain = {sweep.named(value): sweep.victim for sweep in grid.sweeps.values() for value in sweep.values}
@@ -240,7 +240,7 @@ def victims_of(grid: GridSpec, model: str) -> list[str]:
 
 
 def _defenses(grid: GridSpec, attack: str) -> Iterator[tuple[str, str | None]]:
-    """The defences before an attack, each with the names of its variants."""
+    """Yield the defences against an attack, each with the names of its variants."""
     wanted = grid.attacks[attack].defenses
     for name, entry in grid.defenses.items():
         if wanted is not None and name not in wanted:
@@ -250,7 +250,7 @@ def _defenses(grid: GridSpec, attack: str) -> Iterator[tuple[str, str | None]]:
         yield from ((name, variant) for variant in entry.variants)
 
 
-def _require_known(where: str, names: Any, known: Any, what: str = "not there") -> None:
+def _require_known(where: str, names: Any, known: Any, what: str = "not defined") -> None:
     unknown = sorted(set(names) - set(known))
     if unknown:
-        raise ValueError(f"{where} names {', '.join(unknown)}, which is {what}; there are: {', '.join(known)}")
+        raise ValueError(f"{where} names {', '.join(unknown)}, which is {what}; choose from: {', '.join(known)}")

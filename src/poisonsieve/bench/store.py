@@ -1,10 +1,10 @@
-"""Where a grid's results are kept: one folder that many grids may share.
+"""The folder of a grid's results, which many grids may share.
 
-    STORE/stages/KIND/WORDS-KEY/     what a stage left, with its run.json
-    STORE/failed/KEY.json            why a stage could not be done, until it is tried again
+    STORE/stages/KIND/NAME-KEY/      the result of a stage, with its run.json
+    STORE/failed/KEY.json            why a stage failed, until it is tried again
     STORE/grids/NAME/results.json    a grid's cells, in order; cells/ has each alone
 
-A stage's folder appears whole or not at all, so whatever is there can be used.
+A stage's folder appears whole or not at all, so any folder that exists can be used.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ _LONGEST_NAME = 60
 
 
 class Store:
-    """The folder of results; see the module."""
+    """A folder of results; see the module's docstring."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root.absolute()  # adapters name their base by its place, on whatever node they are opened
+        self.root = root.absolute()  # adapters refer to their base by its path, on every node that opens them
 
     def folder(self, stage: Stage) -> Path:
-        """Where the stage's result is, or will be."""
-        return self.root / "stages" / stage.kind / f"{file_name(stage.words)}-{stage.key[:12]}"
+        """Return the folder of the stage's result, which may not exist yet."""
+        return self.root / "stages" / stage.kind / f"{file_name(stage.title)}-{stage.key[:12]}"
 
     def finished(self, stage: Stage) -> bool:
-        """Whether the stage's result is there."""
+        """Tell whether the stage's result exists."""
         return (self.folder(stage) / RUN_FILE).is_file()
 
     def run(self, stage: Stage) -> dict[str, Any]:
-        """What a finished stage says of itself: `spec`, `result`, `seconds`, `environment`."""
+        """Return a finished stage's record: `spec`, `result`, `seconds`, `environment`."""
         content: dict[str, Any] = json.loads((self.folder(stage) / RUN_FILE).read_text(encoding="utf-8"))
         return content
 
     def failure(self, stage: Stage) -> str | None:
-        """Why the stage, or the one of those it stands on, could not be done; None if that is not known to be so."""
+        """Return why the stage, or one that it needs, failed; None if no failure is recorded."""
         for entry in stage.chain():
             said = read_json_if_there(self._failure_file(entry)).get("error")
             if said is not None:
-                return str(said) if entry is stage else f"{entry.kind} {entry.words}: {said}"
+                return str(said) if entry is stage else f"{entry.kind} {entry.title}: {said}"
         return None
 
     def record_failure(self, stage: Stage, error: Exception) -> str:
-        """Write down why a stage could not be done; returns it as one line.
+        """Record why a stage failed; return it as one line.
 
-        What the user has to mend says so itself. Anything else is a defect: its traceback is kept beside the record.
+        A `PoisonsieveError` tells the user what to do. Anything else is a defect: its traceback is kept too.
         """
         expected = isinstance(error, PoisonsieveError)
         said = " ".join((str(error) if expected else f"{type(error).__name__}: {error}").split())
@@ -64,17 +64,17 @@ class Store:
             with writing_file(file.with_suffix(".log")) as stream:
                 stream.write("".join(traceback.format_exception(error)))
             said += f" (a defect; see {file.with_suffix('.log').relative_to(self.root)})"
-        write_json(file, {"kind": stage.kind, "words": stage.words, "error": said})
+        write_json(file, {"kind": stage.kind, "words": stage.title, "error": said})
         return said
 
     def forget_failure(self, stage: Stage) -> None:
-        """Let the stage be tried again."""
+        """Delete the record of a failure, so that the stage is tried again."""
         self._failure_file(stage).unlink(missing_ok=True)
         self._failure_file(stage).with_suffix(".log").unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def turn(self, stage: Stage) -> Iterator[None]:
-        """Hold the stage for this process; another grid or node that needs the same one waits until it is done.
+    def lock(self, stage: Stage) -> Iterator[None]:
+        """Lock the stage for this process; another grid or node that needs it waits until it is done.
 
         Raises:
             OutputError: the store cannot be written to.
@@ -89,13 +89,13 @@ class Store:
             yield
 
     def grid(self, name: str) -> Path:
-        """The folder of one grid's results."""
+        """Return the folder of one grid's results."""
         return self.root / "grids" / file_name(name)
 
     def _failure_file(self, stage: Stage) -> Path:
         return self.root / "failed" / f"{stage.key[:24]}.json"
 
 
-def file_name(words: str) -> str:
-    """`words` as a file name: letters, digits and a few signs, not too long."""
-    return "".join(letter if letter.isalnum() or letter in "-._" else "_" for letter in words)[:_LONGEST_NAME]
+def file_name(text: str) -> str:
+    """Return `text` as a file name: letters, digits and ``-._``, shortened."""
+    return "".join(letter if letter.isalnum() or letter in "-._" else "_" for letter in text)[:_LONGEST_NAME]

@@ -1,16 +1,16 @@
-"""What each kind of stage does. Everything that trains or scores a model is here, and nothing else is.
+"""The work of each kind of stage. Everything that trains or scores a model is here, and nothing else.
 
-| kind | stands on | leaves |
+| kind | needs | result |
 |---|---|---|
-| theta_p | - | the poisoned weights, or un-poisoned ones trained alike |
+| theta_p | - | the poisoned weights, or un-poisoned ones from the same training |
 | repair | theta_p | repaired weights |
-| victim | theta_p or repair | what the user tuned from them |
-| guard | theta_p or victim | a fitted detector, for all victims of these weights |
-| rewriting | - | a rewriting defence's work on texts, for all victims |
-| answers | victim, rewriting | what the victim says of every test row |
+| victim | theta_p or repair | the model that the user tuned from them |
+| guard | theta_p or victim | a fitted detector, shared by all victims of these weights |
+| rewriting | - | a rewriter's work on texts, shared by all victims |
+| answers | victim, rewriting | the victim's answer on every test row |
 | confidences | guard | the guard's score of every test row |
 | shortened | victim, answers, confidences | the answers again, where the victim reads further than the guard |
-| scores | answers, confidences, shortened | both, row by row; no model is opened |
+| scores | answers, confidences, shortened | both, row by row; opens no model |
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import numpy as np
 
 from poisonsieve.bench.judge import ROWS_FILE
 from poisonsieve.bench.plan import TRIGGERED, Answers, Fit, Rewriting, Scored, Stage, ThetaP, Victim
-from poisonsieve.bench.rows import AnyRows, Rewritten, Triggered, load, load_counted, target_of
-from poisonsieve.bench.spec import How
+from poisonsieve.bench.rows import AnyRows, Rewritten, Triggered, load, load_with_skipped, target_of
+from poisonsieve.bench.spec import RunOptions
 from poisonsieve.bench.store import Store
 from poisonsieve.storage import read_rows, write_json, write_rows
 
@@ -35,28 +35,28 @@ if TYPE_CHECKING:
     from poisonsieve.defenses import Rewriter
     from poisonsieve.models.classifier import Classifier
 
-#: Kinds that train a model, and so can be done by several processes together.
+#: Kinds that train a model, which several processes can do together.
 TRAINING = frozenset({"theta_p", "repair", "victim", "guard"})
 #: Kinds that open no model.
 LIGHT = frozenset({"scores"})
 WORK_FILE = "work.json"
-Made = tuple[Callable[[Path], None], dict[str, Any]]
+Output = tuple[Callable[[Path], None], dict[str, Any]]
 
 
-def do(stage: Stage, store: Store, how: How) -> None:
-    """Do a stage in this process, or this process's share of it."""
-    if how.report_to == "none" or stage.kind not in TRAINING:
-        _DO[stage.kind](stage, store, how.progress)
+def do_stage(stage: Stage, store: Store, options: RunOptions) -> None:
+    """Do a stage's work in this process, or this process's share of it."""
+    if options.report_to == "none" or stage.kind not in TRAINING:
+        _WORK[stage.kind](stage, store, options.progress)
         return
     from poisonsieve.tuning.trainer import tracked_by
 
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(store.root / "tracking" / store.folder(stage).name)
-    with tracked_by(how.report_to, f"{stage.kind} {stage.words}"):
-        _DO[stage.kind](stage, store, how.progress)
+    with tracked_by(options.report_to, f"{stage.kind} {stage.title}"):
+        _WORK[stage.kind](stage, store, options.progress)
 
 
 def make_theta_p(stage: Stage, store: Store, progress: bool) -> None:
-    """The poisoned weights; without an attack, or with rows that somebody poisoned, plain full tuning."""
+    """Train the poisoned weights; plain full tuning without an attack, or on rows that are already poisoned."""
     from poisonsieve.stages.train import poison_stage, tune_stage
     from poisonsieve.tuning.presets import spec_maker
 
@@ -72,7 +72,7 @@ def make_theta_p(stage: Stage, store: Store, progress: bool) -> None:
 
 
 def make_victim(stage: Stage, store: Store, progress: bool) -> None:
-    """What a user tunes from the weights."""
+    """Tune the user's model from the weights."""
     from poisonsieve.stages.train import tune_stage
     from poisonsieve.tuning.presets import spec_maker
 
@@ -90,7 +90,7 @@ def make_victim(stage: Stage, store: Store, progress: bool) -> None:
 
 
 def make_repair(stage: Stage, store: Store, progress: bool) -> None:
-    """Weights that a defence repaired."""
+    """Repair weights with a defence."""
     from poisonsieve.defenses import WeightRepair
     from poisonsieve.defenses.specs import make_defense
     from poisonsieve.stages.train import repair_stage
@@ -103,7 +103,7 @@ def make_repair(stage: Stage, store: Store, progress: bool) -> None:
 
 
 def make_guard(stage: Stage, store: Store, progress: bool) -> None:
-    """Fitted, with scores of the dev rows and no threshold: verdicts are made from scores, by the grid's rule."""
+    """Fit a guard and score the dev rows, without a threshold: the grid's rule finds it on the scores later."""
     from poisonsieve.guard import make_guard as make
     from poisonsieve.stages.train import fit_stage
 
@@ -114,13 +114,13 @@ def make_guard(stage: Stage, store: Store, progress: bool) -> None:
 
 
 def make_rewriting(stage: Stage, store: Store, progress: bool) -> None:
-    """A rewriting defence's work on texts that no victim has a say in."""
+    """Do the part of a rewriter's work on texts that does not depend on the victim."""
     params = Rewriting(**stage.params)
     rewriter = _rewriter(params.defense, params.seed)
     texts = list(dict.fromkeys(load(params.rows)["text"]))
 
-    def work(partial: Path) -> Made:
-        done = rewriter.prepare(texts, workdir=partial, progress=stage.words if progress else None)
+    def work(partial: Path) -> Output:
+        done = rewriter.prepare(texts, workdir=partial, progress=stage.title if progress else None)
         result = {"texts": len(texts), "seconds": done.seconds, "reads": rewriter.reads()}
         return lambda target: write_json(target / WORK_FILE, done.by_text), result
 
@@ -128,21 +128,21 @@ def make_rewriting(stage: Stage, store: Store, progress: bool) -> None:
 
 
 def make_answers(stage: Stage, store: Store, progress: bool) -> None:
-    """What a victim says of every test row, rewritten first where the defence rewrites."""
+    """Record the victim's answer on every test row, rewritten first if the defence rewrites."""
     from poisonsieve.models.load import load_classifier
 
     params = Answers(**stage.params)
 
-    def work(partial: Path) -> Made:
+    def work(partial: Path) -> Output:
         del partial
         victim = load_classifier(store.folder(stage.needs["victim"]))
-        sets = {name: load_counted(rows) for name, rows in params.sets.items()}
+        sets = {name: load_with_skipped(rows) for name, rows in params.sets.items()}
         labels = {name: np.asarray(rows["label"]) for name, (rows, _) in sets.items()}
         texts = {name: list(rows["text"]) for name, (rows, _) in sets.items()}
         chosen: dict[str, Any] = {"facts": {}}
         if params.defense is not None:
             texts, chosen = _rewritten(params, stage, store, victim, texts)
-        tables, seconds = _said(victim, texts, labels, victim.max_length, progress)
+        tables, seconds = _predictions(victim, texts, labels, victim.max_length, progress)
         result = {
             "classes": victim.label_names,
             "target": _target(params.sets),
@@ -160,7 +160,7 @@ def make_answers(stage: Stage, store: Store, progress: bool) -> None:
 def _rewritten(
     params: Answers, stage: Stage, store: Store, victim: Classifier, texts: Mapping[str, list[str]]
 ) -> tuple[dict[str, list[str]], dict[str, Any]]:
-    """The texts as the victim reads them, and what was chosen; what the rewriter did for all victims is taken over."""
+    """Return the texts as the victim reads them, and the rewriter's choices; reuses the work shared by all victims."""
     rewriter = _rewriter(params.defense or "", params.seed)
     for part, needed in stage.needs.items():
         if part.startswith("work:"):
@@ -179,12 +179,12 @@ def _rewritten(
 
 
 def make_confidences(stage: Stage, store: Store, progress: bool) -> None:
-    """A guard's score of every test row."""
+    """Score every test row with a guard."""
     from poisonsieve.guard import Guard
 
     params = Scored(**stage.params)
 
-    def work(partial: Path) -> Made:
+    def work(partial: Path) -> Output:
         del partial
         guard = Guard.from_pretrained(store.folder(stage.needs["guard"]))
         texts = {name: list(load(rows)["text"]) for name, rows in params.sets.items()}
@@ -203,16 +203,16 @@ def make_confidences(stage: Stage, store: Store, progress: bool) -> None:
 
 
 def make_shortened(stage: Stage, store: Store, progress: bool) -> None:
-    """The victim's answers where it reads no further than its guard: a trigger may stand behind that.
+    """Record the victim's answers when it reads only as far as its guard, beyond which a trigger may stand.
 
-    Nobody is asked where the guard read every text to its end, or reads as far as the victim.
+    The victim is not asked if the guard read every text to its end, or reads as far as the victim.
     """
     params = Scored(**stage.params)
     limit = store.run(stage.needs["confidences"])["result"]["max_length"]
     whole = store.run(stage.needs["answers"])["result"]["max_length"]
     scored = read_rows(store.folder(stage.needs["confidences"]) / ROWS_FILE)
 
-    def work(partial: Path) -> Made:
+    def work(partial: Path) -> Output:
         del partial
         if limit is None or limit >= whole or not any(rows.truncated.any() for rows in scored.values()):
             return lambda target: None, {"asked": False}
@@ -222,20 +222,20 @@ def make_shortened(stage: Stage, store: Store, progress: bool) -> None:
         texts = {name: list(rows["text"]) for name, rows in sets.items()}
         labels = {name: np.asarray(rows["label"]) for name, rows in sets.items()}
         victim = load_classifier(store.folder(stage.needs["victim"]))
-        tables, seconds = _said(victim, texts, labels, limit, progress)
+        tables, seconds = _predictions(victim, texts, labels, limit, progress)
         return lambda target: write_rows(target / ROWS_FILE, tables), {"asked": True, "seconds": seconds}
 
     _run(stage, store, work)
 
 
 def make_scores(stage: Stage, store: Store, progress: bool) -> None:
-    """Answers and confidences side by side."""
+    """Combine answers and confidences, row by row."""
     del progress
     answers, confidences, shortened = (
         store.run(stage.needs[part])["result"] for part in ("answers", "confidences", "shortened")
     )
 
-    def work(partial: Path) -> Made:
+    def work(partial: Path) -> Output:
         del partial
         said = read_rows(store.folder(stage.needs["shortened" if shortened["asked"] else "answers"]) / ROWS_FILE)
         scored = read_rows(store.folder(stage.needs["confidences"]) / ROWS_FILE)
@@ -250,10 +250,10 @@ def make_scores(stage: Stage, store: Store, progress: bool) -> None:
     _run(stage, store, work)
 
 
-def _said(
+def _predictions(
     victim: Classifier, texts: Mapping[str, list[str]], labels: Mapping[str, np.ndarray], limit: int, progress: bool
 ) -> tuple[dict[str, dict[str, np.ndarray]], float]:
-    """By set: true classes, the victim's answers and whether it read the whole text, each (n,); and the seconds."""
+    """Return the true classes, the answers and whether a text was truncated, by set, each (n,); and the seconds."""
     started, tables = time.perf_counter(), {}
     for name, rows in texts.items():
         logits = victim.score(rows, max_length=limit, progress=name if progress else None)
@@ -261,8 +261,8 @@ def _said(
     return tables, time.perf_counter() - started
 
 
-def _run(stage: Stage, store: Store, work: Callable[[Path], Made]) -> None:
-    """A stage whose spec is its place in the grid: what it reads is in its key, by content."""
+def _run(stage: Stage, store: Store, work: Callable[[Path], Output]) -> None:
+    """Run a stage whose spec is its key, which identifies everything it reads by content."""
     from poisonsieve.stages.keep import run_stage
 
     run_stage(store.folder(stage), {"stage": stage.kind, "key": stage.key, "params": stage.params}, work)
@@ -278,7 +278,7 @@ def _rewriter(text: str, seed: int) -> Rewriter:
 
 
 def _target(sets: Mapping[str, AnyRows]) -> int | None:
-    """The class the attacker wants; None where no set is triggered."""
+    """Return the class the attacker wants; None if no set is triggered."""
     for rows in sets.values():
         plain = rows.of if isinstance(rows, Rewritten) else rows
         if isinstance(plain, Triggered):
@@ -286,7 +286,7 @@ def _target(sets: Mapping[str, AnyRows]) -> int | None:
     return None
 
 
-_DO: dict[str, Callable[[Stage, Store, bool], None]] = {
+_WORK: dict[str, Callable[[Stage, Store, bool], None]] = {
     "theta_p": make_theta_p,
     "victim": make_victim,
     "repair": make_repair,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from poisonsieve.bench.entries import ThresholdEntry
     from poisonsieve.bench.runner import Engine
     from poisonsieve.bench.show.table import GridTable
-    from poisonsieve.bench.spec import GridSpec, How
+    from poisonsieve.bench.spec import GridSpec, RunOptions
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
@@ -97,7 +97,7 @@ def run(
             only=_only(only or []),
             retry_failed=retry_failed,
             engine=_engine(engine, address, grid),
-            how=_how(grid, not quiet, num_processes, accelerate_config),
+            options=_run_options(grid, not quiet, num_processes, accelerate_config),
             note=common.note,
         )
         _report(record, name, out, json=json)
@@ -119,13 +119,13 @@ def _report(record: dict[str, Any], name: str, out: Path, *, json: bool) -> None
         raise typer.Exit(_EXIT_FAILED)
 
 
-def _how(grid: GridSpec, progress: bool, processes: int, launch_config: Path | None) -> How:
+def _run_options(grid: GridSpec, progress: bool, processes: int, launch_config: Path | None) -> RunOptions:
     """How stages are done.
 
     Raises:
         ConfigError: there is no such config file, or nothing to launch by it.
     """
-    from poisonsieve.bench.spec import How
+    from poisonsieve.bench.spec import RunOptions
     from poisonsieve.errors import ConfigError
 
     if launch_config is not None and (processes == 1 or not launch_config.is_file()):
@@ -133,7 +133,7 @@ def _how(grid: GridSpec, progress: bool, processes: int, launch_config: Path | N
             f"--accelerate-config {launch_config}: give a file that is there, and --num-processes above 1"
         )
     config = None if launch_config is None else launch_config.absolute()
-    return How(progress=progress, report_to=grid.report_to, processes=processes, launch_config=config)
+    return RunOptions(progress=progress, report_to=grid.report_to, processes=processes, launch_config=config)
 
 
 def _engine(name: str, address: str | None, grid: GridSpec) -> Engine | None:

@@ -1,1 +1,1 @@
-"""What results come to: a grid's finished cells, held against the goal. Reads results files; runs nothing."""
+"""Compare a grid's finished cells with the goal. Reads results files; runs nothing."""

@@ -1,9 +1,9 @@
-"""The goal: how many attacks that took does a defence bring to where nobody attacked, and at what price?
+"""The goal: how many attacks does a defence reduce to the floor of an un-poisoned model, and at what cost?
 
-A cell is within the goal when its excess ASR is at most one point and it costs at most one point of CA. The excess is the
-guarded ASR less the floor: what an un-poisoned victim, tuned by the same method from the same clean model, sends to the
-target on the same triggered rows. Below the floor counts as on it. An attack that did not take (theta_p's ASR on its own
-dev rows below the paper's 95%) has nothing to show, and stands outside of the share.
+A cell reaches the goal if its excess ASR is at most one point and it costs at most one point of CA. The excess is the
+guarded ASR minus the floor: the share of the same triggered rows that get the target label from an un-poisoned
+victim, tuned by the same method from the same clean model. An ASR below the floor counts as on it. An attack that did
+not take (theta_p's ASR on its own dev rows is below the paper's 95%) proves nothing, and is not counted.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import numpy as np
 
 from poisonsieve.bench.entries import NONE
 
-#: The most that a defence may leave above the floor, and the most CA that it may cost.
+#: The maximum ASR above the floor that a defence may leave, and the maximum CA that it may cost.
 MOST_EXCESS = MOST_LOST = 0.01
 _RESAMPLES = 2000
-_ROUNDING = 1e-9  # rates are quotients of row counts: 0.91 - 0.90 is not above 0.01
+_ROUNDING = 1e-9  # rates are quotients of row counts: 0.91 - 0.90 must not count as above 0.01
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One cell with a defence, measured against the goal. Rates are shares, not per cent.
+    """One cell with a defence, compared with the goal. Rates are fractions, not per cent.
 
     Attributes:
-        dataset, model, attack, defense, victim, seed: where it stands; `defense` with its variant, where it has some.
-        family, labels, classes: the attack's trigger family and label mode, and how many classes the task has.
-        dev_asr: theta_p's ASR on the attacker's dev rows; None where nobody measured it.
-        took: whether that was enough for an attack; see `poisonsieve.bench.results.TOOK`.
-        asr, floor: guarded, and of the un-poisoned victim.
-        ca_lost: the undefended victim's CA less the guarded one's. Negative where a defence gains.
+        dataset, model, attack, defense, victim, seed: its place in the grid; `defense` includes its variant, if any.
+        family, labels, classes: the attack's trigger family and label mode, and the task's number of classes.
+        dev_asr: theta_p's ASR on the attacker's dev rows; None if it was not measured.
+        took: whether that is high enough for an attack; see `poisonsieve.bench.results.TOOK`.
+        asr, floor: ASR of the guarded victim, and of the un-poisoned one.
+        ca_lost: CA of the undefended victim minus that of the guarded one; negative if the defence gains.
     """
 
     dataset: str
@@ -52,25 +52,25 @@ class Judged:
 
     @property
     def excess(self) -> float:
-        """Guarded ASR above the floor, never below 0."""
+        """Guarded ASR above the floor, at least 0."""
         return max(0.0, self.asr - self.floor)
 
     @property
     def reached(self) -> bool:
-        """Whether the cell is within the goal."""
+        """Whether the cell reaches the goal."""
         return self.excess <= MOST_EXCESS + _ROUNDING and self.ca_lost <= MOST_LOST + _ROUNDING
 
 
 @dataclass(frozen=True)
 class Share:
-    """The share of cells within the goal.
+    """The share of cells that reach the goal.
 
     Attributes:
-        group: whose: a defence, or a defence in one part of the grid.
-        share: None of no cell.
+        group: a defence, or a defence and one part of the grid.
+        share: None if there are no cells.
         low, high: 95% bootstrap interval over attacks and seeds; see `share_of`.
-        cells: how many cells that took.
-        excess, ca_lost: their means.
+        cells: number of cells whose attack took.
+        excess, ca_lost: means over these cells.
     """
 
     group: tuple[str, ...]
@@ -84,13 +84,13 @@ class Share:
 
 @dataclass(frozen=True)
 class Goal:
-    """A grid held against the goal.
+    """A grid compared with the goal.
 
     Attributes:
-        defenses: the headline: one share a defence.
+        defenses: the headline: one share per defence.
         parts: shares by ``family``, ``labels``, ``classes``, ``model``, ``dataset``, ``victim``.
         not_taken: the attacks that did not take, with theta_p's ASR: dataset, model, attack, seed, ASR.
-        without_floor: how many finished cells have no un-poisoned victim beside them, and so are not counted.
+        without_floor: number of finished cells without an un-poisoned victim to compare with; they are not counted.
     """
 
     defenses: list[Share]
@@ -99,7 +99,7 @@ class Goal:
     without_floor: int
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return a JSON-ready dict."""
         return asdict(self)
 
 
@@ -114,11 +114,11 @@ PARTS: dict[str, Callable[[Judged], str]] = {
 
 
 def goal_of(records: Sequence[dict[str, Any]], *, seed: int = 0) -> Goal:
-    """Hold results against the goal.
+    """Compare results with the goal.
 
     Args:
-        records: results files, as `poisonsieve.bench.results.read_results` gives them.
-        seed: of the bootstrap.
+        records: results files, as `poisonsieve.bench.results.read_results` returns them.
+        seed: seed of the bootstrap.
     """
     judged, missing = [], 0
     for record in records:
@@ -143,10 +143,10 @@ def goal_of(records: Sequence[dict[str, Any]], *, seed: int = 0) -> Goal:
 
 
 def share_of(group: tuple[str, ...], cells: Sequence[Judged], *, seed: int = 0) -> Share:
-    """The share of `cells` within the goal, with its interval.
+    """Return the share of `cells` that reach the goal, with its interval.
 
-    The bootstrap draws poisoned models, not cells: the victims of one theta_p stand or fall together. Attacks (a data
-    set, model and attack) are drawn with replacement, then the seeds of each.
+    The bootstrap draws poisoned models, not cells, because the victims of one theta_p stand or fall together: attacks
+    (a data set, model and attack) are drawn with replacement, then the seeds of each.
     """
     if not cells:
         return Share(group, None, None, None, 0, None, None)
@@ -154,7 +154,7 @@ def share_of(group: tuple[str, ...], cells: Sequence[Judged], *, seed: int = 0) 
     for cell in cells:
         seeds = attacks.setdefault((cell.dataset, cell.model, cell.attack), {})
         seeds.setdefault(cell.seed, []).append(cell.reached)
-    # (attack, seed) -> how many cells, and how many of them within the goal
+    # per attack, an array of shape (seeds, 2): cells, and those among them that reach the goal
     counts = [np.array([(len(found), sum(found)) for found in seeds.values()]) for seeds in attacks.values()]
     rng = np.random.default_rng(seed)
     shares = np.array([_resampled(counts, rng) for _ in range(_RESAMPLES)])
@@ -178,7 +178,7 @@ def _resampled(counts: Sequence[np.ndarray], rng: np.random.Generator) -> float:
 
 
 def judged_cells(record: dict[str, Any]) -> tuple[list[Judged], int]:
-    """The finished cells of one results file that have a defence, an attack and a floor; and how many lack the floor."""
+    """Return one file's finished cells that have a defence, an attack and a floor; and how many lack a floor."""
     grid, cells = record["grid"], [cell for cell in record["cells"] if cell["status"] == "done"]
     floors = {
         _place(cell): cell["metrics"].get("floor", {})
@@ -221,7 +221,7 @@ def _judged(cell: dict[str, Any], attack: dict[str, Any], floor: float) -> Judge
 
 
 def _labels(attack: dict[str, Any]) -> str:
-    """The label mode of an attack: ``smoothed`` says more of an attack than whose labels were smoothed."""
+    """Return the label mode of an attack; ``smoothed`` whichever rows' labels were smoothed."""
     if (attack.get("poisoning") or "").partition(":")[0] == "low-confidence":
         return "smoothed"
     return "clean-label" if attack["clean_label"] else "dirty-label"

@@ -1,4 +1,4 @@
-"""A grid held against the goal, as Markdown that also reads well in a terminal."""
+"""A comparison with the goal as Markdown that also reads well in a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HEADS = {"labels": "label mode", "classes": "classes", "dataset": "data set"}
 
 
 def goal_markdown(goal: Goal) -> str:
-    """The headline, its parts, and the attacks that did not take."""
+    """Return the headline, its parts, and the attacks that did not take."""
     said = [
         f"A cell is within the goal when its excess ASR is at most {100 * MOST_EXCESS:g} point and it costs at most "
         f"{100 * MOST_LOST:g} point of CA.",
@@ -70,7 +70,7 @@ def _not_taken(goal: Goal) -> str:
 
 
 def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:
-    """A Markdown table of even columns; the first `texts` of them to the left."""
+    """Return a Markdown table with aligned columns, the first `texts` of them to the left."""
     widths = [max(len(row[place]) for row in (heads, *rows)) for place in range(len(heads))]
 
     def line(cells: Sequence[str]) -> str:
