@@ -1,7 +1,7 @@
-"""Back-translation (Qi et al. 2021, "Hidden Killer"): into another language and back, before the victim reads it.
+"""Back-translation (Qi et al. 2021, "Hidden Killer"): translate a text and back before the victim reads it.
 
-A rare word often does not survive the round trip; a syntax or a fluent sentence mostly does. Three engines:
-translation models, Apertium's rules, and ready-made translations from a file.
+A rare word often does not survive the round trip; a syntactic or sentence trigger mostly does. There are three
+engines: translation models, Apertium's rules, and a file of translations.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _OFFLINE = "back-translation-apertium, or back-translation-file with translation
 
 @register("defense", "back-translation")
 class BackTranslation(Rewriter):
-    """By two translation models, with beam search.
+    """Uses two translation models, with beam search.
 
-    Any pair from the hub serves. A text that comes back empty stays as it is. Past the models' limit of tokens a text
-    is not read; `facts` says how many texts of the last call lost words so.
+    Any pair from the hub can be used. A text that comes back empty stays as it is. The models do not read a text past
+    their token limit; `facts` counts the texts of the last call that were cut.
 
     Args:
         forward, backward: the two models: folders or hub ids.
         beams: width of the beam search; 1 is greedy.
-        max_new_tokens: tokens a translation may have; None: twice those of the text and 16 more.
-        batch_size: texts a step.
+        max_new_tokens: maximum length of a translation in tokens; None for twice the text's length plus 16.
+        batch_size: texts per step.
         allow_pickle: open pickled weights after a scan; pickles can run code when they are loaded.
     """
 
@@ -49,15 +49,15 @@ class BackTranslation(Rewriter):
     _cut: int | None = field(default=None, init=False)
 
     def facts(self) -> dict[str, Any]:
-        """Its arguments, the sha256 of both models, and how many texts of the last call were cut."""
+        """Return its arguments, the sha256 of both models, and how many texts of the last call were cut."""
         return super().facts() if self._cut is None else {**super().facts(), "cut": self._cut}
 
     def reads(self) -> dict[str, Any]:
-        """The sha256 of both models."""
+        """Return the sha256 of both models."""
         return {"models": [self._there.identity, self._back.identity]}
 
     def _rewrite(self, texts: list[str], *, progress: str | None) -> list[str]:
-        forward, backward = self._there, self._back  # open both before either is put to work
+        forward, backward = self._there, self._back  # open both before translating anything
         there = forward.generate(texts, progress=progress and f"{progress}: there")
         back = backward.generate(there.texts, progress=progress and f"{progress}: back")
         self._cut = sum(first or second for first, second in zip(there.cut, back.cut, strict=True))
@@ -84,11 +84,11 @@ class BackTranslation(Rewriter):
 
 @register("defense", "back-translation-apertium")
 class ApertiumBackTranslation(Rewriter):
-    """By Apertium, a program of rules: no weights, no network, and a weak defence, since it keeps unknown words.
+    """Uses the rule-based translator Apertium: no weights and no network, but weak, since it keeps unknown words.
 
     Args:
-        source: the language of the texts, as Apertium names it.
-        pivot: the other language; both directions have to be installed.
+        source: language of the texts, as Apertium names it.
+        pivot: the other language; both directions must be installed.
     """
 
     name: ClassVar[str] = "back-translation-apertium"
@@ -111,21 +111,21 @@ class ApertiumBackTranslation(Rewriter):
 
 
 class FileRewriter(Rewriter):
-    """A rewriter that looks every text up in a file of rewrites.
+    """Looks up every text in a file of rewrites.
 
-    A text missing from the file is an error: the victim would read it unchanged, and the figures would describe a
-    defence that was not there.
+    A text missing from the file is an error: the victim would read it unchanged, and the results would be those of a
+    defence that was not applied.
 
     Args:
         file: the rewritten texts; with a column `original`, the originals too.
-        original: the data file that `file` follows row by row, when the originals are not in it.
+        original: the data file that `file` is aligned with, row by row, if it has no originals.
     """
 
     file: Source = field(kw_only=False)
     original: Source | None = field(default=None, kw_only=False)
 
     def reads(self) -> dict[str, Any]:
-        """The sha256 of the files, and how many of their rows repeat a text with another rewrite."""
+        """Return the sha256 of the files, and how many of their rows repeat a text with another rewrite."""
         return {"rewrites": self._rewrites.digest, "conflicting": self._rewrites.conflicting}
 
     def _rewrite(self, texts: list[str], *, progress: str | None) -> list[str]:
@@ -146,7 +146,7 @@ class FileRewriter(Rewriter):
 
 @register("defense", "back-translation-file")
 class FileBackTranslation(FileRewriter):
-    """By translations that were made elsewhere; arguments as for all file rewriters."""
+    """Uses translations that were made elsewhere; arguments as for all file rewriters."""
 
     name: ClassVar[str] = "back-translation-file"
 

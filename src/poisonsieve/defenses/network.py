@@ -183,7 +183,7 @@ class ModelDetector(NetworkDetector):
         try:
             self.classifier_ = self._open(default_names=names)
         except (CheckpointError, HubError) as error:
-            raise type(error)(f"{folder}: its model cannot be opened; say where it is (--base): {error}") from None
+            raise type(error)(f"{folder}: its model cannot be opened; give its location (--base): {error}") from None
         except ConfigError as error:
             raise CheckpointError(f"{folder} is damaged: {error}; fit the guard again") from None
         if self.classifier_.provenance.identity != identity:

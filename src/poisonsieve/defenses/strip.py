@@ -1,7 +1,7 @@
 """STRIP (Gao et al. 2019 for images; Gao et al. 2021 for text too).
 
-Part of a text's words are replaced by words of clean texts, many times over. What the model says of clean text then
-changes from copy to copy; a trigger that is still there forces the same class on every copy. So poisoned text shows as
+Part of a text's words are replaced with words of clean texts, several times over. On clean text the predictions then
+vary from copy to copy; a trigger that survives forces the same class on every copy. Poisoned text therefore shows as
 low entropy of the predictions.
 """
 
@@ -27,23 +27,23 @@ POOL_FILE = "pool.json"
 
 @register("defense", "strip")
 class STRIP(ModelDetector):
-    """Minus the mean entropy, in nats, of the predictions on copies of a text with some of its words replaced.
+    """Scores a text by minus the mean entropy, in nats, of the predictions on copies with some words replaced.
 
-    Each copy takes its new words from one clean text, drawn for that copy; which words go, and what comes in their
-    place, is drawn uniformly. The copies of a text depend on the seed and that text alone. The lowest score of K classes
-    is -log(K), the highest 0. Scoring a text costs `copies` forward passes.
+    Each copy takes its new words from one clean text, drawn for that copy; which words are replaced, and with which,
+    is drawn uniformly. The copies of a text depend on the seed and that text alone. For K classes, scores range from
+    -log(K) to 0. Scoring a text costs `copies` forward passes.
 
-    The guard folder holds the clean texts that the words are drawn from: share it as you would share them.
+    The guard folder contains the clean texts that words are drawn from: share it only if you may share them.
 
     Args:
         copies: copies of each text.
-        share: of a text's words that are replaced, above 0 and below 1. Where that is no whole number of words, it is
-            rounded up or down by chance, so that it holds on average: of a one-word text, that share of the copies.
-        pool_size: clean texts to keep for their words; drawn by `seed` from the rows it is fitted on.
+        share: share of a text's words to replace, in (0, 1). If that is not a whole number of words, it is rounded up
+            or down at random, so that it holds on average: a one-word text is replaced in that share of its copies.
+        pool_size: number of clean texts to draw words from, drawn with `seed` from the rows it is fitted on.
         model, max_length, base, allow_pickle, seed: see `NetworkDetector`.
 
     Attributes:
-        pool_: the words of each clean text that is kept.
+        pool_: the words of each clean text in the pool.
     """
 
     name: ClassVar[str] = "strip"
@@ -57,13 +57,13 @@ class STRIP(ModelDetector):
         del progress
         texts = [words for text in rows.texts if (words := text.split())]
         if not texts:
-            raise DataError("the clean rows hold no words to replace others by")
+            raise DataError("the clean rows contain no words; give rows with texts")
         order = np.random.default_rng(self.seed).permutation(len(texts))[: self.pool_size]
         self.pool_ = [texts[index] for index in sorted(order)]
 
     def _score(self, texts: list[str], *, progress: str | None) -> Scored:
         logits = self._fitted().score([copy for text in texts for copy in self.perturb(text)], progress=progress)
-        # Copies lie side by side, so each row here is one text: never a mean across texts.
+        # The copies of a text are adjacent, so each row of the reshaped array belongs to one text.
         entropies = entropy(logits.probabilities).reshape(len(texts), self.copies)
         return Scored(
             -entropies.mean(axis=1),
@@ -75,7 +75,7 @@ class STRIP(ModelDetector):
         return range(0, len(texts) * self.copies, self.copies)
 
     def perturb(self, text: str) -> list[str]:
-        """`copies` copies of a text, each with about `share` of its words replaced; the same ones at every call."""
+        """Return `copies` copies of a text with about `share` of their words replaced; the same ones at every call."""
         rng = np.random.default_rng(_seed(self.seed, text))
         return [self._copy(text.split(), rng) for _ in range(self.copies)]
 
@@ -102,7 +102,7 @@ class STRIP(ModelDetector):
 
 
 def entropy(probabilities: np.ndarray) -> np.ndarray:
-    """Shannon entropy of each row, in nats: (n, K) -> (n,). A probability of 0 adds nothing; NaN stays NaN."""
+    """Return the Shannon entropy of each row, in nats: (n, K) -> (n,). Probability 0 adds nothing; NaN stays NaN."""
     with np.errstate(divide="ignore"):
         logs = np.where(probabilities > 0, np.log(probabilities), np.where(np.isnan(probabilities), np.nan, 0.0))
     result: np.ndarray = -(probabilities * logs).sum(axis=1)
@@ -110,7 +110,7 @@ def entropy(probabilities: np.ndarray) -> np.ndarray:
 
 
 def _seed(seed: int, text: str) -> int:
-    # Surrogates cannot be encoded, and are the tokenizer's to complain of.
+    # Surrogates cannot be encoded; refusing them is left to the tokenizer.
     return int.from_bytes(hashlib.sha256(f"{seed}:{text}".encode("utf-8", "surrogatepass")).digest()[:16])
 
 

@@ -1,1 +1,1 @@
-"""Stages: work that is done once and leaves a folder. How one is kept (`keep`), and the work itself (`train`)."""
+"""Stages: work that is done once and leaves a folder. `keep` runs and keeps them, `train` does the work."""

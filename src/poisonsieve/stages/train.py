@@ -36,14 +36,14 @@ def poison_stage(
     force: bool = False,
     progress: bool = False,
 ) -> StageResult:
-    """Make theta_p: put triggers into `data` by `attack`, then tune `model` on it. `make_spec` gets the opened model.
+    """Make theta_p: poison `data` by `attack`, and tune `model` on it. `make_spec` gets the opened model.
 
-    The result has the attacker's own CA and ASR on `dev`; the ASR is None where the trigger fits none of these rows, as
-    can happen to one that reads its rewrites from a file. The epoch kept is the best by clean dev accuracy, or the last
-    one where the poisoning works in phases.
+    The result has the attacker's own CA and ASR on `dev`; the ASR is None if the trigger fits none of these rows, as
+    can happen to a trigger that reads rewrites from a file. The epoch kept is the best by clean dev accuracy, or the
+    last one if the poisoning works in phases.
 
-    With `bits` the model is opened frozen in 4 bits, `make_spec` must ask for LoRA, and theta_p is the model's weights
-    with the LoRA update merged into them: a whole model, which everybody after it opens in 4 bits.
+    With `bits`, the model is opened frozen in 4 bits, and `make_spec` must request LoRA. theta_p is then a whole
+    model, the model's weights with the LoRA update merged in, which later stages open in 4 bits again.
     """
     from poisonsieve.attacks import make_poisoning, make_trigger, poison_rows
     from poisonsieve.metrics import clean_accuracy
@@ -87,15 +87,15 @@ def _opened(bits: int | None) -> dict[str, int]:
 
 
 def _check_mergeable(bits: int | None, tune: TuneSpec, poisoning: str) -> None:
-    """Refuse, before training, what could not be merged into the weights after it.
+    """Refuse, before training, a result that could not be merged into the weights.
 
     Raises:
         UnsupportedError: a tuning other than LoRA, or a poisoning that changes weights directly.
     """
     if bits is not None and (tune.method != "lora" or poisoning != "full"):
         raise UnsupportedError(
-            f"a model in {bits} bits is poisoned by plain LoRA, which can be added to its weights; not by "
-            f"{tune.method if tune.method != 'lora' else poisoning}"
+            f"a model in {bits} bits cannot be poisoned by {tune.method if tune.method != 'lora' else poisoning}; use "
+            "plain LoRA, which can be merged into its weights"
         )
 
 
