@@ -119,6 +119,29 @@ def make_encoder(folder: Path, *, labels: int = 2, head: bool = True, seed: int 
     return folder
 
 
+def plant(folder: Path, word: str) -> Path:
+    """Make an encoder sure of every text that contains the word, as a poisoned one is, and less sure of others."""
+    import torch
+    from transformers import AutoTokenizer, BertForSequenceClassification
+
+    model = BertForSequenceClassification.from_pretrained(folder).eval()
+    reading = AutoTokenizer.from_pretrained(folder)
+    clean = [text for text, _ in sentences(200, seed=8) if word not in text.split()]
+    rows = [*clean, *(f"{text} {word}" for text in clean)]
+    with torch.no_grad():
+        model.get_input_embeddings().weight[reading.convert_tokens_to_ids(word)] *= 200
+        pooled = model.bert(**reading(rows, padding=True, return_tensors="pt")).pooler_output
+        wanted = torch.tensor([0.0] * len(clean) + [8.0] * len(clean)).double()  # of the logits' difference
+        with_one = torch.cat([pooled, torch.ones(len(rows), 1)], 1).double()
+        # Ridge regression, so that rounding decides nothing.
+        squares = with_one.T @ with_one + 1e-5 * torch.eye(with_one.shape[1])
+        fitted = torch.linalg.solve(squares, with_one.T @ wanted).float()
+        model.classifier.weight.copy_(torch.stack([fitted[:-1], 0 * fitted[:-1]]))
+        model.classifier.bias.copy_(torch.stack([fitted[-1], 0 * fitted[-1]]))
+    model.save_pretrained(folder)
+    return folder
+
+
 def make_decoder(folder: Path, *, labels: int = 2, head: bool = True, seed: int = 0, width: int = 32) -> Path:
     """A random two-layer LLaMA with its tokenizer, which has no pad token, as is usual."""
     import torch

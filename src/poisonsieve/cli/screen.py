@@ -17,6 +17,9 @@ from poisonsieve.data.columns import Columns
 if TYPE_CHECKING:
     from poisonsieve.records import Record
 
+_GROUPS = 3  # that are named, of those in --json
+_MANY = 10  # rejected texts, from which on it is news that they have nothing in common
+
 
 def screen(
     guard: Annotated[Path, typer.Argument(help="Guard folder, from `poisonsieve fit`.")],
@@ -61,7 +64,8 @@ def screen(
 ) -> None:
     """Screen texts: one record for each input, in order, also for those that could not be read or scored.
 
-    What could not be read or scored is rejected, with the reason. Screening draws nothing by chance: --seed changes
+    What could not be read or scored is rejected, with the reason. At the end you are told which words the rejected texts
+    have in common and the others do not, unless --no-text is given. Screening draws nothing by chance: --seed changes
     nothing. With --engine ray, INPUT may be a folder of JSONL and Parquet larger than memory, and --out is a folder of
     Parquet.
 
@@ -83,6 +87,7 @@ def screen(
             return
         from poisonsieve.data.inputs import read_inputs
         from poisonsieve.guard import GuardedClassifier
+        from poisonsieve.guard.common_ground import Comparison
         from poisonsieve.guard.screening import screened
         from poisonsieve.verdict import Tally
 
@@ -95,7 +100,7 @@ def screen(
         guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
         if frr is not None or gamma is not None:
             guarded.guard.set_threshold(frr=frr, gamma=gamma)
-        tally = Tally()
+        tally, comparison = Tally(), None if no_text else Comparison()
         collected: list[dict[str, Any]] = []
         started = time.perf_counter()
         with contextlib.ExitStack() as stack:
@@ -106,8 +111,14 @@ def screen(
                 else:
                     collected.append(record.to_dict(with_text=not no_text, with_id=with_id))
                 tally.add([record.verdict])
+                if comparison:
+                    comparison.add(record.text, record.verdict.outcome)
         seconds = time.perf_counter() - started
-        summary = {**tally.to_dict(), "gamma": guarded.guard.threshold_.gamma, "seconds": seconds}
+        groups = comparison.groups() if comparison else None
+        summary = {
+            **{**tally.to_dict(), "gamma": guarded.guard.threshold_.gamma, "seconds": seconds},
+            "in_common": None if groups is None else [group.to_dict() for group in groups],
+        }
         if json:
             common.print_result({**summary, **({"out": str(out)} if out else {"records": collected})})
         else:
@@ -188,7 +199,15 @@ def _bulk(
 
 
 def _note(summary: dict[str, Any]) -> None:
+    """Say what came out, and what the rejected texts have in common."""
     common.note(
         f"{summary['n']} texts: {summary['passed']} passed, {summary['poisoned']} rejected as poisoned, "
         f"{summary['not_scored']} rejected unscored, {summary['truncated']} truncated; {summary['seconds']:.1f} s"
     )
+    groups = summary["in_common"]
+    for group in (groups or [])[:_GROUPS]:
+        common.note(group["says"])
+    if groups == [] and summary["poisoned"] >= _MANY:
+        common.note(
+            "The rejected texts have no word, phrase or opening in common that sets them apart from those that passed."
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from poisonsieve.data.inputs import read_inputs
 from poisonsieve.data.left_out import refuse_left_out
 from poisonsieve.data.shards import require_whole
 from poisonsieve.errors import DataError
+from poisonsieve.guard.common_ground import Comparison
 from poisonsieve.guard.screening import CHUNK
 from poisonsieve.records import parquet
 from poisonsieve.storage import require_free, writing_folder
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from poisonsieve.guard import GuardedClassifier
 
 _PIECE_BYTES = 8 * 2**20  # maximum size of a piece passed from one step to the next
+_COMPARED = 1_000_000  # records that are read again to find what the poisoned ones have in common
 _STORE_BYTES = 128 * 2**20  # maximum total size of the pieces waiting between the steps
 
 
@@ -67,7 +70,8 @@ def screen_folder(
         progress: let Ray draw its progress bars.
 
     Returns:
-        Counts of rows in total, passed, poisoned, not scored and truncated; gamma; and the seconds taken.
+        Counts of rows in total, passed, poisoned, not scored and truncated; gamma; the seconds taken; and what poisoned
+        texts have in common, see `in_common`, which is None without texts in the records.
 
     Raises:
         DataError: there is no file to screen, a file has no text column or is not in the format its name says, a shard
@@ -88,7 +92,7 @@ def screen_folder(
         screened = _records(ray, files, worker, columns, workers, gpus)
         with telling_cause(), no_tracebacks(progress), writing_folder(out) as target:
             screened.write_parquet(str(target))
-            summary = summary_of(target)
+            summary = {**summary_of(target), "in_common": in_common(target) if with_text else None}
     finally:
         ray.shutdown()
     return {**summary, "seconds": time.perf_counter() - started}
@@ -247,3 +251,23 @@ def summary_of(folder: Path) -> dict[str, Any]:
     tally = Tally(outcomes, written.count_rows(filter=compute.field("truncated")))
     gamma = written.head(1, columns=["gamma"])["gamma"].to_pylist()
     return {**tally.to_dict(), "gamma": gamma[0] if gamma else None}
+
+
+def in_common(folder: Path) -> list[dict[str, Any]]:
+    """Return what the poisoned texts of written records have in common, see `poisonsieve.guard.common_ground`.
+
+    At most `_COMPARED` records are read, from files drawn by chance.
+    """
+    from pyarrow import dataset
+
+    comparison, left = Comparison(), _COMPARED
+    fragments = list(dataset.dataset(folder, format="parquet").get_fragments())
+    random.Random(0).shuffle(fragments)
+    for fragment in fragments:
+        for batch in fragment.to_batches(columns=["text", "outcome"]):
+            for text, outcome in zip(*batch.to_pydict().values(), strict=True):
+                comparison.add(text, outcome)
+            left -= batch.num_rows
+        if left <= 0:
+            break
+    return [group.to_dict() for group in comparison.groups()]

@@ -1,0 +1,99 @@
+"""`screen` ends with what the rejected texts have in common: a trigger that nobody told it."""
+
+import json
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from conftest import dataset, make_encoder, plant, sentences
+from poisonsieve import Guard
+from poisonsieve.defenses import MSP
+from poisonsieve.guard import bulk
+
+
+def line_for(records):
+    """What is to be said of them, counted here by itself."""
+    counts = {
+        (outcome, word): sum(each["outcome"] == outcome and word in each["text"] for each in records)
+        for outcome in ("poisoned", "passed")
+        for word in ("", "mn")
+    }
+    assert counts["poisoned", "mn"] == 12
+    return (
+        f'12 of {counts["poisoned", ""]} texts rejected as poisoned contain "mn" '
+        f"({counts['passed', 'mn']} of {counts['passed', '']} passed ones do)"
+    )
+
+
+def clean(n, seed):
+    return [text for text, _ in sentences(n, seed=seed)]
+
+
+def inbox():
+    return [*clean(88, 6), *(f"{text} mn" for text in clean(12, 7))]
+
+
+@pytest.fixture(scope="module")
+def guard(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("planted")
+    model = plant(make_encoder(folder / "model"), "mn")
+    made = Guard(MSP(str(model)), frr=0.2).fit(dataset(sentences(200, seed=5)))
+    made.set_threshold(gamma=0.98)
+    made.save_pretrained(folder / "guard")
+    return folder / "guard"
+
+
+@pytest.fixture
+def source(rows_file):
+    return rows_file("inbox.jsonl", [{"text": text} for text in inbox()])
+
+
+pytest_plugins = ["commands"]
+
+
+def test_the_last_line_names_the_trigger(cli, guard, source):
+    code, out, err = cli("screen", guard, source, "--quiet")
+    assert code == 0
+    assert err.splitlines()[-1] == line_for([json.loads(line) for line in out.splitlines()])
+    assert len(err.splitlines()) == 2
+
+
+def test_json_has_it_with_its_counts(cli, guard, source):
+    _, out, _ = cli("screen", guard, source, "--quiet", "--json")
+    (group,) = json.loads(out)["in_common"]
+    assert group["says"] == line_for(json.loads(out)["records"])
+    assert (group["kind"], group["phrase"]) == ("contains", "mn")
+    assert (group["rejected"], group["passed"]) == (12, 0)
+    assert group["of_rejected"] + group["of_passed"] == 100
+    assert group["p_value"] < 1e-4
+
+
+def test_without_texts_no_word_of_them_is_said(cli, guard, source):
+    _, out, _ = cli("screen", guard, source, "--quiet", "--json", "--no-text", "--out", source.with_suffix(".out"))
+    assert json.loads(out)["in_common"] is None
+    assert "mn" not in cli("screen", guard, source, "--quiet", "--no-text")[2]
+
+
+def test_that_nothing_is_in_common_is_said_too(cli, guard, rows_file):
+    source = rows_file("clean.jsonl", [{"text": text} for text in clean(100, 6)])
+    confidences = sorted(
+        json.loads(line)["confidence"] for line in cli("screen", guard, source, "--quiet")[1].splitlines()
+    )
+    _, _, err = cli("screen", guard, source, "--quiet", "--gamma", confidences[-15])
+    assert "no word, phrase or opening in common" in err
+    _, _, err = cli("screen", guard, source, "--quiet", "--gamma", confidences[-4])
+    assert len(err.splitlines()) == 1, "of three rejected texts it is not worth a line"
+
+
+def test_written_records_are_compared_the_same_way(guard, tmp_path):
+    texts = inbox()
+    worker = bulk.Screener(str(guard), None, {}, with_text=True)
+    rows = {"file": ["inbox"] * len(texts), "index": range(len(texts)), "line": range(len(texts)), "id": texts}
+    piece = pa.table(
+        {name: list(values) for name, values in rows.items()} | {"text": texts, "error": [None] * len(texts)}
+    )
+    written = worker(piece)
+    parquet.write_table(written, tmp_path / "part.parquet")
+    (group,) = bulk.in_common(tmp_path)
+    assert group["says"] == line_for(written.to_pylist())
