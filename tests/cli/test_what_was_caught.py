@@ -76,7 +76,9 @@ def test_without_texts_no_word_of_them_is_said(cli, guard, source):
 
 
 def test_that_nothing_is_in_common_is_said_too(cli, guard, rows_file):
-    source = rows_file("clean.jsonl", [{"text": text} for text in clean(100, 6)])
+    # No two texts share a word; the guard knows none of them and judges by length.
+    texts = [" ".join(f"w{length}x{place}" for place in range(length)) for length in range(1, 41)]
+    source = rows_file("clean.jsonl", [{"text": text} for text in texts])
     confidences = sorted(
         json.loads(line)["confidence"] for line in cli("screen", guard, source, "--quiet")[1].splitlines()
     )
