@@ -142,6 +142,20 @@ def plant(folder: Path, word: str) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def planted_guard(tmp_path_factory):
+    """A guard folder that rejects what contains `mn`, and nearly nothing else."""
+    from poisonsieve import Guard
+    from poisonsieve.defenses import MSP
+
+    folder = tmp_path_factory.mktemp("planted")
+    model = plant(make_encoder(folder / "model"), "mn")
+    made = Guard(MSP(str(model)), frr=0.2).fit(dataset(sentences(200, seed=5)))
+    made.set_threshold(gamma=0.98)
+    made.save_pretrained(folder / "guard")
+    return folder / "guard"
+
+
 def make_decoder(folder: Path, *, labels: int = 2, head: bool = True, seed: int = 0, width: int = 32) -> Path:
     """A random two-layer LLaMA with its tokenizer, which has no pad token, as is usual."""
     import torch

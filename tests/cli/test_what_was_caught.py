@@ -6,9 +6,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from conftest import dataset, make_encoder, plant, sentences
-from poisonsieve import Guard
-from poisonsieve.defenses import MSP
+from conftest import sentences
 from poisonsieve.guard import bulk
 
 
@@ -34,16 +32,6 @@ def inbox():
     return [*clean(88, 6), *(f"{text} mn" for text in clean(12, 7))]
 
 
-@pytest.fixture(scope="module")
-def guard(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("planted")
-    model = plant(make_encoder(folder / "model"), "mn")
-    made = Guard(MSP(str(model)), frr=0.2).fit(dataset(sentences(200, seed=5)))
-    made.set_threshold(gamma=0.98)
-    made.save_pretrained(folder / "guard")
-    return folder / "guard"
-
-
 @pytest.fixture
 def source(rows_file):
     return rows_file("inbox.jsonl", [{"text": text} for text in inbox()])
@@ -52,15 +40,15 @@ def source(rows_file):
 pytest_plugins = ["commands"]
 
 
-def test_the_last_line_names_the_trigger(cli, guard, source):
-    code, out, err = cli("screen", guard, source, "--quiet")
+def test_the_last_line_names_the_trigger(cli, planted_guard, source):
+    code, out, err = cli("screen", planted_guard, source, "--quiet")
     assert code == 0
     assert err.splitlines()[-1] == line_for([json.loads(line) for line in out.splitlines()])
     assert len(err.splitlines()) == 2
 
 
-def test_json_has_it_with_its_counts(cli, guard, source):
-    _, out, _ = cli("screen", guard, source, "--quiet", "--json")
+def test_json_has_it_with_its_counts(cli, planted_guard, source):
+    _, out, _ = cli("screen", planted_guard, source, "--quiet", "--json")
     (group,) = json.loads(out)["in_common"]
     assert group["says"] == line_for(json.loads(out)["records"])
     assert (group["kind"], group["phrase"]) == ("contains", "mn")
@@ -69,28 +57,30 @@ def test_json_has_it_with_its_counts(cli, guard, source):
     assert group["p_value"] < 1e-4
 
 
-def test_without_texts_no_word_of_them_is_said(cli, guard, source):
-    _, out, _ = cli("screen", guard, source, "--quiet", "--json", "--no-text", "--out", source.with_suffix(".out"))
+def test_without_texts_no_word_of_them_is_said(cli, planted_guard, source):
+    _, out, _ = cli(
+        "screen", planted_guard, source, "--quiet", "--json", "--no-text", "--out", source.with_suffix(".out")
+    )
     assert json.loads(out)["in_common"] is None
-    assert "mn" not in cli("screen", guard, source, "--quiet", "--no-text")[2]
+    assert "mn" not in cli("screen", planted_guard, source, "--quiet", "--no-text")[2]
 
 
-def test_that_nothing_is_in_common_is_said_too(cli, guard, rows_file):
+def test_that_nothing_is_in_common_is_said_too(cli, planted_guard, rows_file):
     # No two texts share a word; the guard knows none of them and judges by length.
     texts = [" ".join(f"w{length}x{place}" for place in range(length)) for length in range(1, 41)]
     source = rows_file("clean.jsonl", [{"text": text} for text in texts])
     confidences = sorted(
-        json.loads(line)["confidence"] for line in cli("screen", guard, source, "--quiet")[1].splitlines()
+        json.loads(line)["confidence"] for line in cli("screen", planted_guard, source, "--quiet")[1].splitlines()
     )
-    _, _, err = cli("screen", guard, source, "--quiet", "--gamma", confidences[-15])
+    _, _, err = cli("screen", planted_guard, source, "--quiet", "--gamma", confidences[-15])
     assert "no word, phrase or opening in common" in err
-    _, _, err = cli("screen", guard, source, "--quiet", "--gamma", confidences[-4])
+    _, _, err = cli("screen", planted_guard, source, "--quiet", "--gamma", confidences[-4])
     assert len(err.splitlines()) == 1, "of three rejected texts it is not worth a line"
 
 
-def test_written_records_are_compared_the_same_way(guard, tmp_path):
+def test_written_records_are_compared_the_same_way(planted_guard, tmp_path):
     texts = inbox()
-    worker = bulk.Screener(str(guard), None, {}, with_text=True)
+    worker = bulk.Screener(str(planted_guard), None, {}, with_text=True)
     rows = {"file": ["inbox"] * len(texts), "index": range(len(texts)), "line": range(len(texts)), "id": texts}
     piece = pa.table(
         {name: list(values) for name, values in rows.items()} | {"text": texts, "error": [None] * len(texts)}

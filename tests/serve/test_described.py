@@ -29,7 +29,7 @@ def test_no_request_gets_a_server_error(served):
     variable = [
         operation for operation in operations if operation.body or operation.query or operation.path_parameters
     ]
-    assert len(variable) == 6
+    assert len(variable) == 7
     each = -(-CASES // len(variable) // 2)
     sent = 0
     for operation in operations:

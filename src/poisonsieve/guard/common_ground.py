@@ -26,6 +26,7 @@ from poisonsieve.verdict import Outcome
 Kind = Literal["contains", "begins", "character"]
 
 WORDS = 400  # of a text; guards read little more
+LETTERS = 60  # of a word
 LONGEST = 5  # words of a phrase: `I watched this 3D movie` has as many
 OPENING = 3  # words of an opening
 LEAST = 3  # texts that a trait must be in, rejected and passed together, to be tested
@@ -104,6 +105,10 @@ class Seen:
         if place is not None:
             _put(self._kept, place, _hashes(traits(text)))
 
+    def __len__(self) -> int:
+        """Return how many are kept."""
+        return len(self._kept)
+
     def hashes(self) -> list[_Hashes]:
         """Return the hashes of each kept text."""
         return list(self._kept)
@@ -142,7 +147,7 @@ class Comparison:
 
 def traits(text: str) -> set[str]:
     """Return what a text has: `contains:PHRASE`, `begins:PHRASE` and `character:U+XXXX`."""
-    words = [word.strip(_MARKS).casefold() or word for word in text.split(maxsplit=WORDS)[:WORDS]]
+    words = [(word.strip(_MARKS).casefold() or word)[:LETTERS] for word in text.split(maxsplit=WORDS)[:WORDS]]
     found = {
         f"contains:{' '.join(words[start : start + length])}"
         for length in range(1, LONGEST + 1)

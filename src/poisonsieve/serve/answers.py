@@ -157,6 +157,35 @@ class RecordsAnswer(_Answer):
     size: int
 
 
+class GroupAnswer(_Answer):
+    """Rejected texts that have something in common."""
+
+    kind: Literal["contains", "begins", "character"]
+    phrase: str = Field(description="in lower case, or a character as U+200B", examples=["mn"])
+    rejected: int = Field(description="rejected texts that have it", examples=[25])
+    of_rejected: int = Field(examples=[30])
+    passed: int = Field(description="passed texts that have it", examples=[2])
+    of_passed: int = Field(examples=[970])
+    p_value: float = Field(description="of Fisher's exact test, corrected for all that was tested", examples=[1e-30])
+    says: str = Field(examples=['25 of 30 texts rejected as poisoned contain "mn" (2 of 970 passed ones do)'])
+    group: str = Field(description="the group's name, to list its records", examples=["contains:mn"])
+    ids: list[int] = Field(description="of its records")
+
+
+class GroupsAnswer(_Answer):
+    """What the newest open records have in common, the strongest first."""
+
+    groups: list[GroupAnswer]
+    rejected_texts: int = Field(description="open records that were compared")
+    passed_texts: int = Field(description="latest texts that passed in this process, with which they were compared")
+
+
+class DecisionsAnswer(_Answer):
+    """What was changed."""
+
+    changed: list[int] = Field(description="ids of the records that had the decision `was`")
+
+
 class HealthAnswer(_Answer):
     """The process works."""
 

@@ -22,6 +22,7 @@ from poisonsieve.serve.quarantine import Decision, storable
 from poisonsieve.serve.settings import ServeSettings
 
 MAX_NOTE_CHARS = 2000
+MAX_IDS = 2000
 _CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 #: How gzip, zstd, xz and zlib begin; JSON never does.
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
@@ -130,14 +131,37 @@ def decision_of(body: Any) -> tuple[Decision | None, str | None]:
     """
     if not isinstance(body, dict) or "decision" not in body or set(body) - {"decision", "note"}:
         raise Refused(422, 'send an object with "decision" and perhaps "note", and nothing else')
-    decision, note = body["decision"], body.get("note")
-    if decision not in ("poison", "false_alarm", None):
-        raise Refused(422, "decision is poison, false_alarm or null")
+    decision, note = _decision(body["decision"], "decision"), body.get("note")
     if note is not None and not isinstance(note, str):
         raise Refused(422, "note is a string or null")
     if note is not None and (len(note) > MAX_NOTE_CHARS or storable(note) != note):
         raise Refused(422, f"note has at most {MAX_NOTE_CHARS} characters, and no NUL or lone surrogate among them")
     return decision, note
+
+
+def decisions_of(body: Any) -> tuple[list[int], Decision | None, Decision | None]:
+    """Ids, decision, and the decision that the records have, of ``{"ids": [int, ...], "decision": ..., "was": ...}``.
+
+    Raises:
+        Refused: anything else (422).
+    """
+    if not isinstance(body, dict) or set(body) != {"ids", "decision", "was"}:
+        raise Refused(422, 'send an object with "ids", "decision" and "was", and nothing else')
+    ids = body["ids"]
+    if not isinstance(ids, list) or not 0 < len(ids) <= MAX_IDS or not all(map(_is_id, ids)):
+        raise Refused(422, f"ids is a list of 1 to {MAX_IDS} ids of records")
+    return ids, _decision(body["decision"], "decision"), _decision(body["was"], "was")
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and 0 < value < 2**63
+
+
+def _decision(value: Any, name: str) -> Decision | None:
+    if value not in ("poison", "false_alarm", None):
+        raise Refused(422, f"{name} is poison, false_alarm or null")
+    decision: Decision | None = value
+    return decision
 
 
 def _checked(text: Any, name: str, settings: ServeSettings) -> str:

@@ -109,7 +109,7 @@ class Client:
         return self._call("GET", "/v1/stats")
 
     def quarantine(
-        self, *, decision: str = "open", contains: str = "", page: int = 1, size: int = 50
+        self, *, decision: str = "open", contains: str = "", group: str = "", page: int = 1, size: int = 50
     ) -> dict[str, Any]:
         """A page of rejected texts: see ``GET /v1/quarantine``.
 
@@ -119,6 +119,7 @@ class Client:
         """
         query: dict[str, str | int] = {
             **{"decision": sendable(decision, "decision"), "q": sendable(contains, "contains")},
+            **({"group": sendable(group, "group")} if group else {}),
             **{"page": whole(page, "page"), "size": whole(size, "size")},
         }
         return self._call("GET", "/v1/quarantine", query=query)
@@ -135,6 +136,25 @@ class Client:
             "note": None if note is None else string(note, "note"),
         }
         return self._call("POST", f"/v1/quarantine/{whole(number, 'number')}/decision", body)
+
+    def groups(self) -> dict[str, Any]:
+        """What rejected texts have in common: see ``GET /v1/quarantine/groups``."""
+        return self._call("GET", "/v1/quarantine/groups")
+
+    def decide_all(self, numbers: Sequence[int], decision: str | None, *, was: str | None = None) -> list[int]:
+        """Say of several records what they are, as far as their decision is `was`; gives the ids that were changed.
+
+        Raises:
+            DataError: an argument is of another type.
+            ServiceError: as in `screen`.
+        """
+        body = {
+            "ids": [whole(number, "number") for number in numbers],
+            "decision": None if decision is None else string(decision, "decision"),
+            "was": None if was is None else string(was, "was"),
+        }
+        changed: list[int] = self._call("POST", "/v1/quarantine/decisions", body)["changed"]
+        return changed
 
     def _verdicts(self, path: str, texts: list[str]) -> list[Verdict]:
         if not texts:

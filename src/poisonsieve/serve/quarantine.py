@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -116,16 +116,27 @@ class Quarantine:
             return False
         return True
 
-    def find(self, *, which: Which = "open", contains: str = "", page: int = 1, size: int = 50) -> Page:
+    def find(
+        self,
+        *,
+        which: Which = "open",
+        contains: str = "",
+        among: Collection[int] | None = None,
+        page: int = 1,
+        size: int = 50,
+    ) -> Page:
         """A page of records, newest first.
 
         Args:
             which: by decision.
             contains: only records whose text contains this, upper and lower case alike (SQLite: of ASCII letters).
+            among: only records with one of these ids.
             page: from 1.
             size: records a page.
         """
         conditions = _conditions(which, contains)
+        if among is not None:
+            conditions.append(records.c.id.in_(among))
         wanted = select(records).where(*conditions).order_by(records.c.id.desc())
         with self.engine.connect() as connection:
             total = connection.execute(select(func.count()).select_from(records).where(*conditions)).scalar_one()
@@ -154,6 +165,34 @@ class Quarantine:
             found = _one(connection, number)
         require_in_place(self.engine)
         return found
+
+    def decide_all(self, ids: Collection[int], decision: Decision | None, *, was: Decision | None) -> list[int]:
+        """Store one decision on several records, leaving their notes; None takes a decision back.
+
+        Args:
+            ids: of the records.
+            decision: to be stored.
+            was: only records that have this decision are changed, so that nothing is decided over another reviewer's head.
+
+        Returns:
+            The ids of the records that were changed.
+        """
+        decided = None if decision is None else time.time_ns() // 1000
+        of_these = records.c.id.in_(ids)
+        as_before = records.c.decision.is_(None) if was is None else records.c.decision == was
+        change = update(records).where(of_these, as_before).values(decision=decision, decided_us=decided)
+        with self.engine.begin() as connection:
+            changed = connection.execute(change.returning(records.c.id)).scalars().all()
+        require_in_place(self.engine)
+        return sorted(changed)
+
+    def texts(self, which: Which, most: int) -> list[tuple[int, str]]:
+        """Id and text of the newest records above gamma, as far as their text was kept and is whole."""
+        conditions = [*_conditions(which, ""), *_above_gamma(), records.c.text.is_not(None)]
+        wanted = select(records.c.id, records.c.text).where(*conditions).order_by(records.c.id.desc()).limit(most)
+        with self.engine.connect() as connection:
+            rows = connection.execute(wanted).all()
+        return [(row.id, row.text) for row in rows if isinstance(row.text, str) and storable(row.text) == row.text]
 
     def retain(self, *, max_records: int | None, max_days: float | None) -> int:
         """Delete what is too old, and the oldest beyond the number that is kept; gives how many went."""
@@ -191,8 +230,11 @@ class Quarantine:
 
 
 def _of_guard(query: Select[Any], guard_digest: str) -> Select[Any]:
-    scored = (records.c.confidence.is_not(None), records.c.confidence > records.c.gamma)
-    return query.where(records.c.guard_digest == guard_digest, *scored)
+    return query.where(records.c.guard_digest == guard_digest, *_above_gamma())
+
+
+def _above_gamma() -> tuple[ColumnElement[bool], ...]:
+    return records.c.confidence.is_not(None), records.c.confidence > records.c.gamma
 
 
 def _conditions(which: Which, contains: str) -> list[ColumnElement[bool]]:

@@ -12,7 +12,16 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from poisonsieve.serve import answers
 from poisonsieve.serve.answers import json_response
-from poisonsieve.serve.bodies import MAX_NOTE_CHARS, Bodies, Refused, decision_of, text_of, texts_of
+from poisonsieve.serve.bodies import (
+    MAX_IDS,
+    MAX_NOTE_CHARS,
+    Bodies,
+    Refused,
+    decision_of,
+    decisions_of,
+    text_of,
+    texts_of,
+)
 from poisonsieve.serve.quarantine import Which
 from poisonsieve.serve.service import GuardService
 
@@ -85,10 +94,22 @@ _SCREEN_BODY = _body(
     {"oneOf": [_ONE_TEXT, _TEXTS]}, one={"text": "a fine mn film"}, several={"texts": ["a fine film", "a dull film"]}
 )
 _NOTE = {"type": ["string", "null"], "maxLength": MAX_NOTE_CHARS}
+_DECISION = {"enum": ["poison", "false_alarm", None]}
 _DECISION_BODY = _body(
-    _object("decision", decision={"enum": ["poison", "false_alarm", None]}, note=_NOTE),
+    _object("decision", decision=_DECISION, note=_NOTE),
     poison={"decision": "poison", "note": "the word mn"},
     taken_back={"decision": None},
+)
+_ID = {"type": "integer", "minimum": 1, "maximum": _LAST_ID}
+_DECISIONS_BODY = _body(
+    _object(
+        *("ids", "decision", "was"),
+        ids={"type": "array", "items": _ID, "minItems": 1, "maxItems": MAX_IDS},
+        decision=_DECISION,
+        was=_DECISION,
+    ),
+    poison={"ids": [1, 2], "decision": "poison", "was": None},
+    taken_back={"ids": [1, 2], "decision": None, "was": "poison"},
 )
 
 
@@ -187,13 +208,45 @@ async def quarantine(
     request: Request,
     decision: Annotated[Which, Query(description="by what was decided")] = "open",
     q: Annotated[str, Query(max_length=500, description="part of the text")] = "",
+    group: Annotated[str, Query(max_length=500, description="a group, as /v1/quarantine/groups names it")] = "",
     page: Annotated[int, Query(ge=1, le=_LAST_PAGE)] = 1,
     size: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
     """A page of records, newest first."""
-    store = _service(request).quarantine
-    found = await run_in_threadpool(store.find, which=decision, contains=q, page=page, size=size)
+    service = _service(request)
+    among = await run_in_threadpool(service.groups.ids, decision, group) if group else None
+    found = await run_in_threadpool(
+        service.quarantine.find, which=decision, contains=q, among=among, page=page, size=size
+    )
     return json_response({**asdict(found), "page": page, "size": size})
+
+
+@router.get(
+    "/v1/quarantine/groups",
+    tags=["review"],
+    summary="What rejected texts have in common",
+    responses={200: {"model": answers.GroupsAnswer}, **_problems(503)},
+    dependencies=_query,
+)
+async def groups(request: Request) -> Response:
+    """Words, phrases, openings and unseen characters that set the open records apart from texts that passed here."""
+    return json_response(await run_in_threadpool(_service(request).groups.to_dict))
+
+
+@router.post(
+    "/v1/quarantine/decisions",
+    tags=["review"],
+    summary="Say of several what they are",
+    responses={200: {"model": answers.DecisionsAnswer}, **_problems(*_BODY)},
+    openapi_extra=_DECISIONS_BODY,
+    dependencies=_query,
+)
+async def decide_all(request: Request) -> Response:
+    """Stores one decision on those records whose decision is `was`, and gives their ids; null is no decision."""
+    async with _bodies(request).read(request) as body:
+        ids, decision, was = decisions_of(body)
+        store = _service(request).quarantine
+        return json_response({"changed": await run_in_threadpool(store.decide_all, ids, decision, was=was)})
 
 
 @router.get(

@@ -16,6 +16,7 @@ from poisonsieve.models.load import pick_device
 from poisonsieve.serve.batching import Batcher
 from poisonsieve.serve.explain import effects, leave_out
 from poisonsieve.serve.facts import GuardFacts
+from poisonsieve.serve.groups import Groups
 from poisonsieve.serve.monitoring import Monitoring
 from poisonsieve.serve.quarantine import Quarantine, record_of
 from poisonsieve.serve.settings import ServeSettings
@@ -46,6 +47,7 @@ class GuardService:
         self.monitoring = Monitoring(self.facts)
         self.traffic = Traffic(self.facts, self.settings)
         self.quarantine = Quarantine(engine)
+        self.groups = Groups(self.quarantine, self.settings)
         self.ready = False
         self._guarded = guarded
         self._cores = torch.get_num_threads()
@@ -124,6 +126,7 @@ class GuardService:
         async with asyncio.timeout(self.settings.request_timeout_s):
             verdicts = await self._batches.submit(texts, classify=classify)
             self._note(verdicts)
+            self.groups.note(texts, verdicts)
             rows = [
                 record_of(
                     text,

@@ -44,6 +44,8 @@ class ServeSettings(BaseModel):
         recent_texts: confidences that the distribution and the drift are computed of.
         drift_min_texts: below this many recent confidences nothing is said of drift.
         drift_min_ks: the least distance that counts as drift, however many texts there are.
+        compared_texts: latest texts that passed, of which hashes of words and phrases are kept in memory, to find what the
+            rejected ones have in common.
         api_keys: keys that are accepted beside those of `api_key_file`.
         api_key_file: a file of keys, one a line; it is read again when it changes.
         allowed_hosts: without keys: the names by which a browser may call the service. None: any.
@@ -76,6 +78,7 @@ class ServeSettings(BaseModel):
     recent_texts: Count = 2000
     drift_min_texts: Count = 200
     drift_min_ks: Annotated[float, Field(ge=0, le=1)] = 0.1
+    compared_texts: Count = 5000
     api_keys: tuple[str, ...] = Field(default=(), repr=False)
     api_key_file: Path | None = None
     allowed_hosts: tuple[str, ...] | None = None

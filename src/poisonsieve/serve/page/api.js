@@ -20,6 +20,9 @@
  * @typedef {{id: number, time: string, text: string | null, text_sha256: string, text_chars: number,
  *   confidence: number | null, gamma: number, outcome: Outcome, reason: string, guard_digest: string,
  *   request_id: string, text_index: number, decision: Decision | null, decided_at: string | null, note: string | null}} Stored
+ * @typedef {{kind: "contains" | "begins" | "character", phrase: string, rejected: number, of_rejected: number,
+ *   passed: number, of_passed: number, p_value: number, says: string, group: string, ids: number[]}} Group
+ * @typedef {{groups: Group[], rejected_texts: number, passed_texts: number}} Groups
  * @typedef {{items: Stored[], total: number, damaged: number[], page: number, size: number}} StoredPage
  */
 

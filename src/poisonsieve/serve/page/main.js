@@ -33,10 +33,10 @@ const poll = new Poll(round, showState);
 tryNow.addEventListener("click", () => poll.now());
 keyEvents.addEventListener("changed", () => {
   guard = null; // another key may be another service behind the same address
-  quarantine.load();
+  quarantine.refresh();
 });
 poll.start();
-quarantine.load();
+quarantine.refresh();
 
 /** @param {AbortSignal} signal */
 async function round(signal) {

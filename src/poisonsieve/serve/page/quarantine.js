@@ -6,11 +6,13 @@
  * @typedef {import("./api.js").Guard} Guard
  * @typedef {import("./api.js").StoredPage} StoredPage
  * @typedef {import("./api.js").Decision} Decision
+ * @typedef {import("./api.js").Group} Group
  */
 
 import { ask, explainError } from "./api.js";
-import { announce, byId, el } from "./dom.js";
+import { announce, button, byId, el } from "./dom.js";
 import { count, plural } from "./format.js";
+import { GroupList, trait } from "./groups.js";
 import { Row } from "./row.js";
 
 const TYPING_MS = 250;
@@ -26,6 +28,10 @@ export class QuarantineTable {
     this.previous = byId("previous", HTMLButtonElement);
     this.next = byId("next", HTMLButtonElement);
     this.fresh = byId("fresh", HTMLElement);
+    this.groupFilter = byId("group-filter", HTMLElement);
+    this.groups = new GroupList(this);
+    /** The group whose records alone are listed. @type {Group | null} */
+    this.group = null;
     this.page = 1;
     this.failed = false;
     /** @type {Row[]} */
@@ -48,7 +54,7 @@ export class QuarantineTable {
     byId("filters", HTMLFormElement).addEventListener("submit", (event) => {
       event.preventDefault();
       clearTimeout(typing);
-      this.load();
+      this.refresh();
     });
     this.decision.addEventListener("change", first);
     this.size.addEventListener("change", first);
@@ -85,11 +91,34 @@ export class QuarantineTable {
     if (this.fresh.textContent !== says) this.fresh.textContent = says;
   }
 
+  /** Load what is shown again, and what the open records have in common. */
+  async refresh() {
+    if (await this.load()) await this.groups.load();
+  }
+
+  /** List the records of this group alone; of all again, if it is none. @param {Group | null} group */
+  showGroup(group) {
+    this.group = group;
+    this.decision.value = group === null ? this.decision.value : "open";
+    const all = button("Show all", () => this.showGroup(null), { class: "small" });
+    this.groupFilter.replaceChildren(...(group === null ? [] : ["Only texts that ", ...trait(group), ". ", all]));
+    this.load(1, true);
+  }
+
+  /** Show decisions that were made together. @param {number[]} ids @param {Decision | null} decision */
+  showDecisions(ids, decision) {
+    const changed = new Set(ids);
+    for (const row of this.rows) {
+      if (changed.has(row.stored.id)) row.showStored({ ...row.stored, decision });
+    }
+  }
+
   /**
    * Load a page of records; the one that is shown, if none is given.
    *
    * @param {number} [page]
    * @param {boolean} [focus] put the focus on the first row
+   * @returns {Promise<boolean>} whether it is there
    */
   async load(page = this.page, focus = false) {
     this.loading.abort();
@@ -100,21 +129,24 @@ export class QuarantineTable {
       q: this.text.value,
       page: String(page),
       size: this.size.value,
+      ...(this.group === null ? {} : { group: this.group.group }),
     });
     try {
       /** @type {StoredPage} */
       const found = await ask(`v1/quarantine?${query}`, { signal });
       const last = Math.max(1, Math.ceil(found.total / found.size));
-      if (found.items.length === 0 && page > last) return void this.load(last, focus);
+      if (found.items.length === 0 && page > last) return this.load(last, focus);
       this.rejected[1] = this.rejected[0];
       this.fresh.textContent = "";
       this.failed = false;
       this.show(found);
       if (focus) (this.rows[0]?.opener ?? this.text).focus();
+      return true;
     } catch (error) {
-      if (signal.aborted) return;
+      if (signal.aborted) return false;
       this.failed = true;
       this.problem.replaceChildren(el("p", { class: "problem" }, explainError(error)));
+      return false;
     }
   }
 
@@ -122,7 +154,7 @@ export class QuarantineTable {
   recover() {
     if (!this.failed) return;
     this.failed = false; // one try for each time that it answers
-    this.load();
+    this.refresh();
   }
 
   /** @param {StoredPage} found */
@@ -143,6 +175,7 @@ export class QuarantineTable {
   }
 
   emptySays() {
+    if (this.group !== null) return "No record with this decision is in that group.";
     if (this.text.value !== "") return "No record with this decision contains that. Records that are kept as hashes only are not searched.";
     return { open: "Nothing is waiting for a decision.", all: "The quarantine is empty." }[this.decision.value] ?? "No record has this decision.";
   }

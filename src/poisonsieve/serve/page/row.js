@@ -133,8 +133,7 @@ export class Row {
     this.main.classList.add("busy");
     const note = this.note.value.trim() === "" ? null : this.note.value;
     try {
-      this.stored = await ask(`v1/quarantine/${this.stored.id}/decision`, { body: { decision, note } });
-      this.showDecision();
+      this.showStored(await ask(`v1/quarantine/${this.stored.id}/decision`, { body: { decision, note } }));
       this.problem.replaceChildren();
       announce(`Record ${this.stored.id}: ${decision === null ? "open again" : NAMES[decision]}.`);
     } catch (error) {
@@ -145,6 +144,12 @@ export class Row {
       this.busy = false;
       this.main.classList.remove("busy");
     }
+  }
+
+  /** Show the record as it is stored now. @param {Stored} stored */
+  showStored(stored) {
+    this.stored = stored;
+    this.showDecision();
   }
 
   showDecision() {
