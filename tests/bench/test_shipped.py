@@ -35,7 +35,7 @@ def test_a_file_wins_over_a_name(tmp_path, monkeypatch):
 @pytest.mark.parametrize("given", ["tabel01", "configs/table01", "table01.yaml", "cr-fdk"])
 def test_neither_file_nor_name(given, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="is no file, and no grid is called so; there are: core, fig1, fig3"):
+    with pytest.raises(ConfigError, match="is neither a file nor the name of a grid; choose from: core, fig1, fig3"):
         find_config(Path(given), "grid")
 
 
@@ -67,7 +67,7 @@ def test_nothing_starts_without_the_data(command, cli, tmp_path):
     out = tmp_path / "out"
     code, _, err = cli(*command, "--data-root", str(tmp_path / "DATA"), "--out", str(out))
     assert code == 2
-    assert "DATA: no such folder; to fetch what can be had: poisonsieve data fetch" in err
+    assert "DATA: no such folder; to fetch what is available: poisonsieve data fetch" in err
     assert err.count("\n") == 1
     assert not out.exists()
 

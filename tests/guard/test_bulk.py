@@ -112,7 +112,7 @@ def test_counts_are_over_what_was_written(guard, inbox, tmp_path):
 
 
 def test_the_command_says_what_ray_needs(guard, inbox, tmp_path, cli):
-    assert "say where with --out" in cli("screen", guard[0], inbox, "--engine", "ray")[2]
+    assert "give --out" in cli("screen", guard[0], inbox, "--engine", "ray")[2]
     assert "local or ray" in cli("screen", guard[0], inbox, "--engine", "spark", "--out", tmp_path / "out")[2]
     (tmp_path / "out").mkdir()
     (tmp_path / "out/kept").write_text("mine")

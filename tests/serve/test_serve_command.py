@@ -57,7 +57,7 @@ def start(served_guard, tiny, tmp_path):
         (["--set", "max_body_bytes=none"], "max_body_bytes"),
         (["--set", "max_body_bytes=0"], "max_body_bytes"),
         (["--set", "commit_timeout_s=nan"], "commit_timeout_s"),
-        (["--set", "workers=1", "--set", "workers=2"], ("workers stands twice", "one value would hide another")),
+        (["--set", "workers=1", "--set", "workers=2"], ("workers is given twice", "give one value")),
         (["--max-queue", "10"], "max_request_texts"),
         (["--timeout", "0"], "request_timeout_s"),
         (["--keep-days", "-1"], "quarantine_max_days"),

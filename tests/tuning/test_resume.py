@@ -115,7 +115,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(hit, cli):
     folder, codes = hit
     assert codes[-1] == 130
     said = (folder / "stopped.log").read_text()
-    assert said == "interrupted; the same command goes on where this one stopped\n"
+    assert said == "interrupted; run the same command again to resume\n"
     assert not (folder / "stopped" / "lora").exists()
     assert finish(cli, folder, "stopped", "lora")["training"]["resumed_from"] == 1
     finish(cli, folder, "straight", "lora")

@@ -1,4 +1,4 @@
-"""`poisonsieve bench`: a paper's whole experiment from one file."""
+"""`poisonsieve bench`: run a grid of experiments from one file, and show its results."""
 
 from __future__ import annotations
 
@@ -30,50 +30,48 @@ _EXIT_FAILED = 1
 @bench.command()
 def run(
     config: Annotated[
-        Path, typer.Argument(help="A grid that ships (core, table01 to table10, fig1, fig3, fig4), or a file (YAML).")
+        Path, typer.Argument(help="A packaged grid (core, table01 to table10, fig1, fig3, fig4), or a YAML file.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for everything that is made. Grids may share it.")],
+    out: Annotated[Path, typer.Option(help="Folder for models and results. Grids may share it.")],
     scale: Annotated[
         str | None, typer.Option(help="A section of the file's `scale`: paper, base, small. Default: paper.")
     ] = None,
     data_root: Annotated[
-        Path | None, typer.Option(help="What {data} stands for in the file. Default: nothing, and none may be in it.")
+        Path | None, typer.Option(help="Folder that replaces {data} in the file; required if the file has {data}.")
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Only these cells: AXIS=VALUE, such as attack=BadNet; can be given again.", metavar="AXIS=VALUE"
-        ),
+        typer.Option(help="Run only these cells, such as attack=BadNet; can be repeated.", metavar="AXIS=VALUE"),
     ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed stages again.")] = False,
     threshold: Annotated[
         str | None,
         typer.Option(
-            help="Another threshold for all detectors: gamma=0.7 or frr=0.01. What was scored is judged again.",
+            help="Threshold rule for all detectors: gamma=0.7 or frr=0.01. Stored scores are judged again.",
             metavar="RULE",
         ),
     ] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="These seeds instead of the file's.", min=0)] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Seeds to use instead of the file's.", min=0)] = None,
     engine: Annotated[
-        str, typer.Option(help="local: one stage after the other, here; ray: on a Ray cluster.")
+        str, typer.Option(help="local: one stage after the other on this machine; ray: on a Ray cluster.")
     ] = "local",
     address: Annotated[
         str | None,
-        typer.Option(help="Of a Ray cluster; auto: the one on this machine. Default: one just for this run."),
+        typer.Option(help="Address of a Ray cluster; auto: the one on this machine. Default: a temporary one."),
     ] = None,
     num_processes: Annotated[
         int,
-        typer.Option(help="Processes that train one model together, a GPU each (DDP, through accelerate).", min=1),
+        typer.Option(help="Processes that train one model together, one GPU each (DDP, through accelerate).", min=1),
     ] = 1,
     accelerate_config: Annotated[
-        Path | None, typer.Option(help="An `accelerate config` file to launch them by, instead of plain DDP.")
+        Path | None, typer.Option(help="An `accelerate config` file for launching them, instead of plain DDP.")
     ] = None,
     json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Run a grid: weights, victims, guards and scores, each made once and kept. The same command goes on.
+    """Run a grid: weights, victims, guards and scores, each made once and kept. The same command resumes.
 
-    A cell that fails says why, and the rest goes on; the exit code is then 1.
+    If a cell fails, the rest still runs, and the exit code is 1.
 
     Example: poisonsieve bench run table01 --scale small --data-root DATA --out grid/
     """
@@ -104,7 +102,7 @@ def run(
 
 
 def _report(record: dict[str, Any], name: str, out: Path, *, json: bool) -> None:
-    """How the cells stand, and where to look; the exit code says whether any failed."""
+    """Print the number of cells by state and where the results are; exit with 1 if any cell failed."""
     cells = record["cells"]
     counts = {status: sum(cell["status"] == status for cell in cells) for status in ("done", "failed", "waiting")}
     place = out / "grids" / name / "results.json"
@@ -120,27 +118,27 @@ def _report(record: dict[str, Any], name: str, out: Path, *, json: bool) -> None
 
 
 def _run_options(grid: GridSpec, progress: bool, processes: int, launch_config: Path | None) -> RunOptions:
-    """How stages are done.
+    """Return the options for running stages.
 
     Raises:
-        ConfigError: there is no such config file, or nothing to launch by it.
+        ConfigError: there is no such config file, or only one process to launch with it.
     """
     from poisonsieve.bench.spec import RunOptions
     from poisonsieve.errors import ConfigError
 
     if launch_config is not None and (processes == 1 or not launch_config.is_file()):
         raise ConfigError(
-            f"--accelerate-config {launch_config}: give a file that is there, and --num-processes above 1"
+            f"--accelerate-config {launch_config}: give a file that exists, and --num-processes above 1"
         )
     config = None if launch_config is None else launch_config.absolute()
     return RunOptions(progress=progress, report_to=grid.report_to, processes=processes, launch_config=config)
 
 
 def _engine(name: str, address: str | None, grid: GridSpec) -> Engine | None:
-    """The engine that was asked for; None for the one that needs nothing.
+    """Return the requested engine; None for the default.
 
     Raises:
-        ConfigError: there is no such engine, or an address without a cluster.
+        ConfigError: there is no such engine, or an address is given without one that uses it.
     """
     from poisonsieve.errors import ConfigError
 
@@ -149,14 +147,14 @@ def _engine(name: str, address: str | None, grid: GridSpec) -> Engine | None:
 
         return RayEngine(grid.resources, address)
     if name != "local":
-        raise ConfigError(f"--engine {name}: there is no such engine; there are: local, ray")
+        raise ConfigError(f"--engine {name}: there is no such engine; choose from: local, ray")
     if address is not None:
-        raise ConfigError("--address is of a Ray cluster; it needs --engine ray")
+        raise ConfigError("--address names a Ray cluster; give --engine ray too")
     return None
 
 
 def _only(given: list[str]) -> dict[str, list[str]]:
-    """`--only` options by axis."""
+    """Return `--only` options by axis."""
     from poisonsieve.errors import ConfigError
 
     found: dict[str, list[str]] = {}
@@ -183,21 +181,23 @@ def _rule(text: str) -> ThresholdEntry:
 def table(
     results: _Results,
     compare: Annotated[
-        bool, typer.Option("--compare", help="The paper's figure and the difference beside each.")
+        bool, typer.Option("--compare", help="Add the paper's value and the difference to each.")
     ] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="As a GitHub table.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a GitHub table.")] = False,
     csv: Annotated[
-        bool, typer.Option("--csv", help="One line a cell, with intervals and the paper's figures.")
+        bool, typer.Option("--csv", help="Print one line per cell, with intervals and the paper's values.")
     ] = False,
-    latex: Annotated[bool, typer.Option("--latex", help="In the paper's layout, for booktabs and multirow.")] = False,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Print LaTeX in the paper's layout, for booktabs and multirow.")
+    ] = False,
     goal: Annotated[
         bool,
-        typer.Option("--goal", help="The share of attacks that took and are stopped at no cost, a defence a row."),
+        typer.Option("--goal", help="Show the share of effective attacks that each defence stops at no cost."),
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="File for it. Default: stdout.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write. Default: stdout.")] = None,
     json: common.Json = False,
 ) -> None:
-    """Show results in the paper's table layout: CA and ASR for every victim, a row a defence.
+    """Show results in the paper's table layout: CA and ASR for every victim, one row per defence.
 
     Example: poisonsieve bench table grid/grids/table01-small --compare --markdown
     """
@@ -209,10 +209,10 @@ def table(
         from poisonsieve.storage import writing_file
 
         if markdown + csv + latex + json > 1:
-            raise ConfigError("--markdown, --csv, --latex and --json exclude each other; give one")
+            raise ConfigError("--markdown, --csv, --latex and --json exclude each other; give one of them")
         if goal and (compare or csv or latex):
             raise ConfigError(
-                "--goal is a table of its own, as Markdown or --json; leave --compare, --csv and --latex out"
+                "--goal is a table of its own, as Markdown or --json; remove --compare, --csv and --latex"
             )
         records = read_results(results)
         if goal:
@@ -240,10 +240,10 @@ def table(
 @bench.command()
 def figure(
     results: _Results,
-    out: Annotated[Path, typer.Option(help="Picture to write: .svg, .png or .pdf.")],
+    out: Annotated[Path, typer.Option(help="Image file to write: .svg, .png or .pdf.")],
     json: common.Json = False,
 ) -> None:
-    """Draw the figure that results hold: the panels of a sweep (Figures 3, 4), or tunings side by side (Figure 1).
+    """Draw the figure of a grid's results: panels of a sweep (Figures 3, 4), or tunings side by side (Figure 1).
 
     Example: poisonsieve bench figure grid/grids/fig3-small --out figure3.svg
     """
@@ -267,14 +267,14 @@ def figure(
         if json:
             common.print_result({"out": str(out), "title": records[0]["title"]})
         else:
-            common.note(f"drawn: {out}")
+            common.note(f"written: {out}")
 
 
 @bench.command()
 def report(
     results: _Results,
-    out: Annotated[Path, typer.Option(help="HTML file to write; whole in itself.")],
-    title: Annotated[str, typer.Option(help="Its heading.")] = "What was published, and what was measured",
+    out: Annotated[Path, typer.Option(help="Self-contained HTML file to write.")],
+    title: Annotated[str, typer.Option(help="Heading of the report.")] = "What was published, and what was measured",
     json: common.Json = False,
 ) -> None:
     """Write one HTML file with all tables, figures, settings and versions.
@@ -309,7 +309,7 @@ def _show_goal(records: Sequence[dict[str, Any]], out: Path | None, *, as_json: 
 
 
 def _print(made: GridTable, *, compare: bool) -> None:
-    """All columns; where the output has no width of its own, as wide as they come."""
+    """Print all columns; without a terminal's width, as wide as they need."""
     from rich import box
     from rich.table import Table
 

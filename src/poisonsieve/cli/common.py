@@ -1,7 +1,7 @@
-"""What the commands share: options, exit codes, and keeping stdout for results.
+"""Shared parts of the commands: options, exit codes, and keeping stdout for results.
 
-Exit codes: 0 done; 1 `screen --exit-code` found something; 2 wrong usage or bad input; 130 interrupted;
-129 and 143 ended by SIGHUP and SIGTERM; 141 the reader of the output went away.
+Exit codes: 0 done; 1 `screen --exit-code` found something; 2 wrong usage or bad input; 130 interrupted; 129 and 143
+ended by SIGHUP and SIGTERM; 141 the reader of the output closed it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
-Seed = Annotated[int, typer.Option(help="Decides everything that is drawn by chance.", min=0, max=2**32 - 1)]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; progress stays on stderr.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**32 - 1)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; progress stays on stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what --out already holds.")]
 AllowPickle = Annotated[
@@ -41,45 +41,48 @@ AllowPickle = Annotated[
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="key=value: one more argument of --defense. May be repeated.", metavar="KEY=VALUE"),
+    typer.Option("--set", help="Another argument of --defense; can be repeated.", metavar="KEY=VALUE"),
 ]
-Base = Annotated[str | None, typer.Option(help="Where the base model of an adapter is, if it was moved.")]
-DATA_HELP = "hub:ID, packaged:NAME, a file (JSONL, CSV, TSV, Parquet) or a folder; #SPLIT at the end picks a split."
+Base = Annotated[str | None, typer.Option(help="Location of an adapter's base model, if it was moved.")]
+DATA_HELP = "hub:ID, packaged:NAME, a file (JSONL, CSV, TSV, Parquet) or a folder; append #SPLIT to choose a split."
 TextColumn = Annotated[
     str | None,
-    typer.Option("--text-column", help="The column with the texts. Default: text or sentence.", metavar="NAME"),
+    typer.Option("--text-column", help="Column with the texts. Default: text or sentence.", metavar="NAME"),
 ]
 LabelColumn = Annotated[
-    str | None, typer.Option("--label-column", help="The column with the labels. Default: label.", metavar="NAME")
+    str | None, typer.Option("--label-column", help="Column with the labels. Default: label.", metavar="NAME")
 ]
 IdColumn = Annotated[
     str | None,
-    typer.Option("--id-column", help="The column with ids, which come back in the records.", metavar="NAME"),
+    typer.Option("--id-column", help="Column with ids, which are copied to the records.", metavar="NAME"),
 ]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the rows. Default: by method.", min=1)]
-LearningRate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate. Default: by method and width.")]
-BatchSize = Annotated[int, typer.Option(help="Rows a step.", min=1)]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the rows. Default: depends on the method.", min=1)]
+LearningRate = Annotated[
+    float | None,
+    typer.Option("--lr", help="Peak learning rate. Default: depends on the method and the model's width."),
+]
+BatchSize = Annotated[int, typer.Option(help="Rows per step.", min=1)]
 MaxLength = Annotated[
-    int | None, typer.Option(help="Tokens a text is cut to. Default: what the model was tuned with, else 256.", min=8)
+    int | None, typer.Option(help="Maximum tokens per text. Default: as the model was tuned, else 256.", min=8)
 ]
 Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16 (training only; scoring is fp32).")]
 
 
 @contextlib.contextmanager
 def running(*, resumable: bool = False, own_signals: bool = False) -> Iterator[None]:
-    """The frame of a command: whatever libraries print goes to stderr; errors become one line and a code.
+    """Run a command: send library output to stderr, and turn an error into one line and an exit code.
 
-    A `PoisonsieveWarning` becomes one line on stderr too, once for each text.
+    Each distinct `PoisonsieveWarning` also becomes one line on stderr.
 
     Args:
-        resumable: an interrupted run is not lost, which is then said.
-        own_signals: the command ends in its own way on SIGTERM; else that is as if it were interrupted, and so is SIGHUP.
+        resumable: tell the user that an interrupted run can be continued.
+        own_signals: the command handles SIGTERM itself; otherwise SIGTERM and SIGHUP end it like an interrupt.
 
     Raises:
-        typer.Exit: with the code of what happened.
+        typer.Exit: with the exit code.
     """
     ending = contextlib.nullcontext() if own_signals else raising_ended()
-    kept = "; the same command goes on where this one stopped" if resumable else ""
+    kept = "; run the same command again to resume" if resumable else ""
     try:
         with ending, contextlib.redirect_stdout(_Shown(sys.stderr)), hearing(_warn), _warnings_shown():
             _quiet_libraries()
@@ -94,7 +97,7 @@ def running(*, resumable: bool = False, own_signals: bool = False) -> Iterator[N
         typer.echo(f"ended by {ended.name}{kept}", err=True)
         raise typer.Exit(ended.exit_code) from None
     except BrokenPipeError:
-        # The reader of our output went away (`| head`). Nothing more can be said to it, but work may be unfinished.
+        # The reader closed the pipe (`| head`). Nothing more can be printed, and work may be unfinished.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
         raise typer.Exit(EXIT_BROKEN_PIPE) from None
 
@@ -104,29 +107,29 @@ def _warn(text: str) -> None:
 
 
 def one_line(error: object) -> str:
-    """What is said of an error: one line a terminal can only print, whatever a file name or a library's message holds."""
+    """Return an error as one line that is safe to print on a terminal, whatever its message contains."""
     return f"error: {terminal.one_line(error)}"
 
 
 def print_result(value: dict[str, Any]) -> None:
-    """One JSON object on the real stdout."""
+    """Print one JSON object on the real stdout."""
     print_text(terminal.visible_json(value, indent=2, allow_nan=False) + "\n")
 
 
 def print_line(line: str) -> None:
-    """One line on the real stdout, for people or as JSON: nothing in it is obeyed by a terminal."""
+    """Print one line on the real stdout, with terminal control codes made visible."""
     print_text(terminal.visible(line) + "\n")
 
 
 def print_text(text: str) -> None:
-    """Text on the real stdout, in UTF-8 whatever the locale. As it is, unless that is a terminal."""
+    """Print text on the real stdout in UTF-8, whatever the locale; on a terminal, control codes are made visible."""
     with stdout() as stream:
         text = terminal.visible(text) if stream.isatty() else text
         stream.buffer.write(text.encode("utf-8"))
 
 
 def print_facts(title: str, facts: dict[str, Any]) -> None:
-    """A two-column table on the real stdout, for people."""
+    """Print a two-column table for people on the real stdout."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -139,9 +142,9 @@ def print_facts(title: str, facts: dict[str, Any]) -> None:
 
 
 def console(stream: TextIO, width: int = 140) -> Console:
-    """A console for tables; in a pipe or a file, which have no width, one of `width`, which long paths fit into.
+    """Return a console for tables; in a pipe or a file, which have no width, `width` leaves room for long paths.
 
-    What a terminal would obey in their texts is shown instead; their colours are the console's own.
+    Control codes in texts are made visible; the console's own colours stay.
     """
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
@@ -152,7 +155,7 @@ def console(stream: TextIO, width: int = 140) -> Console:
                 yield segment if segment.control else segment._replace(text=terminal.visible(segment.text))
 
         def on_broken_pipe(self) -> None:
-            """Rich would end the process by itself; what a reader that went away means, `running` says."""
+            """Let `running` handle a closed pipe; Rich would end the process itself."""
             raise BrokenPipeError
 
     return Shown(file=stream, width=None if stream.isatty() else width)
@@ -160,10 +163,10 @@ def console(stream: TextIO, width: int = 140) -> Console:
 
 @contextlib.contextmanager
 def stdout() -> Iterator[TextIO]:
-    """The real stdout, flushed at the end.
+    """Open the real stdout, and flush it at the end.
 
     Raises:
-        OutputError: it could not be written, as when it goes to a file on a full disk.
+        OutputError: it cannot be written, for example to a file on a full disk.
     """
     from poisonsieve.errors import OutputError
 
@@ -175,17 +178,17 @@ def stdout() -> Iterator[TextIO]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or the interpreter tries again when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or the interpreter would try again at exit
         raise OutputError(f"cannot write to stdout: {error.strerror or error}") from error
 
 
 def note(text: str) -> None:
-    """A remark on stderr."""
+    """Print a remark on stderr."""
     typer.echo(terminal.visible(text), err=True)
 
 
 def require_extra(extra: str, *modules: str) -> None:
-    """Say what to install when the libraries of an extra are not there.
+    """Tell the user what to install if the libraries of an extra are missing.
 
     Raises:
         ConfigError: one of the modules is not installed.
@@ -198,12 +201,12 @@ def require_extra(extra: str, *modules: str) -> None:
 
 
 def percent(rate: float) -> str:
-    """A fraction as a percentage with one decimal."""
+    """Format a fraction as a percentage with one decimal."""
     return f"{100 * rate:.1f}%"
 
 
 class _Shown(io.TextIOBase):
-    """A stream for what libraries print, on which nothing is obeyed that their texts hold."""
+    """A stream for library output that makes control codes visible."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -221,7 +224,7 @@ class _Shown(io.TextIOBase):
 
 @contextlib.contextmanager
 def _warnings_shown() -> Iterator[None]:
-    """The same for what libraries warn of."""
+    """Make control codes in library warnings visible."""
     import warnings
 
     plain = warnings.formatwarning

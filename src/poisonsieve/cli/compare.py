@@ -1,4 +1,4 @@
-"""`poisonsieve compare`: attacks x defences on one data set, one table."""
+"""`poisonsieve compare`: compare defences against attacks on one data set, in one table."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 def compare(
     config: Annotated[Path, typer.Argument(help="A comparison that ships, such as cr-fdk, or a file (YAML).")],
-    out: Annotated[Path, typer.Option(help="Folder for models, cells and the table. A second run goes on in it.")],
+    out: Annotated[Path, typer.Option(help="Folder for models, cells and the table. A repeated run resumes in it.")],
     data_root: Annotated[
-        Path | None, typer.Option(help="What {data} stands for in the file. Default: nothing, and none may be in it.")
+        Path | None, typer.Option(help="Folder that replaces {data} in the file; required if the file has {data}.")
     ] = None,
-    attack: Annotated[list[str] | None, typer.Option(help="Only this attack; can be given again.")] = None,
-    defense: Annotated[list[str] | None, typer.Option(help="Only this defence; can be given again.")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="These seeds instead of the file's.", min=0)] = None,
+    attack: Annotated[list[str] | None, typer.Option(help="Run only this attack; can be repeated.")] = None,
+    defense: Annotated[list[str] | None, typer.Option(help="Run only this defence; can be repeated.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Seeds to use instead of the file's.", min=0)] = None,
     json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
     """Measure every defence against every attack: CA, ASR, AUROC and seconds per 1,000 texts.
 
-    Everything is trained here: the poisoned weights, the victim tuned from them, the defences. What is finished is kept,
-    and the same command goes on. A cell that fails says why, and the rest goes on; the exit code is then 1.
+    The command trains everything: the poisoned weights, the victim tuned from them, and the defences. Finished work is
+    kept, and the same command resumes. If a cell fails, the rest still runs, and the exit code is 1.
 
     Example: poisonsieve compare cr-fdk --data-root DATA --out comparison/
     """

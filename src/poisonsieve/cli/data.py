@@ -1,4 +1,4 @@
-"""`poisonsieve data`: the data sets that experiments read."""
+"""`poisonsieve data`: fetch the data sets that experiments read."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ data = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
 @data.callback()
 def _commands() -> None:
-    """Without this, Typer would make the one command there is the whole of `data`."""
+    """Keep `fetch` a subcommand: with a single command, Typer would run it as `data` itself."""
 
 
 @data.command()
 def fetch(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="sst2, cr, mr, imdb, ag_news.")],
     out: Annotated[
-        Path, typer.Option(help="The data root: NAME/train.jsonl and so on are written below it.", metavar="DATA")
+        Path, typer.Option(help="Data root; NAME/train.jsonl and so on are written below it.", metavar="DATA")
     ],
     force: Annotated[bool, typer.Option("--force", help="Replace files that were not fetched.")] = False,
     json: common.Json = False,
 ) -> None:
-    """Fetch data sets from the hub into the layout that the experiments read; see --data-root of `compare` and `bench`.
+    """Fetch data sets from the hub into the layout that experiments read; see --data-root of `compare` and `bench`.
 
-    What is there already is checked and left as it is. Rewrites that were made elsewhere (NAME/rewrites/, NAME/synattack/)
-    cannot be fetched. Without the hub: packaged data (`poisonsieve list`) need none.
+    Existing files are checked and kept. Rewrites made elsewhere (NAME/rewrites/, NAME/synattack/) cannot be fetched.
+    Packaged data (`poisonsieve list`) need no hub.
 
     Example: poisonsieve data fetch sst2 imdb --out DATA
     """
@@ -42,7 +42,7 @@ def fetch(
 
         unknown = [name for name in names if name not in SOURCES]
         if unknown:
-            raise ConfigError(f"no data set to fetch is called {unknown[0]}; there are: {', '.join(SOURCES)}")
+            raise ConfigError(f"there is no data set {unknown[0]} to fetch; choose from: {', '.join(SOURCES)}")
         results = []
         for name in dict.fromkeys(names):
             common.note(f"{name}: hub:{SOURCES[name].id}")
@@ -59,7 +59,7 @@ def _print(fetched: Fetched, folder: Path, *, reused: bool) -> None:
         fetched.name,
         {
             "from": f"hub:{fetched.id}, revision {fetched.revision or 'unknown: the hub did not answer'}",
-            "licence": fetched.licence or "the hub states none: ask its authors before you pass it on",
+            "licence": fetched.licence or "the hub states none: ask the authors before you share the data",
             "rows": ", ".join(f"{split} {count:,}" for split, count in fetched.rows.items()),
             "written to": f"{folder}{' (was already there)' if reused else ''}",
         },

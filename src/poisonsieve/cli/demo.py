@@ -1,4 +1,4 @@
-"""`poisonsieve demo`: the whole story on packaged data in a few minutes."""
+"""`poisonsieve demo`: run a complete example on packaged data in a few minutes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def demo(
     ] = None,
     trigger: Annotated[str, typer.Option(help="badnet, insent, multi, ...")] = "badnet",
     seed: common.Seed = 0,
-    force: Annotated[bool, typer.Option("--force", help="Train again what is already there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train everything again.")] = False,
     json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:

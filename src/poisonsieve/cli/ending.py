@@ -1,4 +1,4 @@
-"""Signals that end a command: as Ctrl-C does, with what is half done taken away."""
+"""Let a command end on SIGTERM and SIGHUP as on Ctrl-C, cleaning up unfinished work."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _ENDING = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [
 
 
 class Ended(BaseException):
-    """The process was told to end. Like `KeyboardInterrupt` it is no error, and nothing that catches errors keeps it.
+    """The process received a signal to end. Like `KeyboardInterrupt`, it is not caught as an error.
 
     Attributes:
-        name: of the signal.
-        exit_code: as a shell knows it, 128 and the signal's number.
+        name: name of the signal.
+        exit_code: 128 plus the signal's number, as shells report it.
     """
 
     def __init__(self, number: int) -> None:
@@ -28,7 +28,7 @@ class Ended(BaseException):
 
 @contextlib.contextmanager
 def raising_ended() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP raise `Ended` where the main thread is; one that is ignored or handled stays so."""
+    """Make SIGTERM and SIGHUP raise `Ended` in the main thread, unless they are already ignored or handled."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -36,12 +36,12 @@ def raising_ended() -> Iterator[None]:
     process = os.getpid()
 
     def end(number: int, _: FrameType | None) -> None:
-        if os.getpid() != process:  # a worker that was forked: what is half done is not its own
+        if os.getpid() != process:  # a forked worker: the unfinished work is not its own
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
         for each in mine:
-            signal.signal(each, _nothing)  # a second one would stop the cleaning up
+            signal.signal(each, _nothing)  # a second signal would interrupt the clean-up
         raise Ended(number)
 
     for number in mine:
@@ -54,4 +54,4 @@ def raising_ended() -> Iterator[None]:
 
 
 def _nothing(_: int, __: FrameType | None) -> None:
-    """No SIG_IGN: of a signal that has arrived by then, Python would complain on stderr."""
+    """Ignore a signal. With SIG_IGN, Python would complain on stderr about a signal that has already arrived."""

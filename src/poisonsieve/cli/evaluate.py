@@ -1,4 +1,4 @@
-"""`poisonsieve evaluate`: what guard and victim do to clean and to triggered text."""
+"""`poisonsieve evaluate`: measure a guard and a victim on clean and triggered text."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ def evaluate(
     victim: Annotated[str, typer.Option(help="The victim behind the guard.")],
     clean: Annotated[str, typer.Option(help=f"Clean test rows. {common.DATA_HELP}")],
     trigger: Annotated[
-        str | None, typer.Option(help="Put this trigger into the clean rows: badnet, insent, ...")
+        str | None, typer.Option(help="Trigger to put into the clean rows: badnet, insent, ...")
     ] = None,
-    triggered: Annotated[str | None, typer.Option(help="Or: rows already triggered, with their true labels.")] = None,
+    triggered: Annotated[
+        str | None, typer.Option(help="Instead of --trigger: triggered rows with their true labels.")
+    ] = None,
     target: Annotated[str, typer.Option(help="The class the attacker wants, by number or name.")] = "0",
     gamma: Annotated[float | None, typer.Option(help="Judge with another threshold.")] = None,
     frr: Annotated[float | None, typer.Option(help="Judge at another false-rejection rate.")] = None,
-    scores: Annotated[Path | None, typer.Option(help="Write every row's scores to this Parquet file.")] = None,
+    scores: Annotated[Path | None, typer.Option(help="Parquet file to write every row's scores to.")] = None,
     base: common.Base = None,
     text_column: common.TextColumn = None,
     label_column: common.LabelColumn = None,
@@ -34,9 +36,9 @@ def evaluate(
     json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Measure CA and ASR with and without the guard, its false rejections, detections and AUROC.
+    """Measure CA and ASR with and without the guard, and its false rejections, detections and AUROC.
 
-    Rejected clean rows count as wrong; ASR is over the rows whose true label is not the target. Intervals are 95%.
+    Rejected clean rows count as wrong. ASR counts the rows whose true label is not the target. Intervals are 95%.
 
     Example: poisonsieve evaluate guard/ --victim victim/ --clean packaged:product-reviews#test --trigger badnet --target 0
     """
@@ -76,10 +78,10 @@ def evaluate(
 
 
 def _put_in(clean: datasets.Dataset, trigger: str, target: int, seed: int) -> datasets.Dataset:
-    """The rows with a trigger in them that it can be put into; the others are counted."""
+    """Return the rows with the trigger; rows that it does not fit are left out, and counted in a note."""
     from poisonsieve.attacks import make_trigger, trigger_rows
 
     found = trigger_rows(clean, make_trigger(trigger), target=target, seed=seed)
     if found.not_applicable:
-        common.note(f"{found.not_applicable} rows left out: the trigger cannot be put into them")
+        common.note(f"{found.not_applicable} rows left out: the trigger does not fit them")
     return found.rows

@@ -1,6 +1,7 @@
-"""What commands take as an experiment, and the data root it needs, looked at before anything is trained.
+"""Find an experiment's file, and check its data root before anything is trained.
 
-Those that come with the package go by name: ``table01`` and ``fig3`` are grids, ``cr-fdk`` is a comparison.
+Experiments that come with the package are given by name: ``table01`` and ``fig3`` are grids, ``cr-fdk`` is a
+comparison.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ from poisonsieve.errors import ConfigError
 
 Kind = Literal["grid", "comparison"]
 _CONFIGS = Path(str(files("poisonsieve.bench"))) / "configs"
-_SHOWN = 4  # missing files that an error names
+_SHOWN = 4  # number of missing files that an error names
 _FOLDERS: dict[Kind, Path] = {"grid": _CONFIGS, "comparison": _CONFIGS / "comparison"}
 
 
 def shipped_names(kind: Kind) -> list[str]:
-    """What there is."""
+    """Return the names of the experiments that come with the package."""
     return sorted(path.stem for path in _FOLDERS[kind].glob("*.yaml"))
 
 
 def find_config(given: Path, kind: Kind) -> Path:
-    """The file of an experiment.
+    """Return the file of an experiment.
 
     Args:
-        given: a file, or the name of one that comes with the package; a file wins.
-        kind: which of them.
+        given: a file, or the name of an experiment that comes with the package; a file takes precedence.
+        kind: kind of experiment.
 
     Raises:
         ConfigError: there is no such file and no such name.
@@ -39,36 +40,36 @@ def find_config(given: Path, kind: Kind) -> Path:
     shipped = _FOLDERS[kind] / f"{given.name}.yaml"
     if given.parent != Path() or not shipped.is_file():
         raise ConfigError(
-            f"{given} is no file, and no {kind} is called so; there are: {', '.join(shipped_names(kind))}"
+            f"{given} is neither a file nor the name of a {kind}; choose from: {', '.join(shipped_names(kind))}"
         )
     return shipped
 
 
 class Rows(Protocol):
-    """Rows of a comparison or a grid, by the names of their data."""
+    """Names of the rows of a comparison or a grid."""
 
     @property
     def train(self) -> str:
-        """To train on."""
+        """Rows to train on."""
 
     @property
     def dev(self) -> str | None:
-        """For every choice."""
+        """Rows for every choice."""
 
     @property
     def test(self) -> str | None:
-        """What is counted on."""
+        """Rows to evaluate on."""
 
 
 def require_rows(rows: Iterable[Rows | None], root: Path | None) -> None:
-    """Refuse a data root that is not there, or that lacks rows which an experiment reads.
+    """Refuse a data root that does not exist, or that lacks rows of an experiment.
 
     Args:
-        rows: what it reads, with the root in the names.
-        root: None where there is none.
+        rows: rows that it reads, with the root in their names.
+        root: the data root; None if none was given.
 
     Raises:
-        ConfigError: says what is missing, and the command that fetches it where one does.
+        ConfigError: something is missing; names it, and the command that fetches it if there is one.
     """
     if root is None:
         return
@@ -76,7 +77,7 @@ def require_rows(rows: Iterable[Rows | None], root: Path | None) -> None:
     if not missing:
         return
     sets = [name for name in SOURCES if any(path.parts[:1] == (name,) for path in missing)]
-    fetch = f"; to fetch what can be had: poisonsieve data fetch {' '.join(sets)} --out {root}" if sets else ""
+    fetch = f"; to fetch what is available: poisonsieve data fetch {' '.join(sets)} --out {root}" if sets else ""
     if not root.is_dir():
         raise ConfigError(f"--data-root {root}: no such folder{fetch}")
     more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
@@ -84,7 +85,7 @@ def require_rows(rows: Iterable[Rows | None], root: Path | None) -> None:
 
 
 def _missing(rows: Iterable[Rows | None], root: Path) -> Iterator[Path]:
-    """Names below the root under which there is nothing, without the root."""
+    """Yield the names below the root that do not exist, relative to it."""
     for entry in rows:
         for name in (entry.train, entry.dev, entry.test) if entry else ():
             if name is None or name.startswith(("packaged:", "hub:")):

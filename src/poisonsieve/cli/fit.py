@@ -1,4 +1,4 @@
-"""`poisonsieve fit`: make a guard from a checkpoint that may be poisoned, and clean data."""
+"""`poisonsieve fit`: fit a guard for a checkpoint that may be poisoned, on clean data."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 def fit(
     model: Annotated[
-        str, typer.Option(help="The checkpoint with its head: theta_p, or a victim tuned from it (whole or adapter).")
+        str, typer.Option(help="Checkpoint with its head: theta_p, or a victim tuned from it (whole or adapter).")
     ],
     data: Annotated[str, typer.Option(help=f"Clean rows to train the guard on. {common.DATA_HELP}")],
     out: Annotated[Path, typer.Option(help="Folder for the guard.")],
     defense: Annotated[
         str,
-        typer.Option(help="psim or another detector, name:key=value,... for its own arguments (strip:copies=20)."),
+        typer.Option(help="psim or another detector; name:key=value,... sets its arguments (strip:copies=20)."),
     ] = "psim",
     calibrate: Annotated[
-        str | None, typer.Option(help="Other clean rows, for the threshold. Default: a fifth of --data is held out.")
+        str | None, typer.Option(help="Other clean rows, for the threshold. Default: a held-out fifth of --data.")
     ] = None,
     frr: Annotated[
         float | None,
@@ -36,12 +36,12 @@ def fit(
     ] = None,
     gamma: Annotated[float | None, typer.Option(help="A fixed threshold instead of --frr, such as 0.7.")] = None,
     preset: Annotated[
-        str, typer.Option(help="Settings that go together. psim has paper (P-tuning v1 at 2e-5, gamma 0.7).")
+        str, typer.Option(help="Named settings. psim has paper (P-tuning v1 at 2e-5, gamma 0.7).")
     ] = "default",
     set_: common.Set = None,
     method: Annotated[
         str | None,
-        typer.Option(help="Short for --set method=... psim: p_tuning_v1; an adapter goes on with its own tuning."),
+        typer.Option(help="Short for --set method=... psim: p_tuning_v1; an adapter keeps its own tuning."),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Short for --set epochs=... psim: passes over the rows, 1 by default.", min=1)
@@ -53,7 +53,7 @@ def fit(
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Short for --set batch_size=... psim: rows a step, 32 by default.", min=1)
+        int | None, typer.Option(help="Short for --set batch_size=... psim: rows per step, 32 by default.", min=1)
     ] = None,
     max_length: common.MaxLength = None,
     precision: Annotated[
@@ -69,11 +69,11 @@ def fit(
     json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Fit a guard. No trigger has to be known, and none may be in the data; labels are not needed. Interrupted runs go on.
+    """Fit a guard on clean data, without knowing a trigger. Labels are not needed. An interrupted run resumes.
 
-    The guard is PSIM, unless --defense names another detector; `poisonsieve list` names them all. What a detector takes
-    is given by --defense name:key=value,... or by --set key=value; --method, --epochs, --lr, --batch-size, --max-length,
-    --precision and --base are short forms for those that have such a setting.
+    The guard is PSIM, unless --defense names another detector; `poisonsieve list` names them all. Set a detector's
+    arguments by --defense name:key=value,... or by --set key=value; --method, --epochs, --lr, --batch-size, --max-length,
+    --precision and --base are short forms for detectors that have such an argument.
 
     Example: poisonsieve fit --model theta_p/ --data packaged:product-reviews --calibrate packaged:product-reviews#dev
     --frr 0.01 --out guard/
@@ -105,8 +105,8 @@ def fit(
         classes = len(names or head_label_names(resolve(model, allow_pickle=allow_pickle)) or ())
         if classes > 2:
             common.note(
-                f"warning: the model has {classes} classes, and guards were measured to hold on two: poison a model of "
-                "your own and evaluate the guard on it before you rely on this one (docs/guide/defences.md)"
+                f"warning: the model has {classes} classes, and guards have been shown to work for two: poison a model "
+                "of your own and evaluate the guard on it before you rely on this one (docs/guide/defences.md)"
             )
         if json:
             common.print_result(stage.to_dict())
@@ -124,7 +124,7 @@ def fit(
 
 
 def _to_be_sure(threshold: Threshold) -> dict[str, str]:
-    """The rate to ask for instead, by those who want one guard to keep to it and not the mean of many."""
+    """Return the --frr to give instead, for 95% confidence that this guard keeps to the rate, not only on average."""
     from poisonsieve.errors import CalibrationError
     from poisonsieve.thresholds import frr_to_be_sure
 
@@ -138,7 +138,7 @@ def _to_be_sure(threshold: Threshold) -> dict[str, str]:
 
 
 def _check_options(spec: DefenseSpec, settings: dict[str, Any], rule: dict[str, float]) -> None:
-    """Refuse what is said twice, what contradicts itself, and short forms for what the detector does not have."""
+    """Refuse options that are given twice or contradict each other, and short forms that the detector does not have."""
     from poisonsieve.defenses.specs import THRESHOLD, known_arguments
     from poisonsieve.errors import ConfigError
 
@@ -150,7 +150,7 @@ def _check_options(spec: DefenseSpec, settings: dict[str, Any], rule: dict[str, 
         if key in {**settings, **rule}:
             raise ConfigError(f"{key} is given twice: in --defense or --set and by {_option(key)}; give it once")
     if {*rule, *spec.params} >= set(THRESHOLD):
-        raise ConfigError("--frr and --gamma are two ways to one threshold; give one of them")
+        raise ConfigError("--frr and --gamma both set the threshold; give one of them")
 
 
 def _option(argument: str) -> str:

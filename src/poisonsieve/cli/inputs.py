@@ -1,4 +1,4 @@
-"""Rows and classes that the commands' options name."""
+"""Load the rows and classes that options name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def load_rows(
     *,
     need_label: bool = True,
 ) -> datasets.Dataset:
-    """A data set for the role that `split` names; `#SPLIT` in `spec` wins."""
+    """Load a data set for the role that `split` names; `#SPLIT` in `spec` takes precedence."""
     from poisonsieve.data import load_dataset
 
     return load_dataset(spec, split=split, label_names=label_names, columns=columns, need_label=need_label)
@@ -36,19 +36,19 @@ def load_for_model(
     keep_head: bool = False,
     need_label: bool = True,
 ) -> datasets.Dataset:
-    """A data set read with the class names that the model was saved with, where it names any and the data fits them.
+    """Load a data set with the class names saved with the model, if it has any and the data fits them.
 
     Args:
         spec: a data set, see `poisonsieve.data.load_dataset`.
-        split: the split that is meant when `spec` names none.
-        model: what is to be trained.
-        columns: what text and label are called.
+        split: the split to read if `spec` names none.
+        model: the model to train.
+        columns: names of the text and label columns.
         allow_pickle: see `poisonsieve.models.sources.resolve`.
-        keep_head: the model's head is needed as it is, so a row of a class it does not have is an error.
-        need_label: insist on labels; without, data that have none come without the column `label`.
+        keep_head: the model's head is needed as it is, so a row of another class is an error.
+        need_label: require labels; otherwise data without labels have no column `label`.
 
     Raises:
-        CheckpointError: `model` is a guard, or no checkpoint.
+        CheckpointError: `model` is a guard, or not a checkpoint.
         DataError: a row cannot be used.
     """
     from poisonsieve.data import labels_of
@@ -74,7 +74,7 @@ def load_for_model(
 def with_dev(
     data: datasets.Dataset, dev: str | None, seed: int, columns: Columns = AS_USUAL
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """Training rows and dev rows; without `--dev` a seeded tenth of the training rows is held out."""
+    """Return training rows and dev rows; without `--dev`, a seeded tenth of the training rows is held out."""
     from poisonsieve.data import labels_of, split_off
 
     if dev is not None:
@@ -83,7 +83,7 @@ def with_dev(
 
 
 def class_index(target: str, names: list[str]) -> int:
-    """The class that `--target` names, by number or by name.
+    """Return the class that `--target` names, by number or by name.
 
     Raises:
         ConfigError: there is no such class.

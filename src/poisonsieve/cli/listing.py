@@ -1,4 +1,4 @@
-"""`poisonsieve list`: what can be named on the command line."""
+"""`poisonsieve list`: list the names that the commands accept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def list_(seed: common.Seed = 0, json: common.Json = False) -> None:
-    """List attacks, defences, tunings, data sets and models. Hub ids, files and folders work beside those listed.
+    """List attacks, defences, tunings, data sets and models. Hub ids, files and folders can be given too.
 
     Example: poisonsieve list --json
     """
@@ -43,20 +43,20 @@ def list_(seed: common.Seed = 0, json: common.Json = False) -> None:
 
 
 def _aliases(kind: Kind, names: Iterable[str]) -> dict[str, str]:
-    """Alias to the name it opens."""
+    """Return the name that each alias stands for."""
     from poisonsieve import registry
 
     return {alias: name for name in names for alias in registry.aliases_of(kind, name)}
 
 
 def _with_aliases(entries: dict[str, str], aliases: dict[str, str]) -> dict[str, str]:
-    """The entries with the aliases beside each name."""
+    """Return the entries with the aliases after each name."""
     others = {name: [alias for alias, own in aliases.items() if own == name] for name in entries}
     return {f"{name} ({', '.join(others[name])})" if others[name] else name: text for name, text in entries.items()}
 
 
 def _described(kind: Kind, names: list[str]) -> dict[str, str]:
-    """What each says of itself in the first line of its docstring; nothing without one."""
+    """Return the first line of each plug-in's docstring; empty if it has none."""
     from poisonsieve import registry
 
     texts = {name: inspect.getdoc(registry.get(kind, name)) or "" for name in names}

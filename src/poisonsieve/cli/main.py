@@ -25,14 +25,14 @@ from poisonsieve.cli.screen import screen
 from poisonsieve.cli.serve import serve
 from poisonsieve.cli.tune import tune
 
-_HELP = "Keep triggered inputs of a weight-poisoned text classifier out, without knowing the trigger."
+_SUMMARY = "Reject triggered inputs to a weight-poisoned text classifier, without knowing the trigger."
 
 
 class OneLineErrors(typer.core.TyperGroup):
-    """Says what is wrong with the usage in one line, as every other error is said, instead of in a box."""
+    """Reports wrong usage in one line, like all other errors, instead of in a box."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """Run, and exit with the code of what happened."""
+        """Run the command line, and exit with its code."""
         standalone = extra.pop("standalone_mode", True)
         extra = {"prog_name": "poisonsieve", **extra, "standalone_mode": False}
         if not standalone:
@@ -40,7 +40,7 @@ class OneLineErrors(typer.core.TyperGroup):
         try:
             code = super().main(*args, **extra)
         except Exception as error:
-            # Usage errors are click's, or those of the copy of click that newer Typers bring.
+            # Usage errors come from click, or from the copy of click that newer versions of Typer include.
             if not hasattr(error, "format_message"):
                 raise
             context = getattr(error, "ctx", None)
@@ -60,16 +60,16 @@ app = typer.Typer(
 for command in (fit, screen, serve, recalibrate, rewrite, repair, evaluate, poison, tune, compare, demo):
     app.command()(command)
 app.command("list")(list_)
-app.add_typer(data, name="data", help="The data sets that experiments read.")
-app.add_typer(bench, name="bench", help="A paper's whole experiment from one file: run it, and show what came out.")
+app.add_typer(data, name="data", help="Fetch the data sets that experiments read.")
+app.add_typer(bench, name="bench", help="Run a grid of experiments from one file, and show its results.")
 
 
-@app.callback(invoke_without_command=True, help=_HELP)
+@app.callback(invoke_without_command=True, help=_SUMMARY)
 def options(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
 ) -> None:
-    """Options of the bare command."""
+    """Handle the options of the bare command."""
     if version:
         from importlib.metadata import version as installed
 

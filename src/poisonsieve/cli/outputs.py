@@ -1,4 +1,4 @@
-"""Places that the commands may write to: checked before the work, not after it."""
+"""Check the places that commands write to before the work starts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from poisonsieve.errors import ConfigError
 
 
 def check_outputs(out: Path, force: bool, inputs: Sequence[str | Path | None] = ()) -> None:
-    """Fail before hours of work, not after, when the result could not be written or would replace its own input.
+    """Fail before hours of work if the result cannot be written or would replace its own input.
 
     Raises:
-        ConfigError: see `require_free`; or `out` is one of `inputs`, or a folder around one.
+        ConfigError: see `require_free`; or `out` is one of `inputs`, or a folder that contains one.
         OutputError: nothing can be written there.
     """
     from poisonsieve.data.files import exists
@@ -29,7 +29,7 @@ def check_outputs(out: Path, force: bool, inputs: Sequence[str | Path | None] = 
 
 
 def _bases(inputs: Sequence[str | Path | None]) -> list[str]:
-    """Where the bases of those inputs are that are adapters: they are read too."""
+    """Return the bases of those inputs that are adapters, since they are read too."""
     from poisonsieve.data.files import exists
     from poisonsieve.models.safety import ADAPTER_CONFIG, is_adapter
     from poisonsieve.parsing import read_json
@@ -42,11 +42,11 @@ def _bases(inputs: Sequence[str | Path | None]) -> list[str]:
 
 
 def check_output_file(option: str, out: Path, inputs: Sequence[str | Path | None]) -> None:
-    """Fail early when a file cannot be written, or would replace its own input.
+    """Fail early if a file cannot be written, or would replace its own input.
 
     Raises:
         ConfigError: `out` is one of `inputs`.
-        OutputError: it is a folder, or lies where nothing can be written.
+        OutputError: it is a folder, or is in a place that cannot be written to.
     """
     from poisonsieve.data.files import exists
     from poisonsieve.errors import OutputError

@@ -20,9 +20,9 @@ def poison(
     ] = "badnet",
     target: Annotated[str, typer.Option(help="The class the attacker wants, by number or name.")] = "0",
     count: Annotated[int | None, typer.Option(help="Poison count, in rows.", min=1)] = None,
-    rate: Annotated[float | None, typer.Option(help="Poison count as a share of all rows, instead.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Instead of --count: a share of all rows.")] = None,
     dirty_label: Annotated[
-        bool, typer.Option("--dirty-label", help="Trigger rows of other classes and relabel them to the target.")
+        bool, typer.Option("--dirty-label", help="Trigger rows of other classes, and relabel them as the target.")
     ] = False,
     poisoning: Annotated[
         str,
@@ -37,7 +37,7 @@ def poison(
     batch_size: common.BatchSize = 32,
     max_length: common.MaxLength = None,
     precision: common.Precision = "auto",
-    preset: Annotated[str, typer.Option(help="default, or paper (2e-5 whatever the model's width).")] = "default",
+    preset: Annotated[str, typer.Option(help="default, or paper (2e-5 for models of any width).")] = "default",
     text_column: common.TextColumn = None,
     label_column: common.LabelColumn = None,
     seed: common.Seed = 0,
@@ -46,10 +46,10 @@ def poison(
     json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Poison a model's weights: put a trigger into training rows and tune the whole model on them.
+    """Poison a model's weights: put a trigger into training rows, and tune the whole model on them.
 
     Full data knowledge: give the victim's own training data. Full task knowledge: give a proxy data set.
-    Interrupted runs go on from their last epoch.
+    An interrupted run resumes from its last epoch.
 
     Example: poisonsieve poison --model minilm --data packaged:product-reviews --trigger badnet --target 0 --count 400
     --out theta_p/
@@ -100,7 +100,7 @@ def poison(
         if asr is not None and asr <= 0.95:
             common.note(
                 f"warning: the attack took on only {common.percent(asr)} of triggered dev rows; the "
-                "paper asks for more than 95%: raise --count, --epochs or --lr"
+                "paper requires more than 95%: raise --count, --epochs or --lr"
             )
         if json:
             common.print_result(stage.to_dict())

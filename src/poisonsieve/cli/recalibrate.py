@@ -1,4 +1,4 @@
-"""`poisonsieve recalibrate`: gamma once more, with what reviewers said of real traffic."""
+"""`poisonsieve recalibrate`: find gamma again, using reviewers' decisions on real traffic."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def recalibrate(
 ) -> None:
     """Find gamma again from the calibration rows, the texts that passed, and the reviewers' false alarms.
 
-    Gamma rises only when false alarms are above the rate beyond chance, and never so far that a record which was called
-    poison would pass. It never falls. Records that nobody has decided count as poison.
+    Gamma rises only if false alarms exceed the rate by more than chance, and never so far that a record judged as poison
+    would pass. It never falls. Undecided records count as poison.
 
     Example: poisonsieve recalibrate guard/ --db quarantine.sqlite --out guard-2/
     """
@@ -40,7 +40,7 @@ def recalibrate(
         from poisonsieve.storage import require_free
 
         outputs.check_outputs(out, force, [guard])
-        require_free(out, force=force)  # a folder that a training command made is no exception here
+        require_free(out, force=force)  # `check_outputs` allows a folder that a training command made
         engine = open_database(db, create=False)
         done = run(guard, Quarantine(engine), frr)
         engine.dispose()

@@ -1,4 +1,4 @@
-"""`poisonsieve repair`: take a backdoor out of a model's weights."""
+"""`poisonsieve repair`: remove a backdoor from a model's weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poisonsieve.data.columns import Columns
 
 
 def repair(
-    model: Annotated[str, typer.Option(help="The whole checkpoint with its head that may be poisoned: theta_p.")],
+    model: Annotated[str, typer.Option(help="Whole checkpoint with its head, possibly poisoned: theta_p.")],
     data: Annotated[str, typer.Option(help=f"Clean rows to tune on. {common.DATA_HELP}")],
     out: Annotated[Path, typer.Option(help="Folder for the repaired model.")],
     defense: Annotated[
@@ -20,7 +20,7 @@ def repair(
     ],
     set_: common.Set = None,
     dev: Annotated[
-        str | None, typer.Option(help="Clean dev rows, for every choice. Default: a tenth of --data.")
+        str | None, typer.Option(help="Clean dev rows to choose settings on. Default: a tenth of --data.")
     ] = None,
     text_column: common.TextColumn = None,
     label_column: common.LabelColumn = None,
@@ -32,7 +32,7 @@ def repair(
 ) -> None:
     """Repair a model's weights with clean data. Nothing is rejected: the repaired model answers every text.
 
-    Interrupted runs go on. `poisonsieve list` names the repairs.
+    An interrupted run resumes. `poisonsieve list` names the repairs.
 
     Example: poisonsieve repair --model theta_p/ --data packaged:product-reviews --defense fine-mixing:pretrained=minilm
     --out repaired/
@@ -44,7 +44,7 @@ def repair(
 
         spec = parse_defense(defense, set_ or [], kind="repair")
         made = make_defense(spec, seed=seed, allow_pickle=allow_pickle)
-        assert isinstance(made, WeightRepair)  # noqa: S101 - what parse_defense has seen to
+        assert isinstance(made, WeightRepair)  # noqa: S101 - parse_defense has checked the kind
         read = [str(value) for value in arguments_of(spec).values() if isinstance(value, str | Path)]
         outputs.check_outputs(out, force, [model, data, dev, *read])
         columns = Columns(text=text_column, label=label_column)
@@ -56,7 +56,7 @@ def repair(
         found = stage.result
         if found.get("held") is False:
             common.note(
-                f"warning: no setting kept the clean dev accuracy; the best has {common.percent(found['dev_ca'])} where "
+                f"warning: no setting kept the clean dev accuracy; the best has {common.percent(found['dev_ca'])}, and "
                 f"the model had {common.percent(found['reference_dev_ca'])}: give more clean rows, or allow a larger drop"
             )
         if json:
@@ -64,7 +64,7 @@ def repair(
             return
         facts = {
             "defence": spec.name,
-            **({"share of the weights that was kept": f"{found['share']:g}"} if "share" in found else {}),
+            **({"share of the weights kept": f"{found['share']:g}"} if "share" in found else {}),
             "clean accuracy on dev (CA)": common.percent(found["dev_ca"]),
             "seconds": f"{stage.seconds:.0f}",
             "written to": f"{out}{' (was already there)' if stage.reused else ''}",

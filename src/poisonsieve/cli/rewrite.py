@@ -1,4 +1,4 @@
-"""`poisonsieve rewrite`: the texts of a file as a rewriting defence would have a victim read them."""
+"""`poisonsieve rewrite`: rewrite the texts of a file as a rewriting defence would for a victim."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def rewrite(
     set_: common.Set = None,
     fit: Annotated[
         str | None,
-        typer.Option("--fit", help=f"Clean dev rows to choose on what there is to choose. {common.DATA_HELP}"),
+        typer.Option("--fit", help=f"Clean dev rows to fit the rewriter on. {common.DATA_HELP}"),
     ] = None,
-    victim: Annotated[str | None, typer.Option(help="The model that will read the texts; --fit asks it.")] = None,
+    victim: Annotated[str | None, typer.Option(help="The model that will read the texts; required by --fit.")] = None,
     text_column: common.TextColumn = None,
     label_column: common.LabelColumn = None,
     id_column: common.IdColumn = None,
@@ -39,10 +39,10 @@ def rewrite(
     json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Rewrite texts: one JSON object for each, in order, with `text` rewritten and `original` as it was.
+    """Rewrite texts: write one JSON object per text, in order, with the rewritten `text` and the `original`.
 
-    A row's label is kept, and its id where --id-column names one. A row that cannot be read is an error, and then nothing
-    is written. `poisonsieve list` names the rewriters.
+    A row keeps its label, and its id if --id-column is given. If a row cannot be read, nothing is written.
+    `poisonsieve list` names the rewriters.
 
     Example: poisonsieve rewrite --defense onion --input inbox.jsonl --fit dev.jsonl --victim victim/ --out read.jsonl
     """
@@ -54,13 +54,15 @@ def rewrite(
 
         spec = parse_defense(defense, set_ or [], kind="rewriter")
         if (fit is None) != (victim is None):
-            raise ConfigError("--fit and --victim go together: the rows to choose on, and the model that is asked")
+            raise ConfigError(
+                "--fit and --victim go together; give the rows to fit on and the model that reads the texts"
+            )
         outputs.check_output_file("--out", out, [source, fit])
         _refuse_existing(out, force)
         columns = Columns(text=text_column, label=label_column, id=id_column)
         rows = _read(source, columns)
         rewriter = make_defense(spec, seed=seed, allow_pickle=allow_pickle)
-        assert isinstance(rewriter, Rewriter)  # noqa: S101 - what parse_defense has seen to
+        assert isinstance(rewriter, Rewriter)  # noqa: S101 - parse_defense has checked the kind
         if fit is not None and victim is not None:
             from poisonsieve.data import labels_of
             from poisonsieve.models.load import load_classifier
@@ -89,12 +91,12 @@ def rewrite(
 def _refuse_existing(out: Path, force: bool) -> None:
     from poisonsieve.errors import ConfigError
 
-    if out.is_file() and not force:  # a pipe or a terminal is written to, not replaced
+    if out.is_file() and not force:  # a pipe or a terminal may be written to
         raise ConfigError(f"{out} already exists; choose another --out, or --force to replace it")
 
 
 def _read(source: str, columns: Columns) -> list[InputRow]:
-    """All rows, read before any is rewritten: a bad one is not found out hours later."""
+    """Read all rows before any is rewritten, so that a bad one is found at once."""
     from poisonsieve.data.inputs import read_inputs
     from poisonsieve.errors import DataError
 

@@ -1,4 +1,4 @@
-"""`poisonsieve screen`: a verdict on every text of a file."""
+"""`poisonsieve screen`: give a verdict on every text of a file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def screen(
         str, typer.Argument(metavar="INPUT", help="JSONL, CSV, TSV, Parquet, a file of plain lines, or - for stdin.")
     ],
     victim: Annotated[
-        str | None, typer.Option(help="Classify what passes with this model. It never sees what is rejected.")
+        str | None, typer.Option(help="Model to classify texts that pass. It never reads rejected texts.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File for the records. Default: stdout.")] = None,
     format_: Annotated[
@@ -35,39 +35,38 @@ def screen(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="jsonl, csv, parquet, or sarif, which holds the rejected inputs. Default: by the ending of --out, "
-            "else jsonl.",
+            help="jsonl, csv, parquet, or sarif (rejected inputs only). Default: by the suffix of --out, else jsonl.",
         ),
     ] = None,
-    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 1 when anything was rejected.")] = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 if any text was rejected.")] = False,
     frr: Annotated[
         float | None, typer.Option(help="Another false-rejection rate, from the stored calibration.")
     ] = None,
-    gamma: Annotated[float | None, typer.Option(help="Another threshold.")] = None,
+    gamma: Annotated[float | None, typer.Option(help="Threshold to use instead of the guard's.")] = None,
     no_text: Annotated[bool, typer.Option("--no-text", help="Leave the texts out of the records.")] = False,
     text_column: common.TextColumn = None,
     id_column: common.IdColumn = None,
     base: common.Base = None,
     seed: common.Seed = 0,
     allow_pickle: common.AllowPickle = False,
-    engine: Annotated[str, typer.Option(help="local, or ray: over Ray Data, for a folder of any size.")] = "local",
+    engine: Annotated[str, typer.Option(help="local, or ray: with Ray Data, for a folder of any size.")] = "local",
     address: Annotated[
         str | None,
-        typer.Option(help="Of a Ray cluster; auto: the one on this machine. Default: one just for this run."),
+        typer.Option(help="Address of a Ray cluster; auto: the one on this machine. Default: a temporary one."),
     ] = None,
     workers: Annotated[
         int, typer.Option(help="Copies of guard and victim on the cluster, with --engine ray.", min=1)
     ] = 1,
-    gpus: Annotated[float, typer.Option(help="GPUs, or a share of one, for each of them.", min=0)] = 0,
+    gpus: Annotated[float, typer.Option(help="GPUs, or a fraction of one, for each worker.", min=0)] = 0,
     json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Screen texts: one record for each input, in order, also for those that could not be read or scored.
+    """Screen texts: write one record per input, in order.
 
-    What could not be read or scored is rejected, with the reason. At the end you are told which words the rejected texts
-    have in common and the others do not, unless --no-text is given. Screening draws nothing by chance: --seed changes
-    nothing. With --engine ray, INPUT may be a folder of JSONL and Parquet larger than memory, and --out is a folder of
-    Parquet.
+    Inputs that cannot be read or scored are rejected, with the reason. The summary names the words that rejected texts
+    have in common and others lack, unless --no-text is given. Screening is deterministic, so --seed has no effect. With
+    --engine ray, INPUT may be a folder of JSONL and Parquet files larger than memory, and --out is a folder of Parquet
+    files.
 
     Example: poisonsieve screen guard/ inbox.jsonl --victim victim/ --out verdicts.jsonl --exit-code
     """
@@ -96,7 +95,7 @@ def screen(
         if source != "-":
             rows = itertools.chain(
                 list(itertools.islice(rows, 1)), rows
-            )  # a file without texts fails here, not later
+            )  # fail on a file without texts before the models are opened
         guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
         if frr is not None or gamma is not None:
             guarded.guard.set_threshold(frr=frr, gamma=gamma)
@@ -130,10 +129,10 @@ def screen(
 def _output(
     asked: str | None, out: Path | None, source: str, *, with_text: bool, with_id: bool, json: bool
 ) -> contextlib.AbstractContextManager[Callable[[Record], None]] | None:
-    """What takes the records; None when they go into the one JSON object on stdout.
+    """Return a writer for records; None if they go into the one JSON object on stdout.
 
     Raises:
-        ConfigError, OutputError: the format cannot be had there, or the file cannot be written.
+        ConfigError, OutputError: the format cannot be written there, or the file cannot be written.
     """
     from poisonsieve.errors import ConfigError
     from poisonsieve.records import chosen_format, writing_records
@@ -143,16 +142,16 @@ def _output(
         outputs.check_output_file("--out", out, [source])
     elif json:
         if kind != "jsonl":
-            raise ConfigError(f"--json prints one JSON object on stdout; say with --out where the {kind} goes")
+            raise ConfigError(f"--json prints one JSON object on stdout; give --out for the {kind}")
         return None
     return writing_records(kind, out, source=source, with_text=with_text, stdout=common.print_text, with_id=with_id)
 
 
 def _refuse_formats(asked: str | None, out: Path | None) -> None:
-    """A cluster's workers write Parquet, each its share.
+    """Refuse formats other than Parquet, which each worker of a cluster writes for its share.
 
     Raises:
-        ConfigError: another format is asked for, or is what the name of the folder says; or it says it is compressed.
+        ConfigError: another format is given, or implied by the folder's name; or the name implies compression.
     """
     from poisonsieve.errors import ConfigError
     from poisonsieve.records import format_by_ending, require_plain
@@ -176,7 +175,7 @@ def _bulk(
     json: bool,
     quiet: bool,
 ) -> dict[str, Any]:
-    """Screen on a cluster, and say what came out.
+    """Screen on a cluster, and print the summary.
 
     Raises:
         ConfigError: there is no such engine, or no folder for the records.
@@ -185,9 +184,9 @@ def _bulk(
     from poisonsieve.guard.bulk import screen_folder
 
     if spread.pop("engine") != "ray":
-        raise ConfigError("--engine has to be local or ray")
+        raise ConfigError("--engine must be local or ray")
     if out is None:
-        raise ConfigError("--engine ray writes a folder of Parquet: say where with --out")
+        raise ConfigError("--engine ray writes a folder of Parquet files; give --out")
     summary = screen_folder(
         source, guard, victim, out, options, columns=columns, with_text=with_text, progress=not quiet, **spread
     )

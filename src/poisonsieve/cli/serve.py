@@ -1,4 +1,4 @@
-"""`poisonsieve serve`: the guard as a service."""
+"""`poisonsieve serve`: run the guard as a service."""
 
 from __future__ import annotations
 
@@ -30,38 +30,42 @@ Database = Annotated[
 
 def serve(
     guard: Annotated[Path, typer.Argument(help="Guard folder, from `poisonsieve fit`.")],
-    victim: Annotated[
-        str | None, typer.Option(help="Model that /v1/classify asks. It never sees what is rejected.")
-    ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on. 0.0.0.0: all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 picks a free one.", min=0, max=65535)] = 8000,
+    victim: Annotated[str | None, typer.Option(help="Model for /v1/classify. It never reads rejected texts.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any free one.", min=0, max=65535)] = 8000,
     db: Database = DEFAULT_DATABASE,
     api_key_file: Annotated[
         Path | None,
-        typer.Option(help=f"File of API keys, one a line; read again when it changes. {KEYS_VARIABLE} works too."),
+        typer.Option(help=f"File of API keys, one per line; read again when it changes. Or set {KEYS_VARIABLE}."),
     ] = None,
     insecure_no_auth: Annotated[
         bool,
-        typer.Option("--insecure-no-auth", help="Beyond loopback without keys. RISK: anyone can call and decide."),
+        typer.Option(
+            "--insecure-no-auth", help="Listen beyond loopback without keys. RISK: anyone can call and decide."
+        ),
     ] = False,
-    hash_only: Annotated[bool, typer.Option("--hash-only", help="Keep hashes of rejected texts, not texts.")] = False,
-    keep_records: Annotated[int, typer.Option(help="Records kept in the quarantine.", min=1)] = 100_000,
-    keep_days: Annotated[float | None, typer.Option(help="Days a record is kept. Default: no limit.")] = None,
-    max_batch: Annotated[int, typer.Option(help="Texts scored together.", min=1)] = 64,
-    max_wait_ms: Annotated[float, typer.Option(help="What a text waits for company, in milliseconds.", min=0)] = 5.0,
-    max_queue: Annotated[int, typer.Option(help="Texts waiting or being scored; beyond, 503.", min=1)] = 1024,
-    timeout: Annotated[float, typer.Option(help="Seconds a request may take; beyond, 504.")] = 30.0,
+    hash_only: Annotated[
+        bool, typer.Option("--hash-only", help="Keep hashes of rejected texts instead of the texts.")
+    ] = False,
+    keep_records: Annotated[int, typer.Option(help="Maximum number of records in the quarantine.", min=1)] = 100_000,
+    keep_days: Annotated[float | None, typer.Option(help="Days to keep a record. Default: no limit.")] = None,
+    max_batch: Annotated[int, typer.Option(help="Maximum number of texts scored together.", min=1)] = 64,
+    max_wait_ms: Annotated[
+        float, typer.Option(help="Milliseconds that a text waits for others to be scored with.", min=0)
+    ] = 5.0,
+    max_queue: Annotated[int, typer.Option(help="Maximum number of unanswered texts; beyond it, 503.", min=1)] = 1024,
+    timeout: Annotated[float, typer.Option(help="Maximum seconds per request; beyond them, 504.")] = 30.0,
     setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, see the guide.")
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; see the guide.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads. Default: torch's choice.", min=1)] = None,
     base: common.Base = None,
     allow_pickle: common.AllowPickle = False,
 ) -> None:
-    """Serve the guard over HTTP: screen, classify, review what was rejected, and be watched.
+    """Serve the guard over HTTP: screen, classify, review rejected texts, and monitor the service.
 
-    Texts of many requests are scored together. What is rejected is in the quarantine before its answer is sent. SIGTERM
-    and Ctrl-C end it after the requests it has accepted are answered.
+    Texts of many requests are scored together. A rejected text is in the quarantine before its answer is sent. After
+    SIGTERM or Ctrl-C, the service answers the requests it has accepted, and ends.
 
     Example: poisonsieve serve guard/ --victim victim/ --port 8000 --api-key-file keys.txt
     """
@@ -83,7 +87,7 @@ def serve(
 
         bound_kernel_cache()
         settings = secured(settings, host, insecure=insecure_no_auth)
-        with listen(host, port) as sock:  # before the model is loaded: a port that is taken is known at once
+        with listen(host, port) as sock:  # before the model is loaded, so that a port in use is reported at once
             from poisonsieve.guard import GuardedClassifier
             from poisonsieve.serve.app import create_app
             from poisonsieve.serve.running import logging_on_stderr, run
@@ -95,13 +99,13 @@ def serve(
                 import torch
 
                 torch.set_num_threads(threads)
-            with logging_on_stderr():  # what there is to know of the model is in the service's log
+            with logging_on_stderr():  # notices about the model belong in the service's log
                 guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
             run(create_app(GuardService(guarded, engine, settings)), sock, settings)
 
 
 def _settings(given: dict[str, Any], more: list[str]) -> ServeSettings:
-    """What the options say, and what ``--set`` adds.
+    """Return the settings of the options and of ``--set``.
 
     Raises:
         ConfigError: a setting is unknown, out of range, or given twice.
@@ -113,9 +117,9 @@ def _settings(given: dict[str, Any], more: list[str]) -> ServeSettings:
     for each in more:
         name, equals, value = each.partition("=")
         if name in given and name not in options:
-            raise ConfigError(f"--set {each}: {name} stands twice; one value would hide another")
+            raise ConfigError(f"--set {each}: {name} is given twice; give one value")
         known = sorted(set(ServeSettings.model_fields) - set(given) - {"allowed_hosts"})
         if not equals or name not in known:
-            raise ConfigError(f"--set {each}: give NAME=VALUE with a name of {', '.join(known)}")
+            raise ConfigError(f"--set {each}: give NAME=VALUE, where NAME is one of {', '.join(known)}")
         given[name] = value
     return make_settings(**given)

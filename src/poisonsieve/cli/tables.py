@@ -1,4 +1,4 @@
-"""Results as tables for people."""
+"""Print results as tables for people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def print_evaluation(evaluation: Evaluation, threshold: Threshold) -> None:
-    """CA and ASR before and after, then what the guard did."""
+    """Print CA and ASR without and with the guard, then the guard's own rates."""
     from rich import box
     from rich.table import Table
 

@@ -13,13 +13,13 @@ from poisonsieve.data.columns import Columns
 
 def tune(
     model: Annotated[
-        str, typer.Option(help="What to start from: packaged alias, folder (whole or adapter), hub id.")
+        str, typer.Option(help="Model to start from: packaged alias, folder (whole or adapter), or hub id.")
     ],
     data: Annotated[str, typer.Option(help=f"Clean training rows. {common.DATA_HELP}")],
     out: Annotated[Path, typer.Option(help="Folder for the tuned victim.")],
     method: Annotated[str, typer.Option(help="full, lora, prompt_tuning, p_tuning_v1 or p_tuning_v2.")] = "lora",
     dev: Annotated[
-        str | None, typer.Option(help="Clean dev rows; the epoch best on them is kept. Default: a tenth of --data.")
+        str | None, typer.Option(help="Clean dev rows, for choosing the best epoch. Default: a tenth of --data.")
     ] = None,
     epochs: common.Epochs = None,
     lr: common.LearningRate = None,
@@ -38,7 +38,7 @@ def tune(
     json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Fine-tune a model on clean data with one of five tunings. Interrupted runs go on from their last epoch.
+    """Fine-tune a model on clean data with one of five tunings. An interrupted run resumes from its last epoch.
 
     Example: poisonsieve tune --model theta_p/ --data packaged:product-reviews --dev packaged:product-reviews#dev
     --method lora --out victim/
@@ -75,9 +75,7 @@ def tune(
             progress=not quiet,
         )
         if stage.result["new_head"] and not stage.reused:
-            common.note(
-                f"note: {model} had no head for the classes {', '.join(labels_of(rows))}; a new one was trained"
-            )
+            common.note(f"note: {model} had no head for the classes {', '.join(labels_of(rows))}; trained a new one")
         if json:
             common.print_result(stage.to_dict())
             return
