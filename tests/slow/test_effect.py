@@ -5,8 +5,8 @@ import pytest
 
 from poisonsieve import PSIM, Guard, GuardedClassifier, load_dataset
 from poisonsieve.attacks import make_trigger, poison_rows, trigger_rows
-from poisonsieve.bench.demo import DemoSpec, run_demo
 from poisonsieve.config import AttackSpec, TriggerSpec, TuneSpec
+from poisonsieve.demo.run import DemoSpec, run_demo
 from poisonsieve.guard.evaluation import evaluate, score_rows
 from poisonsieve.models import load_classifier, save_classifier
 from poisonsieve.tuning import finetune, supported_tunings, tune_spec

@@ -27,14 +27,35 @@ def demo(
     Example: poisonsieve demo
     """
     with common.running(resumable=True):
-        from poisonsieve.bench.demo import DemoSpec, run_demo
+        from dataclasses import replace
 
+        from poisonsieve.demo.report import write_report
+        from poisonsieve.demo.run import REPORT, DemoSpec, measure
+
+        folder = out or Path("demo-run") / f"seed-{seed}"
+        with_report = _can_report()
         spec = DemoSpec(seed=seed, trigger=trigger)
-        result = run_demo(spec, out or Path("demo-run") / f"seed-{seed}", force=force, progress=not quiet)
+        result, report = measure(spec, folder, force=force, progress=not quiet)
+        if not json:  # before the report is drawn, which may fail
+            from poisonsieve.cli.tables import print_evaluation
+
+            print_evaluation(result.evaluation, result.threshold)
+        if with_report:
+            result = replace(result, report=write_report(folder / REPORT, report))
         if json:
             common.print_result(result.to_dict())
-            return
-        from poisonsieve.cli.tables import print_evaluation
+        elif result.report:
+            common.print_line(f"  report                                  {result.report}   ({result.seconds:.0f} s)")
 
-        print_evaluation(result.evaluation, result.threshold)
-        common.print_line(f"  report                                  {result.report}   ({result.seconds:.0f} s)")
+
+def _can_report() -> bool:
+    """Tell whether a report can be written; if not, say so now, and not after minutes of training."""
+    from poisonsieve.demo.report import require_report
+    from poisonsieve.errors import UnsupportedError
+
+    try:
+        require_report()
+    except UnsupportedError as error:
+        common.note(f"there will be a table but no report: {error}")
+        return False
+    return True

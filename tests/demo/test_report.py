@@ -12,7 +12,7 @@ import pytest
 
 from poisonsieve.bench.show import figures
 from poisonsieve.bench.show.figures import sweep
-from poisonsieve.bench.show.report import Example, Report, render_report, visible, write_report
+from poisonsieve.demo.report import Example, Report, render_report, visible, write_report
 from poisonsieve.errors import DataError, OutputError, PoisonsieveError
 from poisonsieve.guard.evaluation import Scores
 from poisonsieve.thresholds import fixed_gamma, gamma_for_frr, is_flagged

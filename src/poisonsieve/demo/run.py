@@ -7,7 +7,7 @@ in its folder, so a second run only evaluates again.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from poisonsieve.attacks import make_trigger, trigger_rows
 from poisonsieve.config import AttackSpec, Spec, TriggerSpec, TriggerText
 from poisonsieve.data import load_dataset
 from poisonsieve.defenses.psim import PSIM
+from poisonsieve.demo.report import Example, Report, require_report, write_report
 from poisonsieve.environment import environment
 from poisonsieve.guard import Guard, GuardedClassifier
 from poisonsieve.guard.evaluation import Scores, evaluate, evaluation_record, score_rows
@@ -27,8 +28,10 @@ from poisonsieve.tuning.presets import spec_maker
 if TYPE_CHECKING:
     import datasets
 
-    from poisonsieve.bench.show.report import Example
     from poisonsieve.thresholds import Threshold
+
+
+REPORT = "report.html"
 
 
 class DemoSpec(Spec):
@@ -64,7 +67,7 @@ class DemoResult:
         seconds: wall-clock time of this run.
         stages: time of each stage when it was trained.
         reused: whether every stage already existed.
-        report: the HTML file.
+        report: the HTML file; None if none was written.
     """
 
     evaluation: Evaluation
@@ -73,7 +76,7 @@ class DemoResult:
     seconds: float
     stages: dict[str, float]
     reused: bool
-    report: Path
+    report: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
@@ -82,7 +85,7 @@ class DemoResult:
             "seconds": self.seconds,
             "stage_seconds": self.stages,
             "reused": self.reused,
-            "report": str(self.report),
+            "report": None if self.report is None else str(self.report),
         }
 
 
@@ -90,9 +93,17 @@ def run_demo(spec: DemoSpec, out: Path, *, force: bool = False, progress: bool =
     """Run the demo in `out`: stage folders ``theta_p``, ``victim``, ``guard``, and ``report.html``.
 
     Raises:
+        UnsupportedError: matplotlib or jinja2 is not installed, which the report needs; raised before anything is trained.
         AssetError: the packaged model or data cannot be fetched.
         OutputError: `out` cannot be written.
     """
+    require_report()
+    result, report = measure(spec, out, force=force, progress=progress)
+    return replace(result, report=write_report(out / REPORT, report))
+
+
+def measure(spec: DemoSpec, out: Path, *, force: bool = False, progress: bool = False) -> tuple[DemoResult, Report]:
+    """Run the demo as `run_demo` does, and return what a report would show in place of writing one."""
     started = time.perf_counter()
     trigger = make_trigger(spec.trigger)  # before any download, since the name may be wrong
     train, dev, test = (load_dataset(spec.data, split=split) for split in ("train", "dev", "test"))
@@ -115,58 +126,48 @@ def run_demo(spec: DemoSpec, out: Path, *, force: bool = False, progress: bool =
         "theta_p_ca": poisoned.result["dev_ca"],
         "theta_p_asr": poisoned.result["dev_asr"],
     }
-    report = out / "report.html"
-    _write_report(spec, report, guarded, (test, clean), (triggered_rows, triggered), seconds)
-    return DemoResult(
+    result = DemoResult(
         evaluation,
         guarded.guard.threshold_,
         record,
         time.perf_counter() - started,
         seconds,
         all(stage.reused for stage in stages.values()),
-        report,
     )
+    return result, _report(spec, guarded, (test, clean), (triggered_rows, triggered), seconds)
 
 
-def _write_report(
+def _report(
     spec: DemoSpec,
-    path: Path,
     guarded: GuardedClassifier,
     clean: tuple[datasets.Dataset, Scores],
     triggered: tuple[datasets.Dataset, Scores],
     seconds: dict[str, float],
-) -> None:
-    from poisonsieve.bench.show.report import Report, write_report
-
+) -> Report:
     names = guarded.guard.label_names
-    write_report(
-        path,
-        Report(
-            title=f"A poisoned {spec.model} behind a PSIM guard",
-            summary=[
-                f"The model was poisoned with {spec.trigger} ({spec.count} training rows of class {names[spec.target]} "
-                f"got the trigger, no label changed). A user then tuned it with {spec.method} on clean text, which "
-                "leaves the backdoor in place.",
-                "The guard was fitted from the same poisoned weights on clean text with random labels. It never saw a "
-                "trigger. Its threshold comes from held-out clean text alone.",
-            ],
-            clean=clean[1],
-            triggered=triggered[1],
-            target=spec.target,
-            threshold=guarded.guard.threshold_,
-            label_names=names,
-            examples=[*_examples(clean, False, spec.seed), *_examples(triggered, True, spec.seed)],
-            settings=spec.model_dump(mode="json"),
-            seconds=seconds,
-            versions=environment(),
-        ),
+    return Report(
+        title=f"A poisoned {spec.model} behind a PSIM guard",
+        summary=[
+            f"The model was poisoned with {spec.trigger} ({spec.count} training rows of class {names[spec.target]} "
+            f"got the trigger, no label changed). A user then tuned it with {spec.method} on clean text, which "
+            "leaves the backdoor in place.",
+            "The guard was fitted from the same poisoned weights on clean text with random labels. It never saw a "
+            "trigger. Its threshold comes from held-out clean text alone.",
+        ],
+        clean=clean[1],
+        triggered=triggered[1],
+        target=spec.target,
+        threshold=guarded.guard.threshold_,
+        label_names=names,
+        examples=[*_examples(clean, False, spec.seed), *_examples(triggered, True, spec.seed)],
+        settings=spec.model_dump(mode="json"),
+        seconds=seconds,
+        versions=environment(),
     )
 
 
 def _examples(rows: tuple[datasets.Dataset, Scores], triggered: bool, seed: int, count: int = 5) -> list[Example]:
     """Draw a few rows at random, since hand-picked ones would show what one wants to see."""
-    from poisonsieve.bench.show.report import Example
-
     data, scores = rows
     chosen = np.random.default_rng(seed).choice(len(data), size=min(count, len(data)), replace=False)
     drawn = zip(chosen, scores.labels[chosen], scores.predictions[chosen], scores.confidences[chosen], strict=True)
