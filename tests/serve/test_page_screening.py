@@ -128,7 +128,7 @@ def test_words_are_marked_by_what_they_do_to_the_confidence(visit, served, sharp
         elif abs(share) < 0.03:
             assert level is None
         decides = (word["confidence_without"] or 1) <= explanation["gamma"]
-        assert ("decides" in classes.split()) == (decides and level is not None)
+        assert ("decides" in classes.split()) == decides
     heaviest = max(explanation["words"], key=lambda word: abs(word["effect"]))
     assert heaviest["word"] in shown.text("#words .effects tbody tr:first-child")
 
@@ -176,3 +176,41 @@ def test_what_the_service_refuses_is_said(visit, guarded, served_guard, tmp_path
         shown = visit(running.url).loaded()
         screen(shown, "a film that is too long")
         assert "The service refused: text has 23 characters" in shown.text("#verdict")
+
+
+@pytest.fixture
+def narrow(served_guard, tiny, sharp_texts, tmp_path):
+    """A service whose gamma is just below a clean text's confidence, and that text."""
+    from browsing import sharpen
+
+    from poisonsieve import GuardedClassifier
+
+    made = GuardedClassifier.from_pretrained(served_guard, tiny("encoder"))
+    sharpen(made.guard)
+    text = max(sharp_texts["passed"], key=lambda each: len(each.split()))
+    made.guard.set_threshold(gamma=made.judge([text])[0].confidence - 1e-6)
+    made.guard.save_pretrained(tmp_path / "guard")
+    with serving(made, sqlite_in(tmp_path)) as running:
+        yield running, text
+
+
+def test_a_text_just_above_gamma_does_not_look_like_a_trigger_and_all_its_words_that_decide_are_framed(visit, narrow):
+    running, text = narrow
+    edges = running.http.get("/v1/guard").json()["histogram"]["edges"]
+    explanation = running.http.post("/v1/explain", json={"text": text}).json()
+    gamma, words = explanation["gamma"], explanation["words"]
+    deciding = [word for word in words if word["confidence_without"] <= gamma]
+    assert len(deciding) > 1
+    shown = visit(running.url).loaded()
+    screen(shown, text)
+    show_words(shown)
+    framed = shown.page.locator("#words .full-text .decides")
+    assert framed.all_text_contents() == [word["word"] for word in words if word in deciding]
+    listed = shown.page.locator("#words .effects tbody th").all_inner_texts()
+    assert {word["word"] for word in deciding} <= set(listed)
+    said = shown.text("#words .finding")
+    if max(word["effect"] for word in deciding) < 0.15 * (edges[-1] - edges[0]):
+        assert "only just above gamma" in said and "does not look like a trigger word" in said
+        assert f"any one of the {len(deciding)} framed words" in said
+    else:
+        assert f"without any one of {len(deciding)} words, all framed" in said

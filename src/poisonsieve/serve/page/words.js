@@ -90,7 +90,7 @@ export function explained(text, explanation, spread) {
   const places = locate(text, explanation.words);
   const lay = (/** @type {string} */ part) => marked(part, places, explanation, strongest);
   return [
-    el("p", { class: "finding" }, finding(explanation)),
+    el("p", { class: "finding" }, finding(explanation, spread)),
     textBox(text, lay),
     legend(),
     ...(explanation.truncated ? [el("p", { class: "quiet" }, limit(text, places))] : []),
@@ -145,10 +145,11 @@ function marked(text, places, explanation, strongest) {
  */
 function mark(word, shown, explanation, strongest) {
   const strength = Math.abs(word.effect) / strongest;
-  if (strength < LEAST) return el("span", {}, ...visible(shown));
+  const framed = decides(word, explanation);
+  if (strength < LEAST && !framed) return el("span", {}, ...visible(shown));
   const level = Math.min(LEVELS, Math.ceil(LEVELS * strength));
-  const kind = word.effect > 0 ? `up-${level}` : "down";
-  const classes = `word ${kind}${decides(word, explanation) ? " decides" : ""}`;
+  const kind = strength < LEAST ? "" : word.effect > 0 ? `up-${level} ` : "down ";
+  const classes = `word ${kind}${framed ? "decides" : ""}`.trimEnd();
   return el("mark", { class: classes, title: `${change(word.effect)} without this word` }, ...visible(shown));
 }
 
@@ -158,8 +159,14 @@ function decides(word, explanation) {
   return whole !== null && whole > gamma && word.confidence_without !== null && word.confidence_without <= gamma;
 }
 
-/** @param {Explanation} explanation */
-function finding(explanation) {
+/**
+ * What the words mean for the verdict. A text just above gamma is said to be that: without almost any of its words it would
+ * pass, and that is no sign of a trigger.
+ *
+ * @param {Explanation} explanation
+ * @param {number} spread the width of the range that confidences of clean text have
+ */
+function finding(explanation, spread) {
   const { confidence: whole, gamma, words } = explanation;
   if (whole === null) return "";
   if (words.length === 0) return "There is no word to leave out.";
@@ -168,10 +175,22 @@ function finding(explanation) {
   if (deciding.length === 0) {
     return "No single word decides: without any one of them the text is still above gamma. Several may work together.";
   }
-  const first = deciding[0];
+  const [first] = deciding;
+  if (first.effect < LIVELY * spread) return narrow(deciding.length, whole, gamma);
   const [without, bar] = apart(first.confidence_without ?? 0, gamma);
-  const more = deciding.length === 1 ? "" : ` The same holds for ${plural(deciding.length - 1, "other word")}.`;
-  return `Without \u201c${excerpt(first.word, 40)}\u201d the text would pass: ${without}, gamma is ${bar}.${more}`;
+  const falls = `without \u201c${excerpt(first.word, 40)}\u201d the confidence is ${without}, gamma is ${bar}.`;
+  if (deciding.length === 1) return `The text would pass without one word: ${falls}`;
+  return `The text would pass without any one of ${count(deciding.length)} words, all framed; most of all, ${falls}`;
+}
+
+/** @param {number} deciding how many words decide @param {number} whole @param {number} gamma */
+function narrow(deciding, whole, gamma) {
+  const [found, bar] = apart(whole, gamma);
+  const which = deciding === 1 ? "without the framed word" : `without any one of the ${count(deciding)} framed words`;
+  return (
+    `The text is only just above gamma: ${found}, gamma is ${bar}. It would pass ${which}, but none of them changes much: ` +
+    "this does not look like a trigger word, and clean texts are rejected like this."
+  );
 }
 
 function legend() {
@@ -179,7 +198,7 @@ function legend() {
     "p",
     { class: "legend quiet" },
     el("span", {}, el("mark", { class: "word up-2" }, "surer"), " ", el("mark", { class: "word up-5" }, "much surer"), " with this word"),
-    el("span", {}, el("mark", { class: "word up-5 decides" }, "decides"), " the verdict alone"),
+    el("span", {}, el("mark", { class: "word decides" }, "framed"), ": without it the text would pass"),
     el("span", {}, el("mark", { class: "word down" }, "less sure"), " with this word"),
   );
 }
@@ -197,8 +216,8 @@ function table(explanation, strongest) {
   const top = [...explanation.words]
     .filter((word) => word.confidence_without !== null && word.effect !== 0)
     .sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect))
-    .filter((word, place) => place === 0 || Math.abs(word.effect) >= LEAST * strongest)
-    .slice(0, LISTED);
+    .filter((word, place) => place === 0 || Math.abs(word.effect) >= LEAST * strongest || decides(word, explanation))
+    .slice(0, Math.max(LISTED, explanation.words.filter((word) => decides(word, explanation)).length));
   if (top.length === 0) return [];
   const rows = top.map((word) =>
     el(
