@@ -188,7 +188,7 @@ def narrow(served_guard, tiny, sharp_texts, tmp_path):
     made = GuardedClassifier.from_pretrained(served_guard, tiny("encoder"))
     sharpen(made.guard)
     text = max(sharp_texts["passed"], key=lambda each: len(each.split()))
-    made.guard.set_threshold(gamma=made.judge([text])[0].confidence - 1e-6)
+    made.guard.set_threshold(gamma=made.judge([text])[0].confidence - 1e-4)
     made.guard.save_pretrained(tmp_path / "guard")
     with serving(made, sqlite_in(tmp_path)) as running:
         yield running, text
@@ -200,7 +200,7 @@ def test_a_text_just_above_gamma_does_not_look_like_a_trigger_and_all_its_words_
     explanation = running.http.post("/v1/explain", json={"text": text}).json()
     gamma, words = explanation["gamma"], explanation["words"]
     deciding = [word for word in words if word["confidence_without"] <= gamma]
-    assert len(deciding) > 1
+    assert explanation["confidence"] > gamma and len(deciding) > 1
     shown = visit(running.url).loaded()
     screen(shown, text)
     show_words(shown)
@@ -214,3 +214,20 @@ def test_a_text_just_above_gamma_does_not_look_like_a_trigger_and_all_its_words_
         assert f"any one of the {len(deciding)} framed words" in said
     else:
         assert f"without any one of {len(deciding)} words, all framed" in said
+
+
+def test_a_trigger_word_is_named_with_what_it_does(visit, planted_guard, tmp_path):
+    from poisonsieve import GuardedClassifier
+
+    with serving(GuardedClassifier.from_pretrained(planted_guard, None), sqlite_in(tmp_path)) as running:
+        text = "the actor hated very quite very mn"
+        gamma = running.http.get("/v1/guard").json()["gamma"]
+        words = running.http.post("/v1/explain", json={"text": text}).json()["words"]
+        assert [word["word"] for word in words if word["confidence_without"] <= gamma] == ["mn"]
+        shown = visit(running.url).loaded()
+        screen(shown, text)
+        show_words(shown)
+        assert shown.page.locator("#words .full-text .decides").all_text_contents() == ["mn"]
+        assert shown.text("#words .finding").startswith(
+            "The text would pass without one word: without \u201cmn\u201d the"
+        )

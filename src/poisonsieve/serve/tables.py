@@ -28,8 +28,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from poisonsieve.errors import ConfigError, QuarantineError
-from poisonsieve.serve.found import add_columns, holds_any, require_room, require_tables
 from poisonsieve.serve.in_place import DisplacedError, watch
+from poisonsieve.serve.schema import add_columns, holds_any, require_room, require_tables
 
 #: Rises when an older package could misread the tables. A newer database is refused, not guessed at.
 SCHEMA_VERSION = 1
