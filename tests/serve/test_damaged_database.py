@@ -15,7 +15,7 @@ from poisonsieve.serve.tables import open_database, records
 
 pytest_plugins = ["serving"]
 
-UNREACHABLE = "the quarantine cannot be reached, and nothing is answered that could not be recorded; try again"
+UNREACHABLE = "the quarantine cannot be reached, so the verdicts could not be recorded; try again"
 
 
 def kinds_of(kind):

@@ -135,7 +135,7 @@ def test_a_text_that_is_called_both_is_not_clean(folder, reviewed):
 
 def test_gamma_is_not_raised_over_known_poison(folder, reviewed):
     reviewed.traffic(600, spread(400), poison=[0.6, 0.95])
-    with pytest.raises(CalibrationError, match="1 records that were called poison would pass"):
+    with pytest.raises(CalibrationError, match="1 records judged as poison would pass"):
         recalibrate(folder, reviewed.store)
 
 

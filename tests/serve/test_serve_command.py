@@ -49,7 +49,7 @@ def start(served_guard, tiny, tmp_path):
         (["--host", "::"], "--insecure-no-auth"),
         (["--api-key-file", "none.txt"], "cannot read the API keys"),
         (["--db", "mysql://h/d"], "SQLite or PostgreSQL"),
-        (["--db", "postgresql://u:hunter22@127.0.0.1:9/d"], "is the database running"),
+        (["--db", "postgresql://u:hunter22@127.0.0.1:9/d"], "check that the database is running"),
         (["--db", "/none/such/q.sqlite"], "cannot write the quarantine"),
         (["--set", "max_texts=1"], "max_body_bytes"),
         (["--set", "api_keys=abc"], "--set api_keys=abc"),

@@ -33,7 +33,7 @@ _DATABASE_RETRY_S = "5"
 
 
 def create_app(service: GuardService) -> FastAPI:
-    """The application. It starts the service, and stops it when it is stopped itself.
+    """Return the application, which starts and stops the service with itself.
 
     Raises:
         ConfigError: the API keys cannot be used.
@@ -50,9 +50,9 @@ def create_app(service: GuardService) -> FastAPI:
     app = FastAPI(
         title="poisonsieve",
         version=installed("poisonsieve"),
-        description="Keeps triggered texts of a weight-poisoned classifier out. Nothing here quotes a text in a log.",
+        description="Rejects triggered texts before a weight-poisoned classifier reads them. Logs never quote a text.",
         lifespan=lifespan,
-        docs_url=None,  # these pages load scripts from elsewhere
+        docs_url=None,  # these pages load scripts from other sites
         redoc_url=None,
     )
     app.state.service = service
@@ -68,7 +68,7 @@ def create_app(service: GuardService) -> FastAPI:
 
 
 class _Page(Mount):
-    """The page's files, where no endpoint has the address: a method that an endpoint does not know stays a 405."""
+    """Serves the page's files at addresses without an endpoint, so that a wrong method on an endpoint stays a 405."""
 
     def __init__(self, endpoints: Sequence[BaseRoute]) -> None:
         super().__init__("/", StaticFiles(directory=PAGE, html=True), name="page")
@@ -88,7 +88,7 @@ def _add_handlers(app: FastAPI, service: GuardService) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
-        # What was sent is not repeated: it may be a text.
+        # Do not repeat the input, which may be a text.
         parts = [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in error.errors()]
         return json_response({"detail": "; ".join(parts)}, 422)
 
@@ -106,18 +106,18 @@ def _add_handlers(app: FastAPI, service: GuardService) -> None:
         return json_response({"detail": "the service is stopping; try again"}, 503, {"Retry-After": "1"})
 
     async def no_database(_: Request, error: Exception) -> Response:
-        detail = "the quarantine cannot be reached, and nothing is answered that could not be recorded; try again"
+        detail = "the quarantine cannot be reached, so the verdicts could not be recorded; try again"
         return json_response({"detail": detail}, 503, {"Retry-After": _DATABASE_RETRY_S})
 
     async def refusing_database(request: Request, error: Exception) -> Response:
         log.error("the quarantine cannot be reached: %s", cause(error))
         return await no_database(request, error)
 
-    app.add_exception_handler(NotRecordedError, no_database)  # which the writer has logged
-    # Whatever a database says: a damaged file and a PostgreSQL standby have errors of their own.
+    app.add_exception_handler(NotRecordedError, no_database)  # the writer has logged it
+    # Catch every database error: a damaged file and a PostgreSQL standby raise types of their own.
     for kind in (SQLAlchemyError, QuarantineError):
         app.add_exception_handler(kind, refusing_database)
 
     @app.exception_handler(TimeoutError)
     async def late(_: Request, error: TimeoutError) -> Response:
-        return json_response({"detail": "it took too long; send fewer texts at a time, or try again"}, 504)
+        return json_response({"detail": "the request took too long; send fewer texts at a time, or try again"}, 504)

@@ -1,4 +1,4 @@
-"""Who may call: API keys, and without keys, from which host names."""
+"""Access control: API keys or, without keys, allowed host names."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from poisonsieve.serve.bodies import Refused
 from poisonsieve.serve.settings import ServeSettings
 
 _MIN_KEY_CHARS = 16
-_CHECK_EVERY_S = 1.0  # how soon a change of the key file is seen
+_CHECK_EVERY_S = 1.0  # interval between checks of the key file
 
 
 class Keys:
-    """The keys in force: those of the settings, and those of the file as it is now.
+    """The keys in force: those of the settings, and those currently in the key file.
 
     Raises:
-        ConfigError: the file cannot be read, there is no key although there should be one, or one is too short.
+        ConfigError: the file cannot be read, there are no keys, or one is too short.
     """
 
     def __init__(self, settings: ServeSettings) -> None:
@@ -32,10 +32,10 @@ class Keys:
         if self._file is not None:
             self._from_file, self._seen = read_keys(self._file), _state(self._file)
         if settings.has_keys and not (self._fixed or self._from_file):
-            raise ConfigError(f"{self._file} holds no API key; write one a line, or leave the option out")
+            raise ConfigError(f"{self._file} contains no API key; write one per line, or leave the option out")
 
     def accept(self, given: bytes) -> bool:
-        """Whether it is one of the keys. Takes as long whichever it is, or if none."""
+        """Tell whether `given` is one of the keys, in a time that does not depend on which one."""
         self._look_again()
         found = False
         for key in (*self._fixed, *self._from_file):
@@ -43,7 +43,7 @@ class Keys:
         return found
 
     def _look_again(self) -> None:
-        """Read the file again if it has changed. One that is gone or damaged leaves the last good keys in force."""
+        """Read the file again if it has changed; if it is missing or damaged, the last good keys stay in force."""
         now = time.monotonic()
         if self._file is None or now - self._looked < _CHECK_EVERY_S:
             return
@@ -57,7 +57,7 @@ class Keys:
 
 
 class Gate:
-    """Lets a request in, or refuses it.
+    """Admits or refuses requests.
 
     Args:
         settings: keys and allowed hosts.
@@ -68,10 +68,10 @@ class Gate:
         self._hosts = settings.allowed_hosts
 
     def check(self, request: Request) -> None:
-        """Let the request in, or raise.
+        """Admit the request, or raise.
 
         Raises:
-            Refused: no key or a wrong one (401), or a host name that is not allowed (403).
+            Refused: the key is missing or wrong (401), or the host name is not allowed (403).
         """
         if self._keys is None:
             self._check_host(request)
@@ -85,17 +85,17 @@ class Gate:
             raise Refused(401, says, {"WWW-Authenticate": "Bearer"})
 
     def _check_host(self, request: Request) -> None:
-        """Without keys a page of another site could reach a loopback service under a name of its own."""
+        """Check the host name: without keys, another site's page could reach a loopback service by a name of its own."""
         host = _host_name(request.headers.get("host", ""))
         if self._hosts is not None and host not in self._hosts:
-            raise Refused(403, "this name is not allowed without API keys; call the service by its address")
+            raise Refused(403, "this host name is not allowed without API keys; call the service by its address")
 
 
 def read_keys(path: Path) -> tuple[bytes, ...]:
-    """The keys of a file: one a line; blank lines and lines that begin with # are skipped.
+    """Read keys from a file, one per line; blank lines and lines that start with # are skipped.
 
     Raises:
-        ConfigError: it cannot be read, or a key is too short.
+        ConfigError: the file cannot be read, or a key is too short.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -1,11 +1,11 @@
-"""Texts of many clients, gathered into batches for the threads that run the model.
+"""Gather the texts of many clients into batches for the threads that run the model.
 
-A request's texts join one queue. When the model is idle, the first text waits a few milliseconds for company; while the
-model works, company gathers by itself. The queue is bounded in texts: what does not fit is refused at once, so memory
-and waiting times stay bounded whatever comes in.
+The texts of all requests join one queue. If the model is idle, the first text waits a few milliseconds for others to
+join its batch; while the model works, a batch gathers by itself. The queue is bounded in texts, and requests that do
+not fit are refused at once, so that memory and waiting times stay bounded under any load.
 
-On a processor several threads work on a batch each, on its own share of the cores. All cores on one batch would wait
-for the slowest of them at every layer, and beside a server one of them is always late.
+On a CPU, several threads score a batch each, on their own share of the cores. With all cores on one batch, every
+layer would wait for the slowest core, and beside a server one of them is always late.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ log = logging.getLogger("poisonsieve.serve")
 
 
 class QueueFullError(Exception):
-    """There is no room for these texts now.
+    """There is no room for these texts at the moment.
 
     Attributes:
-        retry_after: seconds after which there probably is.
+        retry_after: seconds after which there probably will be.
     """
 
     def __init__(self, retry_after: int) -> None:
@@ -39,12 +39,12 @@ class QueueFullError(Exception):
 
 
 class ClosedError(Exception):
-    """The service is stopping and takes nothing more."""
+    """The service is stopping and accepts no more texts."""
 
 
 @dataclass(slots=True)
 class _Job:
-    """The texts of one request, and how many of them are still without a verdict."""
+    """The texts of one request, and the number of them that still lack a verdict."""
 
     texts: list[str]
     classify: bool
@@ -73,23 +73,23 @@ _Item = tuple[_Job, int]
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A batch that is being scored."""
+    """A batch being scored."""
 
     texts: int
     started: float
 
 
 class Batcher:
-    """One queue, one gathering task, a few threads that run the model.
+    """One queue, one gathering task, and a few threads that run the model.
 
     Args:
-        guarded: guard and perhaps victim; only the threads touch it.
-        max_batch: texts taken off the queue together.
-        max_queue: texts that wait or are being scored.
-        max_wait: seconds the first text of a batch waits for company.
-        workers: threads, each with a batch of its own.
+        guarded: guard, and perhaps victim; used by the threads only.
+        max_batch: maximum number of texts in a batch.
+        max_queue: maximum number of texts that are waiting or being scored.
+        max_wait: seconds that the first text of a batch waits for others.
+        workers: number of threads, each of which scores its own batch.
         worker_starts: called in each thread before its first batch.
-        on_batch: called with the texts and the seconds of each batch.
+        on_batch: called with the number of texts and the seconds of each batch.
     """
 
     def __init__(
@@ -122,24 +122,24 @@ class Batcher:
 
     @property
     def queue_length(self) -> int:
-        """Texts that wait or are being scored."""
+        """Number of texts that are waiting or being scored."""
         return self._waiting + sum(running.texts for running in self._running.values())
 
     @property
     def alive(self) -> bool:
-        """The gathering task runs, and has threads to give batches to."""
+        """Whether the gathering task is running and has threads for its batches."""
         return self._task is not None and not self._task.done() and not self._broken
 
     def busy_seconds(self) -> float:
-        """How long the oldest of the batches that are being scored has been at it; 0 when none is."""
+        """Return how long the oldest running batch has been running; 0 if there is none."""
         return max((time.monotonic() - running.started for running in self._running.values()), default=0.0)
 
     def start(self) -> None:
-        """Begin to take texts off the queue. Call it in the running event loop."""
+        """Start taking texts off the queue. Call it in the running event loop."""
         self._task = asyncio.create_task(self._gather(), name="gather")
 
     async def close(self) -> None:
-        """Take nothing more, finish what was accepted, and end the threads."""
+        """Accept no more texts, finish the accepted ones, and end the threads."""
         self._closed = True
         self._arrived.set()
         if self._task is not None:
@@ -147,16 +147,16 @@ class Batcher:
         self._threads.shutdown(wait=False)
 
     async def submit(self, texts: Sequence[str], *, classify: bool) -> list[Verdict]:
-        """Verdicts on the texts, in order. If the caller stops waiting, texts that still wait are dropped.
+        """Return the texts' verdicts, in order. If the caller stops waiting, texts still in the queue are dropped.
 
         Args:
             texts: at least one.
-            classify: ask the victim about those that pass.
+            classify: ask the victim about texts that pass.
 
         Raises:
             QueueFullError: there is no room.
             ClosedError: the service is stopping.
-            Exception: there was no thread for them; nothing is known of any of them.
+            Exception: no thread could score them, so there is no verdict on any of them.
         """
         if self._closed:
             raise ClosedError
@@ -176,18 +176,18 @@ class Batcher:
             await self._arrived.wait()
             self._arrived.clear()
             if self._waiting and not self._closed and self._max_wait and not self._running:
-                await self._for_company()
+                await self._wait_for_more()
             while batch := await self._next():
                 task = asyncio.create_task(self._run(batch))
                 self._running[task] = _Running(len(batch), time.monotonic())
-                await asyncio.sleep(0)  # let answers out, and new texts in, before the next batch is made up
+                await asyncio.sleep(0)  # let answers out and new texts in before gathering the next batch
             if self._closed and not self._waiting:
                 if self._running:
                     await asyncio.wait(self._running)
                 return
 
     async def _next(self) -> list[_Item]:
-        """The next batch once a thread is free: threads that are idle share what waits."""
+        """Return the next batch when a thread is free; idle threads share the waiting texts."""
         while self._waiting and len(self._running) == self._workers:
             self._freed.clear()
             await self._freed.wait()
@@ -200,7 +200,7 @@ class Batcher:
         failure: Exception | None = None
         try:
             verdicts = await asyncio.get_running_loop().run_in_executor(self._threads, self._verdicts, batch)
-        except Exception as error:  # what concerns texts is in the verdicts: here there was no thread to be had
+        except Exception as error:  # failures of texts are in their verdicts; here no thread was available
             log.error("%d texts could not be scored: %s", len(batch), type(error).__name__)
             failure = error
             self._broken = isinstance(error, BrokenExecutor)
@@ -214,7 +214,7 @@ class Batcher:
             else:
                 job.fail(failure)
 
-    async def _for_company(self) -> None:
+    async def _wait_for_more(self) -> None:
         """Wait until a batch is full, or the first text has waited long enough."""
         until = time.monotonic() + self._max_wait
         while self._waiting < self._max_batch and not self._closed:
@@ -228,7 +228,7 @@ class Batcher:
             self._arrived.clear()
 
     def _take(self, most: int) -> list[_Item]:
-        """At most so many texts, in the order of arrival; those nobody waits for any more are dropped."""
+        """Take up to `most` texts in order of arrival; texts that nobody waits for any more are dropped."""
         batch: list[_Item] = []
         while self._jobs and len(batch) < most:
             job = self._jobs[0]
@@ -248,9 +248,9 @@ class Batcher:
         self._on_batch(texts, seconds)
 
     def _verdicts(self, batch: list[_Item]) -> list[Verdict]:
-        """In a thread of the model. Never raises: what cannot be judged is rejected, and so is only that."""
+        """Judge a batch in a model thread. Never raises: exactly those texts that cannot be judged are rejected."""
         texts = [job.texts[index] for job, index in batch]
-        if self._guarded.one_pass:  # the answer is there with the verdict, asked for or not
+        if self._guarded.one_pass:  # the same pass gives verdict and answer, requested or not
             screened = self._each(len(texts), lambda chosen: self._guarded.screen([texts[i] for i in chosen]))
             return [
                 verdict if job.classify else verdict.unanswered()
@@ -267,7 +267,7 @@ class Batcher:
         return verdicts
 
     def _each(self, count: int, compute: Callable[[Sequence[int]], list[Verdict]]) -> list[Verdict]:
-        """What `compute` says of all indices together, or, when that fails, of each alone."""
+        """Return `compute` of all indices together or, if that fails, of each one alone."""
         if not count:
             return []
         try:
@@ -280,6 +280,6 @@ class Batcher:
         try:
             return compute([index])[0]
         except Exception as error:
-            # The type alone: the message could quote the text, and reasons are stored and logged.
+            # Keep only the type: the message could quote the text, and reasons are stored and logged.
             failure = Failure("exception", f"model failed: {type(error).__name__}")
             return Verdict.not_scored(failure, gamma=self._guarded.guard.threshold_.gamma)

@@ -1,8 +1,7 @@
-"""Whether traffic still looks like the calibration rows, judged by the guard's confidences alone.
+"""Detect whether traffic still resembles the calibration rows, from the guard's confidences alone.
 
-The false-rejection rate that gamma stands for holds for texts like the calibration rows. When the confidences of recent
-traffic are distributed otherwise, it need not hold any more: calibrate again. A flood of triggered texts moves the
-distribution too.
+Gamma keeps its false-rejection rate for texts like the calibration rows. If recent confidences are distributed
+differently, it may not: calibrate again. A flood of triggered texts also shifts the distribution.
 """
 
 from __future__ import annotations
@@ -14,22 +13,22 @@ from typing import Any
 import numpy as np
 from scipy.stats import ks_2samp
 
-#: A two-sample test this unlikely to fire on unchanged traffic; it is asked again and again, so it is small.
+#: Significance level of the two-sample test; low, because the test is repeated all the time.
 ALPHA = 0.001
 PSI_BINS = 10
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How far recent confidences are from those of the calibration rows.
+    """Distance of recent confidences from those of the calibration rows.
 
     Attributes:
-        ks: Kolmogorov-Smirnov distance, in [0, 1]; None when there are too few recent texts.
-        bar: what `ks` is compared with: its critical value at `ALPHA`, and no less than a distance that matters.
+        ks: Kolmogorov-Smirnov distance, in [0, 1]; None if there are too few recent texts.
+        bar: threshold of `ks`: its critical value at `ALPHA`, but at least a distance that matters.
         psi: population stability index over tenths of the calibration confidences; None as above.
-        drifted: `ks` is above `bar`; None as above.
-        recent_texts: recent confidences that were looked at.
-        calibration_rows: confidences they were compared with.
+        drifted: whether `ks` is above `bar`; None as above.
+        recent_texts: number of recent confidences.
+        calibration_rows: number of calibration confidences.
     """
 
     ks: float | None
@@ -40,7 +39,7 @@ class Drift:
     calibration_rows: int
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return a JSON-ready dict."""
         return asdict(self)
 
 
@@ -50,8 +49,8 @@ def drift(recent: np.ndarray, calibration: np.ndarray, *, min_texts: int, min_ks
     Args:
         recent: (n,), in any order, finite.
         calibration: (m,), sorted, finite.
-        min_texts: below this n nothing is said.
-        min_ks: the least bar.
+        min_texts: minimum n for a result.
+        min_ks: minimum of the bar.
     """
     n, m = len(recent), len(calibration)
     if n < max(1, min_texts) or m == 0:
@@ -62,7 +61,10 @@ def drift(recent: np.ndarray, calibration: np.ndarray, *, min_texts: int, min_ks
 
 
 def population_stability(recent: np.ndarray, calibration: np.ndarray) -> float:
-    """Sum over bins of (p - q) ln(p / q), bins holding a tenth of the calibration each; half a text more in each."""
+    """Return the sum over bins of (p - q) ln(p / q), with tenths of the calibration as bins.
+
+    Half a text is added to each bin, so that no share is 0.
+    """
     inner = np.unique(np.quantile(calibration, np.linspace(0, 1, PSI_BINS + 1)[1:-1]))
     bins = len(inner) + 1
 

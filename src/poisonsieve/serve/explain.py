@@ -1,4 +1,4 @@
-"""Which words a confidence rests on: each is left out once, and the guard asked again."""
+"""Explain a confidence by leaving out each word once and asking the guard again."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class WordsLeftOut:
     """A text, and the text without each of its words.
 
     Attributes:
-        words: the words, white space around them left off, in order.
+        words: the words in order, without the white space around them.
         texts: the whole text, then the text without the first word, without the second, and so on.
-        truncated: there were more words than were asked for; the rest were not left out.
+        truncated: whether there were more words than the maximum; the others were not left out.
     """
 
     words: list[str]
@@ -28,7 +28,7 @@ class WordsLeftOut:
 
 
 def leave_out(text: str, max_words: int) -> WordsLeftOut:
-    """Leave out each of the first `max_words` words between white space; the white space behind it goes too."""
+    """Leave out each of the first `max_words` words between white space, with the white space after it."""
     words: list[str] = []
     texts = [text]
     for found in _WORD.finditer(text):
@@ -41,15 +41,16 @@ def leave_out(text: str, max_words: int) -> WordsLeftOut:
 
 
 def effects(left_out: WordsLeftOut, verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """How far the confidence falls without each word; JSON-ready.
+    """Return how much the confidence falls without each word, JSON-ready.
 
     Args:
         left_out: from `leave_out`.
-        verdicts: the guard's on `left_out.texts`, in order.
+        verdicts: the guard's verdicts on `left_out.texts`, in order.
 
     Returns:
-        ``confidence``, ``gamma``, ``truncated``, and ``words``: each with ``word``, ``confidence_without`` (None when
-        the text without it could not be scored) and ``effect``, the confidence less that (0 when one is None).
+        ``confidence``, ``gamma``, ``truncated``, and ``words``: each with ``word``, ``confidence_without`` (None if
+            the text without it could not be scored) and ``effect``, the confidence minus that (0 if one of them is
+            None).
     """
     whole, *without = verdicts
     words = []

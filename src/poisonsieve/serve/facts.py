@@ -1,4 +1,4 @@
-"""What a guard folder says of itself: its digest, and how its calibration confidences lie."""
+"""Facts about a guard for its users: digest, threshold, and the distribution of its calibration confidences."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Histogram:
     """Counts between edges.
 
     Attributes:
-        edges: n + 1 rising numbers.
+        edges: n + 1 increasing numbers.
         counts: n counts; a value at the last edge is in the last bin.
     """
 
@@ -25,25 +25,25 @@ class Histogram:
     counts: tuple[int, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return a JSON-ready dict."""
         return {"edges": list(self.edges), "counts": list(self.counts)}
 
 
 @dataclass(frozen=True)
 class GuardFacts:
-    """A guard as its users see it.
+    """A guard's properties.
 
     Attributes:
         defense: the detector's name.
-        gamma: confidences above it are rejected.
+        gamma: threshold; higher confidences are rejected.
         rule: how gamma was found, see `poisonsieve.thresholds.Threshold`.
-        frr: the false-rejection rate that was asked for; None when gamma was fixed.
+        frr: the requested false-rejection rate; None if gamma was fixed.
         label_names: classes of the guarded model.
-        guard_digest: sha256 over all files of the guard that decide a verdict, gamma included.
-        victim: there is one, so that texts can be classified.
-        score_range: lowest and highest confidence there can be; None for an open end.
+        guard_digest: sha256 over all files of the guard that affect a verdict, gamma included.
+        victim: whether there is a victim, so that texts can be classified.
+        score_range: lowest and highest possible confidence; None for an open end.
         calibration: confidences of the clean held-out rows, sorted.
-        histogram: of `calibration`.
+        histogram: histogram of `calibration`.
     """
 
     defense: str
@@ -59,10 +59,10 @@ class GuardFacts:
 
     @classmethod
     def of(cls, guarded: GuardedClassifier) -> GuardFacts:
-        """The facts of a guard that was opened from a folder.
+        """Return the facts about a guard that was opened from a folder.
 
         Raises:
-            CheckpointError: a file of the folder is gone or damaged.
+            CheckpointError: a file of the folder is missing or damaged.
         """
         guard = guarded.guard
         threshold = guard.threshold_
@@ -82,7 +82,7 @@ class GuardFacts:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, without the single calibration confidences."""
+        """Return a JSON-ready dict, without the single calibration confidences."""
         return {
             "defense": self.defense,
             "gamma": self.gamma,
@@ -98,7 +98,7 @@ class GuardFacts:
 
 
 def edges_for(calibration: np.ndarray, gamma: float, score_range: tuple[float, float]) -> np.ndarray:
-    """Bin edges from a little below what was seen to the highest score there can be, or a little above what was seen."""
+    """Return bin edges around the confidences seen, up to the highest possible score if it is finite."""
     seen = np.append(calibration, gamma)
     low, high = score_range
     spread = max(float(seen.max() - seen.min()), 1e-6)
@@ -108,7 +108,7 @@ def edges_for(calibration: np.ndarray, gamma: float, score_range: tuple[float, f
 
 
 def histogram(values: np.ndarray, edges: np.ndarray) -> Histogram:
-    """Counts of the values; what lies beyond the edges counts in the outermost bins."""
+    """Count the values; values beyond the edges count in the outermost bins."""
     inside = np.clip(values, edges[0], edges[-1])
     counts, _ = np.histogram(inside, bins=edges)
     return Histogram(tuple(float(edge) for edge in edges), tuple(int(count) for count in counts))

@@ -1,7 +1,7 @@
-"""Whether the SQLite file that is written to is still the one that its path names.
+"""Check that the open SQLite file is still the one at its path.
 
-SQLite goes on writing to a file that was deleted, moved or replaced: everything commits, and nothing of it can be found
-again. The same is true of the write-ahead log beside it, in which the latest records are.
+SQLite keeps writing to a file that was deleted, moved or replaced: everything commits, and none of it can be found
+again. The same is true of the write-ahead log beside it, which holds the latest records.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _watched: weakref.WeakKeyDictionary[Engine, _File] = weakref.WeakKeyDictionary()
 
 
 class DisplacedError(QuarantineError):
-    """The file that was opened is not where it was opened. The message quotes nothing but its path."""
+    """The open file is no longer at its path. The message quotes nothing but the path."""
 
 
 def watch(engine: Engine, path: Path) -> None:
-    """Let the engine hand out connections only while the file is in place, and make none.
+    """Let the engine hand out connections only while the file is in place, and never create it.
 
     Args:
-        engine: of SQLite, without connections yet.
-        path: the file; it is there.
+        engine: an SQLite engine without connections.
+        path: the file, which exists.
 
     Raises:
-        OSError: it is not.
+        OSError: the file does not exist.
     """
     file = _File(path.absolute())
     _watched[engine] = file
@@ -42,10 +42,10 @@ def watch(engine: Engine, path: Path) -> None:
 
 
 def require_in_place(engine: Engine) -> None:
-    """Look whether the file is where it was opened; of another database than SQLite nothing is looked at.
+    """Check that the file is where it was opened; databases other than SQLite are not checked.
 
     Raises:
-        DisplacedError: it was deleted, moved or replaced, or its write-ahead log was.
+        DisplacedError: the file or its write-ahead log was deleted, moved or replaced.
     """
     file = _watched.get(engine)
     if file is not None:
@@ -60,23 +60,23 @@ class _File:
         self._log = path.with_name(f"{path.name}-wal")
         status = path.stat()
         self._identity = (status.st_dev, status.st_ino)
-        self._logs: dict[int, tuple[int, int] | None] = {}  # of each connection; the last that is closed deletes it
+        self._logs: dict[int, tuple[int, int] | None] = {}  # by connection; closing the last one deletes the log
 
     def require(self) -> None:
         if _identity(self._path) != self._identity:
             raise _displaced(self._path, "put it back")
-        log = _identity(self._log)  # before the connections are looked at: one that closes leaves them first
+        log = _identity(self._log)  # before looking at the connections, since one that closes leaves `_logs` first
         if any(known != log for known in list(self._logs.values())):
             raise _displaced(self._log, "leave it there")
 
     def connecting(self, _: Any, __: Any, arguments: list[Any], options: dict[str, Any]) -> None:
-        """Open the file and make none, should it go just now."""
+        """Open the file without creating it, in case it disappears just now."""
         self.require()
         arguments[0] = f"file:{quote(os.fsencode(self._path))}?mode=rw"
         options["uri"] = True
 
     def connected(self, connection: Any, _: Any) -> None:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # by now the log is there
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # makes sure that the log exists
         self._logs[id(connection)] = _identity(self._log)
 
     def checked_out(self, *_: Any) -> None:
@@ -96,5 +96,5 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _displaced(path: Path, do: str) -> DisplacedError:
     return DisplacedError(
-        f"{path} is not where it was opened: it was deleted, moved or replaced; {do}, or start the service anew"
+        f"{path} is not where it was opened: it was deleted, moved or replaced; {do}, or restart the service"
     )

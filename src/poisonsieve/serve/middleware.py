@@ -1,7 +1,7 @@
-"""Around every request: an id, a line in the log, metrics, and an answer even when the code fails.
+"""Give every request an id, a log line, metrics, and an answer even if the code fails.
 
-Logged are method, route, status, time and id. Never the path as it came, its query, a header, a body, or the message of
-an exception: each could hold a text or a key.
+The log has method, route, status, time and id. It never has the raw path, the query, a header, a body, or the message
+of an exception, since each could contain a text or a key.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Watch:
                 headers["x-request-id"] = request_id
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-                # The page is asked for anew each time (a 304 is enough), or an update would meet files of the last version.
+                # The browser must revalidate the page (a 304 is enough), or an update would mix files of two versions.
                 headers["cache-control"] = "no-store" if scope["path"].startswith("/v1/") else "no-cache"
             await send(message)
 
@@ -72,7 +72,7 @@ class Watch:
         except Exception as error:
             _log_failure(error, request_id)
             if status:
-                raise  # half an answer is out; the server closes the connection
+                raise  # part of the answer was sent; the server closes the connection
             await json_response({"detail": "internal error"}, 500)(scope, receive, sending)
         finally:
             self._account(scope, status, time.perf_counter() - started, request_id)
@@ -86,7 +86,7 @@ class Watch:
 
 
 def _log_failure(error: Exception, request_id: str) -> None:
-    """Where it failed and with what type; the message stays out."""
+    """Log where a request failed and the type of the error, but not its message."""
     frames = traceback.extract_tb(error.__traceback__)[-8:]
     where = " < ".join(
         f"{frame.name} ({frame.filename.rpartition('/')[2]}:{frame.lineno})" for frame in reversed(frames)

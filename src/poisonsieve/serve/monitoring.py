@@ -1,4 +1,4 @@
-"""What Prometheus reads from ``/metrics``. Each name is explained in docs/guide/operations.md."""
+"""Metrics for Prometheus at ``/metrics``; docs/guide/operations.md explains each name."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ class Monitoring:
         self.batch_seconds = Histogram(
             "poisonsieve_batch_seconds", "Seconds to score a batch", buckets=_SECONDS, registry=registry
         )
-        self.shed = Counter(
-            "poisonsieve_shed", "Requests refused, by what there was no room for", ["full"], registry=registry
-        )
+        self.shed = Counter("poisonsieve_shed", "Requests refused, by what was full", ["full"], registry=registry)
         self.commits = Counter(
             "poisonsieve_quarantine_commits", "Transactions with records, by outcome", ["outcome"], registry=registry
         )
@@ -71,18 +69,18 @@ class Monitoring:
             facts.defense, facts.guard_digest
         ).set(1)
         for cause in (None, *CAUSES):
-            self._count(cause, 0)  # what is 0 is seen too
+            self._count(cause, 0)  # so that counters at 0 are exported too
 
     def watch(self, queue_length: Callable[[], int], traffic: Traffic) -> None:
-        """Add what is read at the moment somebody asks."""
-        Gauge("poisonsieve_queue_texts", "Texts that wait or are scored", registry=self.registry).set_function(
+        """Add metrics that are computed when they are read."""
+        Gauge("poisonsieve_queue_texts", "Texts waiting or being scored", registry=self.registry).set_function(
             queue_length
         )
         for name, help_text, read in (
             ("ks", "Distance of recent confidences from the calibration rows'", lambda: traffic.drift().ks),
             ("bar", "Above this, poisonsieve_drift_ks means drift", lambda: traffic.drift().bar),
             ("psi", "Population stability index of recent confidences", lambda: traffic.drift().psi),
-            ("texts", "Recent confidences that drift is computed of", lambda: traffic.drift().recent_texts),
+            ("texts", "Recent confidences that drift is computed from", lambda: traffic.drift().recent_texts),
         ):
             gauge = Gauge(f"poisonsieve_drift_{name}", help_text, registry=self.registry)
             gauge.set_function(_number(read))
@@ -107,7 +105,7 @@ class Monitoring:
         self.batch_seconds.observe(seconds)
 
     def text(self) -> bytes:
-        """The exposition format."""
+        """Return all metrics in the exposition format."""
         return generate_latest(self.registry)
 
 

@@ -1,18 +1,18 @@
-"""Gamma once more, from the calibration rows and from what reviewers have said of real traffic.
+"""Find gamma again from the calibration rows and reviewers' decisions on real traffic.
 
-What a reviewer calls a false alarm is a clean text above gamma: nobody reviews the texts below it. False alarms alone
-would say that clean texts score high, and gamma would rise without end. So they are put into their place: beside all
-texts that passed in the same time, of which no more is known than that they are at or below gamma. That is enough to
-find the quantile, for it only counts how many clean texts lie above a bar.
+A false alarm is a clean text above gamma; texts at or below gamma are never reviewed. False alarms alone would
+suggest that clean texts score high, and gamma would rise without end. They are therefore ranked among all texts that
+passed in the same time, of which only one thing is known: they are at or below gamma. That is enough to find the
+quantile, which depends only on how many clean texts are above a bar.
 
-Gamma is raised only against what each doubt would say:
+Gamma is raised only if every doubt is resolved against raising it:
 
-- A record that nobody has decided counts as poison, not as clean. A text that came in many times counts once.
-- The share of false alarms among clean traffic has to be above the rate that was asked for beyond chance: the lower end
-  of its 95% interval is. A few false alarms are what was asked for, and no reason to change anything.
-- No record that was called poison would pass. If one would, the new gamma is refused.
+- An undecided record counts as poison, not as clean. A text that occurs many times counts once.
+- The share of false alarms among clean traffic must exceed the requested rate by more than chance, that is, with the
+  lower end of its 95% interval. A few false alarms are expected, and no reason for a change.
+- No record judged as poison may pass. If one would, the new gamma is refused.
 
-Gamma is never lowered: how far below it the passed texts lie is not kept.
+Gamma is never lowered, because it is not recorded how far below it the passed texts are.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from poisonsieve.thresholds import Threshold, gamma_with_traffic
 
 @dataclass(frozen=True)
 class Reviewed:
-    """What the quarantine knows of a guard's traffic.
+    """A guard's traffic according to the quarantine.
 
     Attributes:
-        passed: texts at or below gamma.
-        false_alarms: confidences of the texts above gamma that were called false alarms, each text once.
-        poison: confidences of the records that were called poison.
-        undecided: records above gamma that nobody has decided.
+        passed: number of texts at or below gamma.
+        false_alarms: confidences of the texts above gamma judged as false alarms, each text once.
+        poison: confidences of the records judged as poison.
+        undecided: number of records above gamma without a decision.
     """
 
     passed: int
@@ -50,15 +50,15 @@ class Reviewed:
 
 @dataclass(frozen=True)
 class Recalibration:
-    """What became of gamma.
+    """The outcome of a recalibration.
 
     Attributes:
         before, after: the thresholds.
-        reviewed: what it was decided on.
-        rate: false alarms among clean traffic, a fraction; None when there was no traffic.
+        reviewed: the traffic it is based on.
+        rate: false alarms among clean traffic, a fraction; None if there was no traffic.
         rate_interval: its 95% interval.
-        raised: gamma has changed.
-        guard_digest: of the guard before.
+        raised: whether gamma has changed.
+        guard_digest: digest of the guard before.
     """
 
     before: Threshold
@@ -70,7 +70,7 @@ class Recalibration:
     guard_digest: str
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return a JSON-ready dict."""
         return {
             "gamma_before": self.before.gamma,
             **self.after.to_dict(),
@@ -86,7 +86,7 @@ class Recalibration:
 
 
 def review_of(quarantine: Quarantine, digest: str) -> Reviewed:
-    """What the quarantine knows of this guard's traffic.
+    """Return this guard's traffic according to the quarantine.
 
     Raises:
         QuarantineError: it cannot be read.
@@ -100,30 +100,30 @@ def review_of(quarantine: Quarantine, digest: str) -> Reviewed:
     once = {
         sha256: confidence
         for sha256, confidence, decision in decided
-        if decision == "false_alarm" and sha256 not in poisoned_texts  # who is in doubt is not clean
+        if decision == "false_alarm" and sha256 not in poisoned_texts  # contradictory decisions: not clean
     }
     poison = [confidence for _, confidence, decision in decided if decision == "poison"]
     return Reviewed(passed, np.array(sorted(once.values())), np.array(sorted(poison)), undecided)
 
 
 def recalibrate(folder: Path, quarantine: Quarantine, frr: float | None = None) -> Recalibration:
-    """Find gamma again for a guard folder; nothing is written.
+    """Find gamma again for a guard folder, without writing anything.
 
     Args:
         folder: the guard that was served.
-        quarantine: where its records and counts are.
-        frr: the false-rejection rate. None: the one the guard was made with.
+        quarantine: its records and counts.
+        frr: the false-rejection rate; None for the guard's own.
 
     Raises:
-        CheckpointError: not a guard folder, or a damaged one.
+        CheckpointError: the folder is not a guard, or is damaged.
         ConfigError: gamma was fixed by hand, and no rate is given.
-        CalibrationError: too few rows for the rate, or a record called poison would pass.
+        CalibrationError: there are too few rows for the rate, or a record judged as poison would pass.
         QuarantineError: the quarantine cannot be read.
     """
     calibration = guard_folder.read_calibration(folder)
     before = calibration.threshold
     if before is None:
-        raise ConfigError("this guard has no threshold yet, so it has had no traffic; give the one that was served")
+        raise ConfigError("this guard has no threshold, so it was never served; give the guard that was served")
     rate = frr if frr is not None else before.frr
     if rate is None:
         raise ConfigError("this guard's gamma was fixed by hand, not found for a rate; give --frr")
@@ -139,20 +139,20 @@ def recalibrate(folder: Path, quarantine: Quarantine, frr: float | None = None) 
         )
         after = found if found.gamma > before.gamma else before
     _refuse_to_pass(after, reviewed)
-    calibration.at(after)  # or nothing would be rejected any more
+    calibration.at(after)  # refuses a gamma that would reject nothing
     return Recalibration(
         before, after, reviewed, alarms / clean if clean else None, interval, after.gamma > before.gamma, digest
     )
 
 
 def write_recalibrated(folder: Path, out: Path, done: Recalibration) -> None:
-    """Write the guard with the new threshold; weights and calibration scores are copied as they are.
+    """Write the guard with the new threshold; weights and calibration scores are copied unchanged.
 
-    The calibration scores stay those of the held-out rows: with the false alarms among them, but not the texts that
-    passed, a threshold found from them later would be too high.
+    The calibration scores stay those of the held-out rows. With the false alarms added, but not the texts that
+    passed, a threshold computed from them later would be too high.
 
     Raises:
-        OutputError: it could not be written.
+        OutputError: the folder cannot be written.
     """
     facts = done.to_dict()
     kept = ("gamma_before", "passed", "false_alarms", "undecided", "recalibrated_from")
@@ -160,7 +160,7 @@ def write_recalibrated(folder: Path, out: Path, done: Recalibration) -> None:
 
 
 def _interval(alarms: int, clean: int) -> tuple[float, float] | None:
-    """The exact (Clopper-Pearson) 95% interval of a share; None of nothing."""
+    """Return the exact (Clopper-Pearson) 95% interval of a share; None if there is no clean traffic."""
     if clean == 0:
         return None
     from scipy.stats import binomtest
@@ -173,7 +173,7 @@ def _refuse_to_pass(after: Threshold, reviewed: Reviewed) -> None:
     passing = int(np.sum(reviewed.poison <= after.gamma))
     if passing:
         raise CalibrationError(
-            f"gamma would be {after.gamma:.6g}, and {passing} records that were called poison would pass; this guard "
-            "cannot tell these from clean text at that rate: fit it again with more clean rows of this traffic, try "
-            "another --defense, or take decisions back that were wrong"
+            f"gamma would be {after.gamma:.6g}, and {passing} records judged as poison would pass; this guard cannot tell "
+            "them from clean text at that rate: fit it again with more clean rows of this traffic, try another "
+            "--defense, or take back wrong decisions"
         )

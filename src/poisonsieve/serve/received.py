@@ -1,4 +1,4 @@
-"""What the client takes from an answer: only what a service can mean. Anything else says nothing of any text."""
+"""Validate the service's answers in the client; an invalid answer gives no verdict on any text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from poisonsieve.verdict import CAUSES, Cause, Verdict, cause_by_numbers
 _NONE = type(None)
 _NUMBER: tuple[type, ...] = (float, int)
 _MOST_LABELS = 2**31
-#: What every verdict holds, and of which types.
+#: Keys of every verdict, and their types.
 _KEYS: dict[str, tuple[type, ...]] = {
     "rejected": (bool,),
     "reason": (str, _NONE),
@@ -22,21 +22,22 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "label_name": (str, _NONE),
     "score": (*_NUMBER, _NONE),
 }
-#: How versions name the outcome: this one and later, and the one before, which this one still answers to.
+#: Names of the outcome: in this version and later, and in the previous version, which is still accepted.
 _NAMES: dict[str, tuple[type, ...]] = {"outcome": (str,), "cause": (str, _NONE)}
 _OLD_NAME: dict[str, tuple[type, ...]] = {"verdict": (str,)}
 
 
 def verdicts_of(answer: dict[str, Any], count: int, *, classified: bool) -> list[Verdict]:
-    """The verdicts of an answer, in order. Keys that this version does not know are left alone.
+    """Return the verdicts of an answer, in order; unknown keys are ignored.
 
     Args:
-        answer: of ``/v1/screen`` or ``/v1/classify``.
-        count: how many texts were sent.
-        classified: what passed has a class.
+        answer: answer of ``/v1/screen`` or ``/v1/classify``.
+        count: number of texts that were sent.
+        classified: whether texts that pass must have a class.
 
     Raises:
-        ServiceError: there are not as many, or one is damaged or contradicts itself, the others or the answer.
+        ServiceError: there is another number of verdicts, or one is damaged or contradicts itself, the others or the
+            answer.
     """
     received = answer.get("verdicts")
     if not isinstance(received, list) or len(received) != count:
@@ -60,7 +61,7 @@ def _verdict(answer: Any) -> Verdict:
     expected = {key: kinds for names in (_KEYS, *named) for key, kinds in names.items()}
     if not named or not set(expected) <= set(answer):
         raise _incomplete()
-    if any(type(answer[key]) not in kinds for key, kinds in expected.items()):  # exactly: True is no number
+    if any(type(answer[key]) not in kinds for key, kinds in expected.items()):  # exact types: True is not a number
         raise _damaged()
     values = {key: answer[key] for key in _KEYS if key != "rejected"}
     values |= {key: _number(values[key]) for key in ("confidence", "gamma", "score") if values[key] is not None}
@@ -74,7 +75,7 @@ def _verdict(answer: Any) -> Verdict:
 
 
 def _cause(answer: dict[str, Any], confidence: float | None, gamma: float) -> Cause | None:
-    """What stopped the text; a newer service may name a cause that is not known here."""
+    """Return what stopped the text; ``other`` for a cause that only a newer service knows."""
     if "cause" not in answer:
         return cause_by_numbers(confidence, gamma) if answer["rejected"] else None
     cause: Cause | None = answer["cause"]
@@ -82,17 +83,17 @@ def _cause(answer: dict[str, Any], confidence: float | None, gamma: float) -> Ca
 
 
 def _contradicting(verdict: Verdict) -> str | None:
-    """What the guard could not have said."""
+    """Return what a guard could not have answered, if anything."""
     above = verdict.confidence is not None and verdict.confidence > verdict.gamma
     if verdict.rejected:
         if not (verdict.reason or "").strip():
             return "it is rejected without a reason"
         if (verdict.outcome == "poisoned") != above:
-            return "it is poisoned and its confidence is not above gamma, or the other way round"
+            return "it is poisoned although its confidence is not above gamma, or the other way round"
     elif verdict.reason is not None:
         return "it passed with a reason to reject it"
     elif verdict.confidence is None or above:
-        return "it passed and its confidence is not known to be at most gamma"
+        return "it passed although its confidence is missing or above gamma"
     return _contradicting_class(verdict)
 
 
@@ -101,11 +102,11 @@ def _contradicting_class(verdict: Verdict) -> str | None:
     if verdict.rejected and any(given):
         return "it is rejected and has a class"
     if any(given) and not all(given):
-        return "it has a part of label, label_name and score"
+        return "it has only some of label, label_name and score"
     if verdict.label is not None and not 0 <= verdict.label < _MOST_LABELS:
-        return "its label is no class"
+        return "its label is not a class"
     if verdict.score is not None and not 0 <= verdict.score <= 1:
-        return "its score is no probability"
+        return "its score is not a probability"
     return None
 
 
@@ -120,12 +121,12 @@ def _number(value: Any) -> float:
 
 
 def _incomplete() -> ServiceError:
-    return ServiceError("the service gave a verdict without all its keys; nothing is known of its text")
+    return ServiceError("the service gave an incomplete verdict; there is no verdict on any of its texts")
 
 
 def _damaged() -> ServiceError:
-    return ServiceError("the service gave a damaged verdict; nothing is known of its text")
+    return ServiceError("the service gave a damaged verdict; there is no verdict on any of its texts")
 
 
-def _contradiction(how: str) -> ServiceError:
-    return ServiceError(f"the service gave an answer that contradicts itself ({how}); nothing is known of its texts")
+def _contradiction(what: str) -> ServiceError:
+    return ServiceError(f"the service's answer contradicts itself ({what}); there is no verdict on any of its texts")

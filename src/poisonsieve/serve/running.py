@@ -1,4 +1,4 @@
-"""Running the service: a socket, uvicorn, and a log that quotes nothing."""
+"""Run the service: a socket, uvicorn, and logs that quote no text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from poisonsieve.terminal import visible
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 log = logging.getLogger("poisonsieve.serve")
-# The root's first. A driver's warnings can quote what was sent to it.
+# Database libraries are silenced because their warnings can quote what was sent to them.
 _LEVELS = {
     "": logging.WARNING,
     "poisonsieve.serve": logging.INFO,
@@ -31,16 +31,16 @@ _LEVELS = {
 
 
 def bound_kernel_cache() -> None:
-    """Keep few compiled kernels. Call it before the first forward pass; a capacity that the user has set stays.
+    """Limit the cache of compiled kernels. Call before the first forward pass; the user's own limit takes precedence.
 
-    oneDNN compiles some (GELU) anew for every shape of a batch, a quarter of a MiB each, and keeps 1,024 of them: traffic of
-    ever new shapes would add 250 MiB. Compiling them again costs no time that can be measured.
+    oneDNN compiles some kernels (GELU) for every new batch shape, a quarter of a MiB each, and caches 1,024 of them:
+    traffic with ever new shapes would add 250 MiB. Compiling them again takes no measurable time.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens on this host."""
+    """Tell whether only this machine can reach a service listening on this host."""
     if host == "localhost":
         return True
     try:
@@ -50,19 +50,19 @@ def is_loopback(host: str) -> bool:
 
 
 def secured(settings: ServeSettings, host: str, *, insecure: bool) -> ServeSettings:
-    """The settings for a service on this host. Without keys, browsers may call a loopback service by these names only.
+    """Return the settings for a service on this host; without keys, only certain host names are allowed on loopback.
 
     Args:
-        settings: as they were given.
-        host: where the service listens.
-        insecure: run without keys where others can reach it.
+        settings: the given settings.
+        host: host that the service listens on.
+        insecure: run without keys where other machines can reach it.
 
     Raises:
-        ConfigError: no keys, beyond loopback, and not `insecure`; or keys, and `insecure`.
+        ConfigError: there are no keys beyond loopback without `insecure`, or keys with `insecure`.
     """
     if settings.has_keys:
         if insecure:
-            raise ConfigError("API keys and --insecure-no-auth contradict each other; leave one out")
+            raise ConfigError("API keys and --insecure-no-auth contradict each other; give only one of them")
         return settings
     if is_loopback(host):
         return settings.model_copy(update={"allowed_hosts": (*LOOPBACK_NAMES, host.lower())})
@@ -75,10 +75,10 @@ def secured(settings: ServeSettings, host: str, *, insecure: bool) -> ServeSetti
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 picks a free one.
+    """Return a listening socket; port 0 picks a free one.
 
     Raises:
-        ServiceError: the address cannot be had.
+        ServiceError: the address is not available.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -94,14 +94,14 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def run(app: FastAPI, sock: socket.socket, settings: ServeSettings) -> None:
-    """Serve until SIGTERM or SIGINT, then answer what was accepted and return."""
+    """Serve until SIGTERM or SIGINT; then answer accepted requests and return."""
     config = uvicorn.Config(
         app,
         http="h11",  # unlike httptools it bounds the size of a request's head
         ws="none",
         lifespan="on",
         log_config=None,
-        access_log=False,  # its lines hold the query, and so what was searched for
+        access_log=False,  # its lines contain the query, and so the reviewer's search text
         server_header=False,
         proxy_headers=False,
         limit_concurrency=settings.max_connections,
@@ -116,10 +116,10 @@ def run(app: FastAPI, sock: socket.socket, settings: ServeSettings) -> None:
 
 
 def _settle_memory() -> None:
-    """Take what was loaded so far, a million objects that stay, out of what the garbage collector counts.
+    """Exclude everything loaded so far, about a million permanent objects, from garbage collection.
 
-    It looks at old objects only once there are a quarter more of them. Beside a loaded model that quarter is what tens of
-    thousands of requests leave behind, and the process grows until then.
+    The collector examines old objects only when they have grown by a quarter. Beside a loaded model, that quarter
+    takes tens of thousands of requests, and the process would grow until then.
     """
     gc.collect()
     gc.freeze()
@@ -127,9 +127,9 @@ def _settle_memory() -> None:
 
 @contextlib.contextmanager
 def logging_on_stderr() -> Iterator[None]:
-    """Log lines on stderr: the service's own, what it is warned of in the block, and the warnings of libraries.
+    """Log to stderr: the service's own lines, notices raised in the block, and library warnings.
 
-    Afterwards logging is as it was: stderr may be another by then.
+    Logging is restored afterwards, since stderr may be another stream by then.
     """
     root = logging.getLogger()
     handlers, levels = list(root.handlers), {name: logging.getLogger(name).level for name in _LEVELS}
@@ -144,14 +144,14 @@ def logging_on_stderr() -> Iterator[None]:
 
 
 class _Shown(logging.Formatter):
-    """Lines in which a terminal finds nothing to obey, whatever a library's message holds."""
+    """A formatter that makes terminal control codes visible."""
 
     def format(self, record: logging.LogRecord) -> str:
         return visible(super().format(record))
 
 
 def set_up_logs() -> None:
-    """Lines on stderr: the service's own, and the warnings of the libraries around it."""
+    """Send the service's log lines and the warnings of libraries to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Shown("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.getLogger().handlers[:] = [handler]

@@ -1,4 +1,4 @@
-"""What a client is given, checked before anything is sent: HTTP has no bytes for every string."""
+"""Check the client's arguments before anything is sent."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _LAST_PORT = 65_535
 
 
 def http_client(url: str, api_key: str | None, timeout: float | None) -> httpx.Client:
-    """A client of that address.
+    """Return an HTTP client for the address.
 
     Raises:
-        ConfigError: the address, the key, the time or a proxy that the environment names cannot be used. What was given
-            is not repeated: there can be a password in it.
+        ConfigError: the address, the key, the timeout, or a proxy named in the environment cannot be used. The
+            message does not repeat it, since it may contain a password.
     """
     _require_address(url)
     headers = {} if api_key is None else {"X-API-Key": _key(api_key)}
@@ -27,38 +27,38 @@ def http_client(url: str, api_key: str | None, timeout: float | None) -> httpx.C
     try:
         return httpx.Client(base_url=url, headers=headers, timeout=timeout)
     except (httpx.InvalidURL, ValueError, ImportError) as error:
-        raise ConfigError(f"a proxy that the environment names cannot be used ({type(error).__name__})") from None
+        raise ConfigError(f"the proxy set in the environment cannot be used ({type(error).__name__})") from None
 
 
 def retry_count(retries: int) -> int:
-    """How often to try again.
+    """Return the number of retries.
 
     Raises:
-        ConfigError: not a whole number from 0.
+        ConfigError: it is not a non-negative integer.
     """
     if not isinstance(retries, int) or retries < 0:
-        raise ConfigError("retries is not a whole number from 0")
+        raise ConfigError("retries must be 0 or a positive integer")
     return retries
 
 
 def sendable(value: Any, name: str) -> str:
-    """A string for a query.
+    """Return a string that a query can contain.
 
     Raises:
-        DataError: it is no string, or holds a lone surrogate, which no address can hold.
+        DataError: it is not a string, or contains a lone surrogate, which a URL cannot encode.
     """
     try:
         string(value, name).encode("utf-8")
     except UnicodeEncodeError:
-        raise DataError(f"{name} holds a lone surrogate, which UTF-8 has no bytes for; leave it out") from None
+        raise DataError(f"{name} contains a lone surrogate, which UTF-8 cannot encode; leave it out") from None
     return str(value)
 
 
 def string(value: Any, name: str) -> str:
-    """A string for JSON, which has an escape for every character.
+    """Return a string for JSON, which can escape every character.
 
     Raises:
-        DataError: it is none.
+        DataError: it is not a string.
     """
     if not isinstance(value, str):
         raise DataError(f"{name} is {type(value).__name__}, not a string")
@@ -66,10 +66,10 @@ def string(value: Any, name: str) -> str:
 
 
 def whole(value: Any, name: str) -> int:
-    """A whole number, of numpy's too.
+    """Return an integer; numpy's integers are accepted too.
 
     Raises:
-        DataError: it is none.
+        DataError: it is not an integer.
     """
     try:
         return int(operator.index(value))
@@ -85,10 +85,10 @@ def _require_address(url: Any) -> None:
     except (httpx.InvalidURL, ValueError):
         usable = False
     if not usable:
-        raise ConfigError("the address of the service is no URL; give one such as http://127.0.0.1:8000")
+        raise ConfigError("the address of the service is not a URL; give one such as http://127.0.0.1:8000")
 
 
 def _key(key: Any) -> str:
     if not isinstance(key, str) or not (key.isascii() and key.isprintable()) or not key or key != key.strip():
-        raise ConfigError("the API key is not printable ASCII without spaces around it, as every key of a service is")
+        raise ConfigError("the API key must be printable ASCII without surrounding spaces")
     return key

@@ -1,4 +1,4 @@
-"""The quarantine's tables, and opening a database that has them: SQLite or PostgreSQL."""
+"""The quarantine's tables, and opening a database with them: SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from poisonsieve.errors import ConfigError, QuarantineError
 from poisonsieve.serve.in_place import DisplacedError, watch
 from poisonsieve.serve.schema import add_columns, holds_any, require_room, require_tables
 
-#: Rises when an older package could misread the tables. A newer database is refused, not guessed at.
+#: Increased when an older package could misread the tables; it refuses a newer database.
 SCHEMA_VERSION = 1
 _LOCK = 0x7053_1E7E  # any number, the same for all replicas
-_NUMBER = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up by itself in INTEGER only
+_NUMBER = BigInteger().with_variant(Integer(), "sqlite")  # SQLite autoincrements INTEGER columns only
 
 
 class _Bytes(LargeBinary):
-    """Bytes as SQLite gives them: something else is for `quarantine` to refuse, one record at a time."""
+    """Bytes as SQLite returns them, unchecked, so that `quarantine` can refuse damaged values record by record."""
 
     def result_processor(self, dialect: Any, coltype: Any) -> None:
         """See `sqlalchemy.types.TypeEngine`."""
@@ -54,7 +54,7 @@ meta = Table(
     Column("value", String(256), nullable=False),
 )
 
-#: One row for each rejected text. Times are microseconds since 1970, UTC.
+#: One row per rejected text. Times are microseconds since 1970, UTC.
 records = Table(
     "poisonsieve_quarantine",
     metadata,
@@ -63,13 +63,13 @@ records = Table(
     Column("request_id", String(64), nullable=False),
     Column("text_index", Integer, nullable=False),
     Column("text", Text),
-    Column("text_bytes", _Bytes),  # only where `text` could not hold it: NUL, lone surrogates
+    Column("text_bytes", _Bytes),  # only if `text` cannot hold it: NUL, lone surrogates
     Column("text_sha256", String(64), nullable=False),
     Column("text_chars", Integer, nullable=False),
     Column("confidence", Double),
     Column("gamma", Double, nullable=False),
     Column("reason", Text, nullable=False),
-    Column("cause", String(16), info={"added": True}),  # null in records of the version before
+    Column("cause", String(16), info={"added": True}),  # null in records of the previous version
     Column("guard_digest", String(64), nullable=False),
     Column("decision", String(16)),
     Column("decided_us", BigInteger),
@@ -77,11 +77,11 @@ records = Table(
     Index("ix_poisonsieve_quarantine_time", "time_us"),
     Index("ix_poisonsieve_quarantine_decision", "decision", "id"),
     Index("ix_poisonsieve_quarantine_request", "request_id"),
-    sqlite_autoincrement=True,  # an id is never used twice
+    sqlite_autoincrement=True,  # never reuse an id
 )
 
-#: Texts by outcome, for each guard and day, over all replicas. In the database two columns keep their first names, so
-#: that replicas of the version before can write to it during a roll-out.
+#: Texts by outcome, guard and day, over all replicas. Two columns keep their old names in the database, so that
+#: replicas of the previous version can write to it during a roll-out.
 counts = Table(
     "poisonsieve_counts",
     metadata,
@@ -94,16 +94,16 @@ counts = Table(
 
 
 def open_database(where: str, *, create: bool = True) -> Engine:
-    """An engine for a database whose tables are there and of this version.
+    """Return an engine for a database with the tables of this version.
 
     Args:
         where: a URL (``sqlite:///file``, ``postgresql://...``), or the path of an SQLite file.
-        create: make the tables when there are none.
+        create: create the tables if there are none.
 
     Raises:
-        ConfigError: not a URL of a kind that is supported, or with an option that is not.
-        QuarantineError: it cannot be reached, it has no tables and none were to be made, it has others, or its schema is
-            newer.
+        ConfigError: it is not a URL of a supported kind, or has an unsupported option.
+        QuarantineError: the database cannot be reached, has no tables and `create` is off, has other tables, or has a
+            newer schema.
     """
     url = database_url(where)
     shown = url.set(query={}).render_as_string(hide_password=True)  # an option can be a password too
@@ -114,16 +114,16 @@ def open_database(where: str, *, create: bool = True) -> Engine:
     except OSError as error:
         raise QuarantineError(f"cannot open the quarantine {url.database}: {error.strerror or error}") from None
     except (SQLAlchemyError, TypeError, ValueError) as error:
-        raise ConfigError(f"an option behind the ? of --db {shown} cannot be used ({cause(error)})") from None
+        raise ConfigError(f"an option after the ? of --db {shown} cannot be used ({cause(error)})") from None
     try:
         with engine.begin() as connection:
             _check(connection, shown, create)
     except SQLAlchemyError as error:
         engine.dispose()
-        # The type alone: a driver's message can hold the password of the URL.
+        # Keep only the type: a driver's message can contain the password of the URL.
         raise QuarantineError(
-            f"cannot open the quarantine {shown} ({cause(error)}); is the database running, are name and password "
-            "right, and is it whole?"
+            f"cannot open the quarantine {shown} ({cause(error)}); check that the database is running and undamaged, "
+            "and that name and password are right"
         ) from None
     except QuarantineError:
         engine.dispose()
@@ -140,23 +140,21 @@ def _engine(url: URL) -> Engine:
 
 
 def database_url(where: str) -> URL:
-    """The URL, with the drivers that are tested.
+    """Return the URL with a tested driver.
 
     Raises:
-        ConfigError: not a URL of a kind that is supported.
+        ConfigError: it is not a URL of a supported kind.
     """
     try:
         url = make_url(where) if "://" in where else URL.create("sqlite", database=where)
-    except (ArgumentError, ValueError):  # the port is no number
-        raise ConfigError("--db is no database URL; give sqlite:///FILE or postgresql://USER@HOST/NAME") from None
+    except (ArgumentError, ValueError):  # ValueError: the port is not a number
+        raise ConfigError("--db is not a database URL; give sqlite:///FILE or postgresql://USER@HOST/NAME") from None
     backend = url.get_backend_name()
     if backend == "sqlite":
         if not url.database or url.database == ":memory:":
             raise ConfigError("--db names no file; a quarantine in memory would be lost: give sqlite:///FILE")
         if "uri" in url.query:
-            raise ConfigError(
-                "--db with uri= behind the ? is a file's address within an address; give sqlite:///FILE"
-            )
+            raise ConfigError("--db must not set uri= after the ?; give sqlite:///FILE")
         return url.set(drivername="sqlite")
     if backend in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
@@ -164,7 +162,7 @@ def database_url(where: str) -> URL:
 
 
 def cause(error: BaseException) -> str:
-    """What kind of error the database met; never its message, which can quote texts and passwords."""
+    """Return the type of a database error, but not its message, which can quote texts and passwords."""
     if isinstance(error, DisplacedError):
         return str(error)
     origin = getattr(error, "orig", None) or error
@@ -175,7 +173,7 @@ def cause(error: BaseException) -> str:
 def _options(url: URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": 5.0, "check_same_thread": False}}
-    # A server that vanished or hangs has to be noticed in seconds, for requests wait on it.
+    # A server that vanished or hangs must be noticed within seconds, since requests wait for it.
     network = {"connect_timeout": 3, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
     return {
         "pool_recycle": 1800,
@@ -190,7 +188,7 @@ def _options(url: URL) -> dict[str, Any]:
 
 
 def _prepare_file(url: URL, create: bool) -> None:
-    """Make the file readable for its owner alone, before SQLite makes it readable for all."""
+    """Create the file readable for its owner alone, since SQLite would make it readable for everybody."""
     path = Path(url.database or "")
     try:
         if not create and not path.is_file():
@@ -201,7 +199,7 @@ def _prepare_file(url: URL, create: bool) -> None:
 
 
 def _sqlite_pragmas(connection: Any, _: Any) -> None:
-    # A damaged text must not fail a whole page: `quarantine` knows it by these surrogates.
+    # A damaged text must not fail a whole page: `quarantine` recognises it by these surrogates.
     connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON"):
@@ -210,15 +208,15 @@ def _sqlite_pragmas(connection: Any, _: Any) -> None:
 
 
 def _check(connection: Connection, shown: str, create: bool) -> None:
-    """Make the tables if they are not there, one process at a time; refuse others, and those of a newer version."""
+    """Create missing tables, one process at a time; refuse other tables, and those of a newer version."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     else:
-        connection.execute(text("PRAGMA user_version"))  # a file that is no database fails here
+        connection.execute(text("PRAGMA user_version"))  # fails if the file is not a database
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     if not holds_any(connection, metadata.sorted_tables):
         if not create:
-            raise QuarantineError(f"{shown} holds no quarantine; give the --db of `poisonsieve serve`")
+            raise QuarantineError(f"{shown} contains no quarantine; give the --db of `poisonsieve serve`")
         require_room(connection, shown)
         metadata.create_all(connection)
         connection.execute(insert(meta), {"key": "schema_version", "value": str(SCHEMA_VERSION)})

@@ -1,4 +1,4 @@
-"""What this process has screened: counts since it started, and the latest confidences."""
+"""Traffic of this process: counts since it started, and the latest confidences."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from poisonsieve.serve.facts import GuardFacts, histogram
 from poisonsieve.serve.settings import ServeSettings
 from poisonsieve.verdict import OUTCOMES, Outcome, Tally, Verdict
 
-_DRIFT_AGE_S = 1.0  # drift is not computed more often than this
+_DRIFT_AGE_S = 1.0  # minimum interval between computations of drift
 
 
-#: What versions before called two of the outcomes. Answers and metrics have these beside the outcomes for one version.
+#: Old names of two outcomes, which answers and metrics also have for one more version.
 OLD_NAMES: dict[Outcome, str] = {"poisoned": "rejected", "not_scored": "unscorable"}
 
 
 class Traffic:
-    """Counts and recent confidences. It belongs to the event loop: no other thread may touch it."""
+    """Counts and recent confidences. Belongs to the event loop: no other thread may use it."""
 
     def __init__(self, facts: GuardFacts, settings: ServeSettings) -> None:
         self.tally = Tally()
@@ -38,7 +38,7 @@ class Traffic:
         self._recent += [(each.confidence, each.rejected) for each in verdicts if each.confidence is not None]
 
     def drift(self) -> Drift:
-        """How far the recent confidences are from the calibration rows'; at most a second old."""
+        """Return the drift of the recent confidences; at most a second old."""
         now = time.monotonic()
         if self._drift is None or now - self._drift[0] > _DRIFT_AGE_S:
             recent = np.array([confidence for confidence, _ in self._recent], dtype=np.float64)
@@ -52,7 +52,7 @@ class Traffic:
         return self._drift[1]
 
     def to_dict(self, queue_length: int) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return a JSON-ready dict."""
         outcomes, edges = self.tally.outcomes, np.array(self._facts.histogram.edges)
         by_verdict = {
             rejected: np.array([confidence for confidence, was in self._recent if was is rejected], dtype=np.float64)

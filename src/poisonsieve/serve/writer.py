@@ -1,7 +1,7 @@
-"""One thread that commits records, many requests' at a time, before their answers are sent.
+"""One thread that commits the records of many requests together, before their answers are sent.
 
-A commit waits for the disk; so all records that came in while the last commit was waiting share the next one. The
-counts of what was screened go along in the same transaction, so that no record is ever ahead of them.
+A commit waits for the disk, so all records that arrive during one commit share the next. The counts of screened texts
+are written in the same transaction, so that no record is ever ahead of them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MOST_ROWS = 512  # in one transaction
 
 
 class NotRecordedError(Exception):
-    """The records could not be committed, so what was rejected must not be answered."""
+    """The records could not be committed, so the rejections must not be answered."""
 
 
 @dataclass(slots=True)
@@ -42,18 +42,18 @@ class _Entry:
     awaited: bool = False
 
     def take(self) -> None:
-        """From here on the future cannot be cancelled; a record nobody waits for is committed all the same."""
+        """Make the future uncancellable; a record is committed even if nobody waits for it any more."""
         self.awaited = self.done.set_running_or_notify_cancel()
 
 
 class Writer:
-    """Commits records and counts to the quarantine, and deletes what it no longer keeps.
+    """Commits records and counts to the quarantine, and deletes old records.
 
     Args:
-        quarantine: where to.
-        guard_digest: whose counts these are.
+        quarantine: the quarantine.
+        guard_digest: the guard that the counts belong to.
         settings: intervals and limits.
-        monitoring: counts what happened.
+        monitoring: counts commits and deletions.
     """
 
     def __init__(
@@ -76,19 +76,19 @@ class Writer:
         self._thread.start()
 
     def close(self, timeout: float) -> None:
-        """Commit what was put in, and end the thread; give up after `timeout` seconds."""
+        """Commit everything submitted, and end the thread; give up after `timeout` seconds."""
         self._entries.put(None)
         self._thread.join(timeout)
         if self._thread.is_alive():
             log.error("the quarantine did not finish within %.0f s", timeout)
 
     def count(self, numbers: Mapping[Outcome, int]) -> None:
-        """Add to the counts; they are written with the next records, or by themselves soon."""
+        """Add to the counts, which are written with the next records, or soon without any."""
         with self._lock:
             self._counts.update(numbers)
 
     def put(self, rows: Sequence[Mapping[str, Any]]) -> Future[None]:
-        """Have records committed. The future is done once they are, and fails with `NotRecordedError` otherwise."""
+        """Submit records. The future is done when they are committed, and fails with `NotRecordedError` otherwise."""
         entry = _Entry(rows)
         self._entries.put(entry)
         return entry.done
@@ -101,12 +101,12 @@ class Writer:
                 self._write(entries)
                 if time.monotonic() - self._retained > self._settings.retention_interval_s:
                     self._retain()
-            except Exception as error:  # the thread must live: every later rejection waits for it
+            except Exception as error:  # keep the thread alive, since every later rejection waits for it
                 log.error("the quarantine failed: %s", type(error).__name__)
                 _fail(entries)
 
     def _next(self) -> tuple[list[_Entry], bool]:
-        """All entries that are there, once there is one or the time to flush counts has come."""
+        """Return all waiting entries, once there is one or it is time to write counts."""
         entries: list[_Entry] = []
         with contextlib.suppress(queue.Empty):
             entry = self._entries.get(timeout=self._settings.flush_interval_s)
