@@ -1,4 +1,4 @@
-"""What the service answers, as models for its OpenAPI description, and the one way in which JSON is written."""
+"""Models of the service's answers for its OpenAPI description, and writing JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OUTCOME = "poisoned: its confidence is above gamma; not_scored: it could not be
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """JSON in ASCII: a text may hold a lone surrogate, which UTF-8 has no bytes for and JSON has an escape for."""
+    """Return JSON in ASCII: a text may contain a lone surrogate, which JSON can escape but UTF-8 cannot encode."""
     body = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return Response(body.encode("ascii"), status, headers, media_type="application/json")
 
@@ -35,19 +35,19 @@ class VerdictAnswer(_Answer):
 
     verdict: Literal["passed", "rejected"] = Field(deprecated=True, examples=["rejected"])
     rejected: bool = Field(description="poisoned or not scored", examples=[True])
-    reason: str | None = Field(description="the cause in words; null: it passed", examples=["poisoned"])
-    confidence: float | None = Field(description="null when it could not be scored", examples=[0.998])
+    reason: str | None = Field(description="the cause in words; null if it passed", examples=["poisoned"])
+    confidence: float | None = Field(description="null if it could not be scored", examples=[0.998])
     gamma: float = Field(examples=[0.93])
-    truncated: bool = Field(description="the text's end was read neither by guard nor victim", examples=[False])
+    truncated: bool = Field(description="neither guard nor victim read the text's end", examples=[False])
     label: int | None = Field(description="/v1/classify: the victim's class, if the text passed", examples=[None])
     label_name: str | None = Field(examples=[None])
     score: float | None = Field(description="the victim's probability of that class", examples=[None])
     outcome: Outcome = Field(description=_OUTCOME, examples=["poisoned"])
-    cause: Cause | None = Field(description="what stopped it; null: it passed", examples=["above_gamma"])
+    cause: Cause | None = Field(description="what stopped it; null if it passed", examples=["above_gamma"])
 
 
 class ScreenAnswer(_Answer):
-    """One verdict for each text, in order."""
+    """One verdict per text, in order."""
 
     request_id: str = Field(examples=["6f1c0a52a1c94a0f8a5e5b0e3f6e4d21"])
     gamma: float = Field(examples=[0.93])
@@ -59,20 +59,20 @@ class WordAnswer(_Answer):
 
     word: str = Field(examples=["mn"])
     confidence_without: float | None = Field(examples=[0.61])
-    effect: float = Field(description="confidence less confidence_without; 0 when one is null", examples=[0.388])
+    effect: float = Field(description="confidence minus confidence_without; 0 if one is null", examples=[0.388])
 
 
 class ExplainAnswer(_Answer):
-    """Which words the confidence rests on."""
+    """How much the confidence depends on each word."""
 
     confidence: float | None = Field(examples=[0.998])
     gamma: float = Field(examples=[0.93])
     words: list[WordAnswer]
-    truncated: bool = Field(description="not all words were left out, or the guard does not read to the end")
+    truncated: bool = Field(description="some words were not tested, or the guard does not read to the end")
 
 
 class HistogramAnswer(_Answer):
-    """Counts between edges; there is one edge more than counts."""
+    """Counts between edges, of which there is one more."""
 
     edges: list[float]
     counts: list[int]
@@ -102,7 +102,7 @@ class RecentAnswer(_Answer):
 
 
 class DriftAnswer(_Answer):
-    """Recent confidences against those of the calibration rows; null while there are too few."""
+    """Distance of recent confidences from those of the calibration rows; null while there are too few."""
 
     ks: float | None
     bar: float | None
@@ -113,7 +113,7 @@ class DriftAnswer(_Answer):
 
 
 class StatsAnswer(_Answer):
-    """What this process has screened since it started."""
+    """Traffic of this process since it started."""
 
     passed: int
     poisoned: int = Field(description="their confidence is above gamma")
@@ -131,7 +131,7 @@ class RecordAnswer(_Answer):
 
     id: int
     time: str = Field(examples=["2026-01-31T08:00:00.000000+00:00"])
-    text: str | None = Field(description="null when only hashes are kept; its beginning when it was very long")
+    text: str | None = Field(description="null if only hashes are kept; only the beginning of a very long text")
     text_sha256: str = Field(description="of the whole text")
     text_chars: int
     confidence: float | None
@@ -141,7 +141,7 @@ class RecordAnswer(_Answer):
     cause: Cause = Field(description="what stopped it", examples=["above_gamma"])
     guard_digest: str = Field(examples=[_GUARD])
     request_id: str
-    text_index: int = Field(description="its place among the texts of the request, from 0")
+    text_index: int = Field(description="its position among the texts of the request, from 0")
     decision: Literal["poison", "false_alarm"] | None
     decided_at: str | None
     note: str | None
@@ -152,7 +152,9 @@ class RecordsAnswer(_Answer):
 
     items: list[RecordAnswer]
     total: int
-    damaged: list[int] = Field(description="ids of records of this page that the database has damaged", examples=[[]])
+    damaged: list[int] = Field(
+        description="ids of this page's records that are damaged in the database", examples=[[]]
+    )
     page: int
     size: int
 

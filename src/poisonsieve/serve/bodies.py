@@ -1,8 +1,8 @@
-"""Request bodies: read within limits, parsed by hand.
+"""Read request bodies within limits, and parse them by hand.
 
-By hand, because a text may hold anything JSON can express, lone surrogates too: it is for the guard to reject it with a
-reason, not for a web framework to stumble over it. And because the application beside the service has to read what the
-guard reads: so a key stands once, and a body is UTF-8 as it stands, neither compressed nor in another encoding.
+A text may contain anything that JSON can express, lone surrogates included: the guard must reject it with a reason,
+rather than a web framework fail on it. And the application behind the service must read the same text as the guard. A
+key may therefore occur only once, and a body must be plain UTF-8, neither compressed nor in another encoding.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from poisonsieve.serve.settings import ServeSettings
 MAX_NOTE_CHARS = 2000
 MAX_IDS = 2000
 _CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
-#: How gzip, zstd, xz and zlib begin; JSON never does.
+#: First bytes of gzip, zstd, xz and zlib; JSON never starts with them.
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _ONCE = ("Content-Type", "Content-Encoding", "Content-Length")
 _UNCOMPRESSED = "the body is compressed; send it uncompressed, without Content-Encoding"
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
-    """A request that gets an error for an answer.
+    """A request that is answered with an error.
 
     Attributes:
         status: the HTTP status.
-        detail: what is wrong, without a word of the request's text.
-        headers: to go with it.
+        detail: what is wrong, without quoting the request's text.
+        headers: headers of the answer.
     """
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
@@ -47,7 +47,7 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
 
 
 class Bodies:
-    """Reads JSON bodies. What all unanswered requests hold together is bounded."""
+    """Reads JSON bodies. The total size of the bodies of all unanswered requests is bounded."""
 
     def __init__(self, settings: ServeSettings, monitoring: Monitoring) -> None:
         self._settings = settings
@@ -56,11 +56,12 @@ class Bodies:
 
     @contextlib.asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[Any]:
-        """The parsed body. Its bytes count as held until the block ends.
+        """Read and parse the body. Its bytes count as held until the block ends.
 
         Raises:
-            Refused: a header about it stands twice (400), it is too large (413), compressed or not UTF-8 (415), not JSON
-                (415, 422), holds a key twice (422), is too slow (408), or there is no room (503).
+            Refused: a header about the body is repeated (400), or the body is too large (413), compressed or not
+                UTF-8 (415), not JSON (415, 422), repeats a key (422), or is too slow (408), or there is no room
+                (503).
         """
         _check_headers(request.headers)
         taken = [0]
@@ -87,7 +88,9 @@ class Bodies:
                 raise _too_large(limit)
             if self._held + len(chunk) > self._settings.max_held_bytes:
                 self._monitoring.shed.labels("bytes").inc()
-                raise Refused(503, "too much is being read; try again", {"Retry-After": "1", "Connection": "close"})
+                raise Refused(
+                    503, "too many bytes are waiting; try again", {"Retry-After": "1", "Connection": "close"}
+                )
             self._held += len(chunk)
             taken[0] += len(chunk)
             raw += chunk
@@ -95,10 +98,10 @@ class Bodies:
 
 
 def texts_of(body: Any, settings: ServeSettings) -> list[str]:
-    """The texts of ``{"text": str}`` or ``{"texts": [str, ...]}``.
+    """Return the texts of ``{"text": str}`` or ``{"texts": [str, ...]}``.
 
     Raises:
-        Refused: anything else, or more or longer texts than the settings allow (422).
+        Refused: it is anything else, or has more or longer texts than the settings allow (422).
     """
     if not isinstance(body, dict) or set(body) not in ({"text"}, {"texts"}):
         raise Refused(422, 'send an object with either "text" or "texts", and nothing else')
@@ -106,17 +109,17 @@ def texts_of(body: Any, settings: ServeSettings) -> list[str]:
         return [_checked(body["text"], "text", settings)]
     texts = body["texts"]
     if not isinstance(texts, list) or not texts:
-        raise Refused(422, "texts is not a list with at least one string")
+        raise Refused(422, "texts must be a list with at least one string")
     if len(texts) > settings.max_request_texts:
         raise Refused(422, f"there are {len(texts)} texts; send at most {settings.max_request_texts} in a request")
     return [_checked(text, f"texts[{index}]", settings) for index, text in enumerate(texts)]
 
 
 def text_of(body: Any, settings: ServeSettings) -> str:
-    """The text of ``{"text": str}``.
+    """Return the text of ``{"text": str}``.
 
     Raises:
-        Refused: anything else, or a longer text than the settings allow (422).
+        Refused: it is anything else, or a longer text than the settings allow (422).
     """
     if not isinstance(body, dict) or set(body) != {"text"}:
         raise Refused(422, 'send an object with "text", and nothing else')
@@ -124,32 +127,32 @@ def text_of(body: Any, settings: ServeSettings) -> str:
 
 
 def decision_of(body: Any) -> tuple[Decision | None, str | None]:
-    """Decision and note of ``{"decision": "poison" | "false_alarm" | null, "note": str | null}``.
+    """Return decision and note of ``{"decision": "poison" | "false_alarm" | null, "note": str | null}``.
 
     Raises:
-        Refused: anything else (422).
+        Refused: it is anything else (422).
     """
     if not isinstance(body, dict) or "decision" not in body or set(body) - {"decision", "note"}:
-        raise Refused(422, 'send an object with "decision" and perhaps "note", and nothing else')
+        raise Refused(422, 'send an object with "decision" and optionally "note", and nothing else')
     decision, note = _decision(body["decision"], "decision"), body.get("note")
     if note is not None and not isinstance(note, str):
-        raise Refused(422, "note is a string or null")
+        raise Refused(422, "note must be a string or null")
     if note is not None and (len(note) > MAX_NOTE_CHARS or storable(note) != note):
-        raise Refused(422, f"note has at most {MAX_NOTE_CHARS} characters, and no NUL or lone surrogate among them")
+        raise Refused(422, f"note must have at most {MAX_NOTE_CHARS} characters, without NUL or lone surrogates")
     return decision, note
 
 
 def decisions_of(body: Any) -> tuple[list[int], Decision | None, Decision | None]:
-    """Ids, decision, and the decision that the records have, of ``{"ids": [int, ...], "decision": ..., "was": ...}``.
+    """Return ids, decision and present decision of ``{"ids": [int, ...], "decision": ..., "was": ...}``.
 
     Raises:
-        Refused: anything else (422).
+        Refused: it is anything else (422).
     """
     if not isinstance(body, dict) or set(body) != {"ids", "decision", "was"}:
         raise Refused(422, 'send an object with "ids", "decision" and "was", and nothing else')
     ids = body["ids"]
     if not isinstance(ids, list) or not 0 < len(ids) <= MAX_IDS or not all(map(_is_id, ids)):
-        raise Refused(422, f"ids is a list of 1 to {MAX_IDS} ids of records")
+        raise Refused(422, f"ids must be a list of 1 to {MAX_IDS} ids of records")
     return ids, _decision(body["decision"], "decision"), _decision(body["was"], "was")
 
 
@@ -159,7 +162,7 @@ def _is_id(value: Any) -> bool:
 
 def _decision(value: Any, name: str) -> Decision | None:
     if value not in ("poison", "false_alarm", None):
-        raise Refused(422, f"{name} is poison, false_alarm or null")
+        raise Refused(422, f"{name} must be poison, false_alarm or null")
     decision: Decision | None = value
     return decision
 
@@ -181,12 +184,12 @@ def _check_headers(headers: Headers) -> None:
         if len(headers.getlist(name)) > 1:
             raise Refused(400, f"the header {name} stands twice; one value would hide another")
     kind, _, parameters = headers.get("content-type", "").partition(";")
-    if kind.strip().lower() != "application/json":  # a page of another site cannot send this type unasked
+    if kind.strip().lower() != "application/json":  # another site's page cannot send this type without permission
         raise Refused(415, "send Content-Type: application/json")
     for parameter in parameters.lower().split(";"):
         name, _, value = parameter.partition("=")
         if name.strip() == "charset" and value.strip(' "') not in _CHARSETS:
-            raise Refused(415, "the body is said to be in another charset than UTF-8; JSON is sent in UTF-8")
+            raise Refused(415, "Content-Type names another charset than UTF-8; send JSON in UTF-8")
     encodings = ",".join(headers.getlist("content-encoding")).lower().split(",")
     if {encoding.strip() for encoding in encodings} - {"", "identity"}:
         raise Refused(415, _UNCOMPRESSED)
@@ -197,9 +200,9 @@ def _parse(raw: bytearray) -> Any:
         raise Refused(415, _UNCOMPRESSED)
     encoding = json.detect_encoding(raw)
     if not encoding.startswith("utf-8"):
-        raise Refused(415, f"the body is {encoding[:6].upper()}; JSON is sent in UTF-8")
+        raise Refused(415, f"the body is {encoding[:6].upper()}; send JSON in UTF-8")
     if encoding == "utf-8-sig":
-        raise Refused(422, "the body starts with a byte order mark; send it without")
+        raise Refused(422, "the body starts with a byte order mark; remove it")
     try:
         return parse_json(raw.decode("utf-8"))
     except UnicodeDecodeError:

@@ -30,17 +30,18 @@ _LONGEST_WAIT_S = 30.0
 
 
 class Client:
-    """Calls a running service. One client may be shared by threads.
+    """Calls a running service. Threads may share one client.
 
     Args:
-        url: where the service is, such as ``http://127.0.0.1:8000``.
-        api_key: sent as ``X-API-Key``. None: the service takes calls without.
+        url: address of the service, such as ``http://127.0.0.1:8000``.
+        api_key: sent as ``X-API-Key``; None if the service needs none.
         timeout: seconds to wait for an answer.
-        retries: how often a request is sent again when the service has no room, or cannot be reached; each time after
-            the seconds that the service asks for. A request whose answer was lost may thereby be screened twice.
+        retries: how often to send a request again if the service has no room or cannot be reached, each time after
+            the seconds that the service requests. A request whose answer was lost may be screened twice.
 
     Raises:
-        ConfigError: the address is no URL, no header can carry the key, or another argument is out of range.
+        ConfigError: the address is not a URL, the key cannot be sent in a header, or another argument is out of
+            range.
     """
 
     def __init__(self, url: str, *, api_key: str | None = None, timeout: float = 60.0, retries: int = 2) -> None:
@@ -48,7 +49,7 @@ class Client:
         self._http = http_client(url, api_key, timeout)
 
     def __enter__(self) -> Self:
-        """The client itself."""
+        """Return the client itself."""
         return self
 
     def __exit__(
@@ -93,7 +94,7 @@ class Client:
         return self._verdicts("/v1/classify", as_texts(texts, column))
 
     def explain(self, text: str) -> dict[str, Any]:
-        """Which words the confidence of a text rests on: see ``POST /v1/explain``.
+        """Return how much the confidence of a text depends on each word; see ``POST /v1/explain``.
 
         Raises:
             DataError, ServiceError: see `screen`.
@@ -101,20 +102,20 @@ class Client:
         return self._call("POST", "/v1/explain", {"text": string(text, "the text")})
 
     def guard(self) -> dict[str, Any]:
-        """The guard in force: see ``GET /v1/guard``."""
+        """Return the guard in force; see ``GET /v1/guard``."""
         return self._call("GET", "/v1/guard")
 
     def stats(self) -> dict[str, Any]:
-        """What the service has screened: see ``GET /v1/stats``."""
+        """Return the service's traffic; see ``GET /v1/stats``."""
         return self._call("GET", "/v1/stats")
 
     def quarantine(
         self, *, decision: str = "open", contains: str = "", group: str = "", page: int = 1, size: int = 50
     ) -> dict[str, Any]:
-        """A page of rejected texts: see ``GET /v1/quarantine``.
+        """Return a page of rejected texts; see ``GET /v1/quarantine``.
 
         Raises:
-            DataError: an argument is of another type, or holds a lone surrogate, which no query can hold.
+            DataError: an argument has the wrong type, or contains a lone surrogate, which a query cannot encode.
             ServiceError: as in `screen`.
         """
         query: dict[str, str | int] = {
@@ -125,10 +126,10 @@ class Client:
         return self._call("GET", "/v1/quarantine", query=query)
 
     def decide(self, number: int, decision: str | None, note: str | None = None) -> dict[str, Any]:
-        """Say of a record that it is ``poison`` or a ``false_alarm``; None takes that back.
+        """Decide that a record is ``poison`` or a ``false_alarm``; None takes the decision back.
 
         Raises:
-            DataError: an argument is of another type.
+            DataError: an argument has the wrong type.
             ServiceError: there is no such record, or as in `screen`.
         """
         body = {
@@ -138,14 +139,14 @@ class Client:
         return self._call("POST", f"/v1/quarantine/{whole(number, 'number')}/decision", body)
 
     def groups(self) -> dict[str, Any]:
-        """What rejected texts have in common: see ``GET /v1/quarantine/groups``."""
+        """Return what rejected texts have in common; see ``GET /v1/quarantine/groups``."""
         return self._call("GET", "/v1/quarantine/groups")
 
     def decide_all(self, numbers: Sequence[int], decision: str | None, *, was: str | None = None) -> list[int]:
-        """Say of several records what they are, as far as their decision is `was`; gives the ids that were changed.
+        """Decide several records whose present decision is `was`; return the ids that were changed.
 
         Raises:
-            DataError: an argument is of another type.
+            DataError: an argument has the wrong type.
             ServiceError: as in `screen`.
         """
         body = {
@@ -165,7 +166,7 @@ class Client:
     def _call(
         self, method: str, path: str, body: Any = None, *, query: dict[str, str | int] | None = None
     ) -> dict[str, Any]:
-        # ASCII, for a text may hold a lone surrogate: JSON has an escape for it, UTF-8 no bytes.
+        # ASCII, because a text may contain a lone surrogate, which JSON can escape but UTF-8 cannot encode.
         content = None if body is None else json.dumps(body, ensure_ascii=True).encode("ascii")
         headers = {} if content is None else {"Content-Type": "application/json"}
         for left in range(self._retries, -1, -1):
@@ -194,7 +195,7 @@ def _content(response: httpx.Response) -> dict[str, Any]:
         content = parse_json(response.content)
     except (ValueError, RecursionError):
         content = None
-    if response.status_code == 200:  # the service has no other for an answer; a part of one is none
+    if response.status_code == 200:  # the only status of a complete answer
         if isinstance(content, dict):
             return content
         raise ServiceError(f"the service answered {response.status_code} without a JSON object; is it poisonsieve?")

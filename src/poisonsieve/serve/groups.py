@@ -14,13 +14,13 @@ NEWEST = 2000  # rejected texts that are compared
 
 
 class Groups:
-    """What rejected texts have in common against texts that passed.
+    """What rejected texts have in common that passed texts lack.
 
-    Rejected texts are those in the quarantine, of all replicas and earlier runs. Of texts that passed here, hashes of their
-    words and phrases are kept in memory, and nothing at all with `hash_only`.
+    Rejected texts are those in the quarantine, of all replicas and earlier runs. Of texts that passed in this
+    process, only hashes of their words and phrases are kept in memory, or nothing with `hash_only`.
 
     Args:
-        quarantine: where the rejected texts are.
+        quarantine: the quarantine with the rejected texts.
         settings: `compared_texts` and `hash_only`.
     """
 
@@ -30,7 +30,7 @@ class Groups:
         self._passed = Seen(settings.compared_texts, latest=True)
 
     def note(self, texts: Sequence[str], verdicts: Sequence[Verdict]) -> None:
-        """Keep hashes of the texts that passed. It belongs to the event loop."""
+        """Keep hashes of the texts that passed. Call it in the event loop only."""
         if self._hash_only:
             return
         for text, verdict in zip(texts, verdicts, strict=True):
@@ -38,7 +38,7 @@ class Groups:
                 self._passed.add(text)
 
     def to_dict(self) -> dict[str, Any]:
-        """Groups of the newest open records that were rejected as poisoned, JSON-ready, with the ids of their records."""
+        """Return groups of the newest open records rejected as poisoned, JSON-ready, with the ids of their records."""
         kept = self._quarantine.texts("open", NEWEST)
         found = common_ground([text for _, text in kept], self._passed)
         groups = [
@@ -48,7 +48,7 @@ class Groups:
         return {"groups": groups, "rejected_texts": len(kept), "passed_texts": len(self._passed)}
 
     def ids(self, which: Which, trait: str) -> list[int]:
-        """Ids of the newest records that have a trait, as `to_dict` names it under `group`."""
+        """Return ids of the newest records that have a trait, named as under `group` in `to_dict`."""
         kept = self._quarantine.texts(which, NEWEST)
         members = having(trait, (text for _, text in kept))
         return [number for (number, _), member in zip(kept, members, strict=True) if member]

@@ -1,4 +1,4 @@
-"""The quarantine: what was rejected, and what a reviewer says of it."""
+"""The quarantine: rejected texts, and reviewers' decisions on them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 @dataclass(frozen=True)
 class Page:
-    """Some records of those that were asked for.
+    """A page of the records that match a query.
 
     Attributes:
         items: the records of this page, newest first.
-        total: how many there are on all pages.
-        damaged: ids of the records that belong on this page and cannot be shown, as in a damaged database.
+        total: number of records on all pages.
+        damaged: ids of records that belong on this page but are damaged in the database.
     """
 
     items: list[dict[str, Any]]
@@ -44,16 +44,16 @@ class Page:
 def record_of(
     text: str, verdict: Verdict, *, request_id: str, index: int, guard_digest: str, hash_only: bool, max_chars: int
 ) -> dict[str, Any]:
-    """The row of a rejected text.
+    """Return the row of a rejected text.
 
     Args:
-        text: the text, whatever it holds.
-        verdict: that rejected it.
-        request_id: of the request it came with.
-        index: its place among the request's texts.
-        guard_digest: see `poisonsieve.serve.facts.guard_digest`.
+        text: the text, with any content.
+        verdict: the verdict that rejected it.
+        request_id: id of its request.
+        index: its position among the request's texts.
+        guard_digest: see `poisonsieve.serve.facts.GuardFacts`.
         hash_only: keep no text.
-        max_chars: characters of the text that are kept.
+        max_chars: number of characters of the text to keep.
     """
     kept = None if hash_only else text[:max_chars]
     plain = None if kept is None else storable(kept)
@@ -74,16 +74,15 @@ def record_of(
 
 
 def storable(text: str) -> str:
-    """The text with a replacement character for each that a database cannot hold: NUL and lone surrogates."""
+    """Replace characters that a database cannot store, NUL and lone surrogates, with replacement characters."""
     replaced = text.replace("\0", _REPLACEMENT)
     return replaced.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class Quarantine:
-    """Records in a database. Every method is one transaction, and raises what SQLAlchemy raises.
+    """Records in a database. Every method is one transaction, and raises SQLAlchemy's errors.
 
-    A record that cannot be one, as in a damaged database, is a `QuarantineError`; so is an SQLite file that was deleted,
-    moved or replaced.
+    A damaged record raises `QuarantineError`; so does an SQLite file that was deleted, moved or replaced.
 
     Args:
         engine: from `poisonsieve.serve.tables.open_database`.
@@ -93,11 +92,11 @@ class Quarantine:
         self.engine = engine
 
     def add(self, rows: Sequence[Mapping[str, Any]], screened: Mapping[str, Mapping[Outcome, int]]) -> None:
-        """Commit records, and with them the counts of what was screened up to them.
+        """Commit records together with the counts of the texts screened up to them.
 
         Args:
             rows: from `record_of`.
-            screened: guard digest -> texts by outcome, to be added to today's counts.
+            screened: texts by outcome, by guard digest, to add to today's counts.
         """
         day = datetime.now(UTC).date().isoformat()
         with self.engine.begin() as connection:
@@ -105,11 +104,11 @@ class Quarantine:
                 connection.execute(insert(records), list(rows))
             for digest, numbers in screened.items():
                 _add_counts(connection, digest, day, numbers)
-        require_in_place(self.engine)  # or what was committed cannot be found again
+        require_in_place(self.engine)  # otherwise the committed records would be lost
 
     @property
     def in_place(self) -> bool:
-        """Whether the database is still where it was opened; always, if it is no file."""
+        """Whether the database is still where it was opened; always true if it is not a file."""
         try:
             require_in_place(self.engine)
         except DisplacedError:
@@ -125,14 +124,14 @@ class Quarantine:
         page: int = 1,
         size: int = 50,
     ) -> Page:
-        """A page of records, newest first.
+        """Return a page of records, newest first.
 
         Args:
-            which: by decision.
-            contains: only records whose text contains this, upper and lower case alike (SQLite: of ASCII letters).
+            which: decision of the records.
+            contains: only records whose text contains this, ignoring case (in SQLite, of ASCII letters only).
             among: only records with one of these ids.
-            page: from 1.
-            size: records a page.
+            page: number of the page, from 1.
+            size: records per page.
         """
         conditions = _conditions(which, contains)
         if among is not None:
@@ -152,12 +151,12 @@ class Quarantine:
         return Page(items, total, damaged)
 
     def get(self, number: int) -> dict[str, Any] | None:
-        """One record, or None."""
+        """Return one record, or None if there is none."""
         with self.engine.connect() as connection:
             return _one(connection, number)
 
     def decide(self, number: int, decision: Decision | None, note: str | None) -> dict[str, Any] | None:
-        """Store what a reviewer says; None takes a decision back. Gives the record, or None if there is none."""
+        """Store a reviewer's decision; None takes a decision back. Return the record, or None if there is none."""
         decided = None if decision is None else time.time_ns() // 1000
         change = update(records).where(records.c.id == number)
         with self.engine.begin() as connection:
@@ -167,12 +166,12 @@ class Quarantine:
         return found
 
     def decide_all(self, ids: Collection[int], decision: Decision | None, *, was: Decision | None) -> list[int]:
-        """Store one decision on several records, leaving their notes; None takes a decision back.
+        """Store one decision on several records, keeping their notes; None takes a decision back.
 
         Args:
-            ids: of the records.
-            decision: to be stored.
-            was: only records that have this decision are changed, so that nothing is decided over another reviewer's head.
+            ids: ids of the records.
+            decision: decision to store.
+            was: change only records with this decision, so that no other reviewer's decision is overwritten.
 
         Returns:
             The ids of the records that were changed.
@@ -187,7 +186,7 @@ class Quarantine:
         return sorted(changed)
 
     def texts(self, which: Which, most: int) -> list[tuple[int, str]]:
-        """Id and text of the newest records above gamma, as far as their text was kept and is whole."""
+        """Return id and text of the newest records above gamma whose text was kept and is undamaged."""
         conditions = [*_conditions(which, ""), *_above_gamma(), records.c.text.is_not(None)]
         wanted = select(records.c.id, records.c.text).where(*conditions).order_by(records.c.id.desc()).limit(most)
         with self.engine.connect() as connection:
@@ -195,7 +194,7 @@ class Quarantine:
         return [(row.id, row.text) for row in rows if isinstance(row.text, str) and storable(row.text) == row.text]
 
     def retain(self, *, max_records: int | None, max_days: float | None) -> int:
-        """Delete what is too old, and the oldest beyond the number that is kept; gives how many went."""
+        """Delete records that are too old, and the oldest beyond the maximum number; return how many were deleted."""
         gone = 0
         with self.engine.begin() as connection:
             if max_days is not None:
@@ -209,13 +208,13 @@ class Quarantine:
         return gone
 
     def passed(self, guard_digest: str) -> int:
-        """Texts that this guard has let pass, in all replicas, as far as it was written."""
+        """Return the number of texts that this guard has passed, in all replicas, as far as written."""
         wanted = select(func.coalesce(func.sum(counts.c.passed), 0)).where(counts.c.guard_digest == guard_digest)
         with self.engine.connect() as connection:
             return int(connection.execute(wanted).scalar_one())
 
     def decided(self, guard_digest: str) -> list[tuple[str, float, str]]:
-        """Of this guard's records above gamma that a reviewer decided: sha256 of the text, confidence, decision."""
+        """Return text sha256, confidence and decision of this guard's decided records above gamma."""
         wanted = _of_guard(select(records.c.text_sha256, records.c.confidence, records.c.decision), guard_digest)
         with self.engine.connect() as connection:
             rows = connection.execute(wanted.where(records.c.decision.is_not(None))).all()
@@ -223,7 +222,7 @@ class Quarantine:
         return [(row.text_sha256, float(row.confidence), row.decision) for row in rows]
 
     def open_count(self, guard_digest: str) -> int:
-        """This guard's records above gamma that nobody has decided yet."""
+        """Return the number of this guard's undecided records above gamma."""
         wanted = _of_guard(select(func.count()).select_from(records), guard_digest)
         with self.engine.connect() as connection:
             return int(connection.execute(wanted.where(records.c.decision.is_(None))).scalar_one())
@@ -260,7 +259,7 @@ def _one(connection: Connection, number: int) -> dict[str, Any] | None:
 
 
 def _require_intact(rows: Sequence[Row[Any]]) -> None:
-    """Refuse a value that its column cannot have: SQLite gives what it finds, whatever type was declared."""
+    """Refuse a value that its column cannot have: SQLite returns what it finds, whatever type was declared."""
     for row in rows:
         for name, value in row._mapping.items():
             column = records.c[name]
@@ -270,7 +269,7 @@ def _require_intact(rows: Sequence[Row[Any]]) -> None:
             if isinstance(value, str):
                 whole = whole and storable(value) == value.replace("\0", _REPLACEMENT)  # no byte that is not UTF-8
             if not whole:
-                raise QuarantineError(f"a record of the quarantine is damaged: its {name} cannot be one")
+                raise QuarantineError(f"a record of the quarantine is damaged: its {name} is invalid")
 
 
 def _item(row: Row[Any]) -> dict[str, Any]:

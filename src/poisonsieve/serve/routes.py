@@ -1,4 +1,4 @@
-"""The addresses under ``/v1``, and those for machines that watch. Each is a few lines around `GuardService`."""
+"""The endpoints under ``/v1``, and those for monitoring. Each is a few lines around `GuardService`."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ async def _gate(request: Request) -> None:
 async def _asked_once(request: Request) -> None:
     names = [name for name, _ in request.query_params.multi_items()]
     if len(set(names)) < len(names):
-        raise Refused(422, "a parameter stands twice in the query; one value would hide another")
+        raise Refused(422, "a query parameter is repeated; give one value")
 
 
 async def _nothing_unread(request: Request) -> None:
-    """What stands in the query and is not read may be what the caller meant: a text, or a page."""
+    """Refuse unknown query parameters, in which the caller may have put something that matters."""
     read = {field.alias for field in request.scope["route"].dependant.query_params}
     if set(request.query_params) - read:
         takes = f"the query takes {', '.join(sorted(read))}" if read else "send everything in the body"
-        raise Refused(422, f"there is a parameter in the query that nobody reads; {takes}")
+        raise Refused(422, f"the query has an unknown parameter; {takes}")
 
 
 _with_key = [
@@ -61,8 +61,8 @@ router = APIRouter(dependencies=_with_key)
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     meanings = {
-        400: "a header about the body stands twice",
-        401: "no API key, or a wrong one",
+        400: "a header about the body is repeated",
+        401: "the API key is missing or wrong",
         403: "the host name is not allowed without API keys",
         404: "there is no such record",
         408: "the body did not arrive in time",
@@ -70,7 +70,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         415: "the body is not application/json, not UTF-8, or compressed",
         422: "the request cannot be used",
         503: "try again after Retry-After seconds: the queue is full, or the quarantine cannot be reached",
-        504: "it took too long",
+        504: "the request took too long",
     }
     return {status: {"model": answers.Problem, "description": meanings[status]} for status in (401, 403, *statuses)}
 
@@ -142,7 +142,7 @@ async def _verdicts(request: Request, *, classify: bool) -> Response:
     dependencies=_query,
 )
 async def screen(request: Request) -> Response:
-    """A verdict on each text, in order. What was rejected is in the quarantine before the answer is sent."""
+    """Verdicts on the texts, in order. Rejected texts are in the quarantine before the answer is sent."""
     return await _verdicts(request, classify=False)
 
 
@@ -155,14 +155,14 @@ async def screen(request: Request) -> Response:
     dependencies=_query,
 )
 async def classify(request: Request) -> Response:
-    """As `/v1/screen`; the victim reads only what passes. 422 when the service was started without a victim."""
+    """As `/v1/screen`; the victim reads only texts that pass. 422 if the service was started without a victim."""
     return await _verdicts(request, classify=True)
 
 
 @router.post(
     "/v1/explain",
     tags=["texts"],
-    summary="The words a confidence rests on",
+    summary="How much a confidence depends on each word",
     responses={200: {"model": answers.ExplainAnswer}, **_problems(*_BODY)},
     openapi_extra=_body(_ONE_TEXT, one={"text": "a fine mn film"}),
     dependencies=_query,
@@ -181,14 +181,14 @@ async def explain(request: Request) -> Response:
     responses={200: {"model": answers.GuardAnswer}, **_problems()},
 )
 async def guard(request: Request) -> Response:
-    """Gamma, how it was found, and how the calibration confidences lie."""
+    """Gamma, how it was found, and the distribution of the calibration confidences."""
     return json_response(_service(request).facts.to_dict())
 
 
 @router.get(
     "/v1/stats",
     tags=["watching"],
-    summary="What this process has screened",
+    summary="Traffic of this process",
     responses={200: {"model": answers.StatsAnswer}, **_problems()},
 )
 async def stats(request: Request) -> Response:
@@ -206,7 +206,7 @@ async def stats(request: Request) -> Response:
 )
 async def quarantine(
     request: Request,
-    decision: Annotated[Which, Query(description="by what was decided")] = "open",
+    decision: Annotated[Which, Query(description="decision of the records")] = "open",
     q: Annotated[str, Query(max_length=500, description="part of the text")] = "",
     group: Annotated[str, Query(max_length=500, description="a group, as /v1/quarantine/groups names it")] = "",
     page: Annotated[int, Query(ge=1, le=_LAST_PAGE)] = 1,
@@ -229,20 +229,20 @@ async def quarantine(
     dependencies=_query,
 )
 async def groups(request: Request) -> Response:
-    """Words, phrases, openings and unseen characters that set the open records apart from texts that passed here."""
+    """Words, phrases, openings and invisible characters that distinguish open records from texts that passed here."""
     return json_response(await run_in_threadpool(_service(request).groups.to_dict))
 
 
 @router.post(
     "/v1/quarantine/decisions",
     tags=["review"],
-    summary="Say of several what they are",
+    summary="Decide several records",
     responses={200: {"model": answers.DecisionsAnswer}, **_problems(*_BODY)},
     openapi_extra=_DECISIONS_BODY,
     dependencies=_query,
 )
 async def decide_all(request: Request) -> Response:
-    """Stores one decision on those records whose decision is `was`, and gives their ids; null is no decision."""
+    """Stores one decision on the records whose decision is `was`, and returns their ids; null is no decision."""
     async with _bodies(request).read(request) as body:
         ids, decision, was = decisions_of(body)
         store = _service(request).quarantine
@@ -263,13 +263,13 @@ async def record(request: Request, number: Number) -> Response:
 @router.post(
     "/v1/quarantine/{number}/decision",
     tags=["review"],
-    summary="Say what it is",
+    summary="Decide a record",
     responses={200: {"model": answers.RecordAnswer}, **_problems(404, *_BODY)},
     openapi_extra=_DECISION_BODY,
     dependencies=_query,
 )
 async def decide(request: Request, number: Number) -> Response:
-    """Stores a reviewer's decision, and gives the record. null takes a decision back."""
+    """Stores a reviewer's decision, and returns the record. null takes a decision back."""
     async with _bodies(request).read(request) as body:
         decision, note = decision_of(body)
         return _found(await run_in_threadpool(_service(request).quarantine.decide, number, decision, note))
@@ -287,7 +287,7 @@ async def metrics(request: Request) -> Response:
     responses={200: {"model": answers.HealthAnswer}, 503: {"model": answers.Problem}},
 )
 async def healthz(request: Request) -> Response:
-    """503 when the process should be started anew: the model hangs, or the queue has stopped."""
+    """503 if the process should be restarted: the model hangs, or the queue has stopped."""
     failing = _service(request).failing()
     return json_response({"status": "ok"}) if failing is None else json_response({"detail": failing}, 503)
 
@@ -298,14 +298,14 @@ async def healthz(request: Request) -> Response:
     responses={200: {"model": answers.ReadyAnswer}, 503: {"model": answers.ReadyAnswer}},
 )
 async def readyz(request: Request) -> Response:
-    """200 once a warm-up inference has succeeded, while the process works. A quarantine that is down is said here."""
+    """200 once a warm-up inference has succeeded, while the process works. Also tells whether the quarantine is up."""
     service = _service(request)
     ready = service.ready and service.failing() is None
     answer = {"ready": ready, "quarantine": "up" if service.quarantine_up else "down"}
     return json_response(answer, 200 if ready else 503)
 
 
-# Load balancers ask by HEAD. It is no operation of its own: the description has the GET.
+# Load balancers use HEAD. The description lists only the GET.
 for watched, answering in (("/healthz", healthz), ("/readyz", readyz)):
     open_router.add_api_route(watched, answering, methods=["HEAD"], include_in_schema=False)
 router.add_api_route("/metrics", metrics, methods=["HEAD"], include_in_schema=False)

@@ -1,4 +1,4 @@
-"""The service without HTTP: verdicts on texts, what was rejected on record before anybody hears of it."""
+"""The service without HTTP: verdicts on texts, with rejected texts recorded before anybody learns the verdict."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class GuardService:
     Args:
         guarded: the guard, opened from its folder, and perhaps a victim.
         engine: from `poisonsieve.serve.tables.open_database`.
-        settings: limits and times.
+        settings: limits and timeouts.
 
     Attributes:
         ready: a warm-up inference has succeeded, and the service is not stopping.
@@ -58,16 +58,16 @@ class GuardService:
 
     @property
     def queue_length(self) -> int:
-        """Texts that wait or are being screened."""
+        """Number of texts waiting or being screened."""
         return 0 if self._batcher is None else self._batcher.queue_length
 
     @property
     def quarantine_up(self) -> bool:
-        """The last transaction succeeded, and its file is where it was opened."""
+        """Whether the last transaction succeeded and the database file is where it was opened."""
         return self._writer.up and self.quarantine.in_place
 
     def failing(self) -> str | None:
-        """Why the process should be started anew; None while it works."""
+        """Return why the process should be restarted; None while it works."""
         if self._batcher is None:
             return "not started"
         if not self._batcher.alive:
@@ -77,7 +77,7 @@ class GuardService:
         return None
 
     async def start(self) -> None:
-        """Start the threads, and warm the model up in the background."""
+        """Start the threads, and warm up the model in the background."""
         settings = self.settings
         threads = shares(settings.workers, self._cores)
         share = iter(threads)
@@ -95,28 +95,28 @@ class GuardService:
         self._warm_up = asyncio.create_task(self._warm())
 
     async def stop(self) -> None:
-        """Finish what was accepted, commit it, and end the threads."""
+        """Finish and commit what was accepted, and end the threads."""
         self._set_ready(False)
         if self._warm_up is not None:
             self._warm_up.cancel()
         if self._batcher is not None:
             await self._batcher.close()
         await asyncio.to_thread(self._writer.close, self.settings.shutdown_timeout_s)
-        torch.set_num_threads(self._cores)  # what a thread of the model has set, later threads would start with
+        torch.set_num_threads(self._cores)  # later threads would inherit the value set by a model thread
         self.quarantine.engine.dispose()
 
     async def screen(self, texts: Sequence[str], *, classify: bool, request_id: str) -> list[Verdict]:
-        """Verdicts on texts, in order. Returns only when each rejected one is on record.
+        """Return verdicts on texts, in order, once each rejected text is recorded.
 
         Args:
             texts: at least one.
-            classify: ask the victim about those that pass.
-            request_id: kept with the records.
+            classify: ask the victim about texts that pass.
+            request_id: id to store in the records.
 
         Raises:
             ConfigError: `classify` without a victim.
             QueueFullError, ClosedError: see `Batcher.submit`.
-            NotRecordedError: something was rejected and could not be put on record.
+            NotRecordedError: a rejected text could not be recorded.
             TimeoutError: it took longer than the settings allow.
         """
         if classify and self._guarded.victim is None:
@@ -145,7 +145,9 @@ class GuardService:
         return verdicts
 
     async def explain(self, text: str) -> dict[str, Any]:
-        """What the confidence of a text rests on, see `poisonsieve.serve.explain`. It is not counted as traffic.
+        """Return how much a text's confidence depends on each word, see `poisonsieve.serve.explain`.
+
+        It is not counted as traffic.
 
         Raises:
             QueueFullError, ClosedError, TimeoutError: see `screen`.
@@ -187,12 +189,12 @@ class GuardService:
 
 
 def shares(workers: int | None, cores: int) -> list[int]:
-    """Torch's threads for each of the threads that run the model.
+    """Return the number of torch threads for each of the threads that run the model.
 
     Args:
-        workers: as the settings say. None: two on a processor, which share its cores, and one on an accelerator, which
-            works through one queue anyway.
-        cores: to be shared.
+        workers: number of threads that run the model. None: two on a CPU, which share its cores, and one on an
+            accelerator, which processes a single queue anyway.
+        cores: cores to share.
     """
     chosen = workers or (min(2, cores) if pick_device().type == "cpu" else 1)
     return [max(1, cores // chosen + (index < cores % chosen)) for index in range(chosen)]

@@ -1,4 +1,4 @@
-"""What the service may be told: limits, times, keys, retention."""
+"""Settings of the service: limits, timeouts, keys, retention."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class ServeSettings(BaseModel):
-    """All settings of the service, checked when it is made; none changes afterwards.
+    """All settings of the service, validated and immutable.
 
     Attributes:
-        max_body_bytes: a larger request body is refused with 413 while it is being read.
-        max_held_bytes: bytes of the bodies of all requests that are not answered yet; beyond, 503.
-        max_connections: connections that are open at one time; beyond, 503.
-        max_text_chars: characters a text may have; a longer one is refused with 422.
-        max_request_texts: texts a request may have; more are refused with 422.
-        max_queue_texts: texts that wait or are being screened at one time; beyond, 503 with Retry-After.
-        max_batch_texts: texts that are taken off the queue together.
-        workers: threads that run the model, each with a batch of its own and its share of the cores. None: two on a
-            processor, one on an accelerator.
-        max_wait_ms: what a text waits for others to be scored with, in milliseconds, when the model is idle.
-        request_timeout_s: seconds from the whole request to its answer; beyond, 504.
-        body_timeout_s: seconds that a body may take to arrive; beyond, 408.
-        keep_alive_s: seconds that an idle connection stays open. Longer than a load balancer keeps its own (60 is usual), or
-            it may send a request on a connection that is just being closed.
-        shutdown_timeout_s: seconds that answers to accepted requests may take once the service is to stop.
-        stall_s: seconds a batch may take before ``/healthz`` says that the model hangs.
-        explain_words: words that are left out one by one, at most.
-        quarantine_max_records: records that are kept; the oldest go first. None: no limit.
-        quarantine_max_days: days that a record is kept. None: no limit.
-        quarantine_max_chars: characters that are kept of a text; its sha256 is always of all of it.
-        hash_only: keep the sha256 of a rejected text, not the text.
-        commit_timeout_s: seconds that a record may take to be committed; beyond, 503.
-        retention_interval_s: seconds between two deletions of what is too old or too much.
-        flush_interval_s: seconds after which counts are written when there is no record to write.
-        recent_texts: confidences that the distribution and the drift are computed of.
-        drift_min_texts: below this many recent confidences nothing is said of drift.
-        drift_min_ks: the least distance that counts as drift, however many texts there are.
-        compared_texts: latest texts that passed, of which hashes of words and phrases are kept in memory, to find what the
-            rejected ones have in common.
-        api_keys: keys that are accepted beside those of `api_key_file`.
-        api_key_file: a file of keys, one a line; it is read again when it changes.
-        allowed_hosts: without keys: the names by which a browser may call the service. None: any.
+        max_body_bytes: maximum size of a request body; a larger one is refused with 413 while it is being read.
+        max_held_bytes: maximum total size of the bodies of all unanswered requests; beyond it, 503.
+        max_connections: maximum number of open connections; beyond it, 503.
+        max_text_chars: maximum length of a text in characters; a longer one is refused with 422.
+        max_request_texts: maximum number of texts in a request; more are refused with 422.
+        max_queue_texts: maximum number of texts waiting or being screened; beyond it, 503 with Retry-After.
+        max_batch_texts: maximum number of texts taken off the queue together.
+        workers: number of threads that run the model, each with a batch and a share of the cores of its own. None:
+            two on a CPU, one on an accelerator.
+        max_wait_ms: milliseconds that a text waits for others to be scored with, if the model is idle.
+        request_timeout_s: maximum seconds from the complete request to its answer; beyond them, 504.
+        body_timeout_s: maximum seconds for a body to arrive; beyond them, 408.
+        keep_alive_s: seconds that an idle connection stays open. Must be longer than a load balancer keeps its own
+            (60 is usual), or it may send a request on a connection that is just being closed.
+        shutdown_timeout_s: maximum seconds for answering accepted requests when the service stops.
+        stall_s: maximum seconds for a batch before ``/healthz`` reports that the model hangs.
+        explain_words: maximum number of words that are left out one by one.
+        compared_texts: number of latest passed texts whose hashes of words and phrases are kept in memory, for
+            finding what rejected texts have in common.
+        quarantine_max_records: maximum number of records; the oldest are deleted first. None: no limit.
+        quarantine_max_days: maximum age of a record in days. None: no limit.
+        quarantine_max_chars: number of characters to keep of a text; its sha256 always covers all of it.
+        hash_only: keep the sha256 of a rejected text instead of the text.
+        commit_timeout_s: maximum seconds for a record to be committed; beyond them, 503.
+        retention_interval_s: seconds between two deletions of old or excess records.
+        flush_interval_s: seconds after which counts are written if there are no records to write.
+        recent_texts: number of latest confidences for the distribution and for drift.
+        drift_min_texts: minimum number of recent confidences for drift.
+        drift_min_ks: minimum distance that counts as drift, for any number of texts.
+        api_keys: keys accepted in addition to those of `api_key_file`.
+        api_key_file: a file of keys, one per line; read again when it changes.
+        allowed_hosts: without keys: host names by which browsers may call the service. None: any.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,22 +87,22 @@ class ServeSettings(BaseModel):
     def _fit_together(self) -> ServeSettings:
         if self.max_request_texts > self.max_queue_texts:
             raise ValueError(
-                "max_request_texts is above max_queue_texts, so the largest requests could never be taken"
+                "max_request_texts is above max_queue_texts, so the largest requests would always be refused"
             )
         if self.explain_words + 1 > self.max_queue_texts:
             raise ValueError("explain_words is not below max_queue_texts, so no text could be explained")
         if self.max_body_bytes > self.max_held_bytes:
-            raise ValueError("max_body_bytes is above max_held_bytes, so the largest bodies could never be taken")
+            raise ValueError("max_body_bytes is above max_held_bytes, so the largest bodies would always be refused")
         return self
 
     @property
     def has_keys(self) -> bool:
-        """Whether callers have to show a key."""
+        """Whether callers must present a key."""
         return bool(self.api_keys) or self.api_key_file is not None
 
 
 def make_settings(**values: Any) -> ServeSettings:
-    """Settings from what a user gave.
+    """Make settings from a user's values.
 
     Raises:
         ConfigError: a value is out of range, or two contradict each other.
