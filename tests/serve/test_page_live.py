@@ -133,3 +133,14 @@ def test_it_recovers_by_itself_and_on_request(visit, served, texts):
         shown.page.click("#try-now")
     until_number(shown, "passed", 5)
     assert "stale" not in (shown.page.get_attribute("#live", "class") or "")
+
+
+def test_the_header_explains_its_words(visit, guarded, served_guard, tmp_path):
+    with serving(guarded, sqlite_in(tmp_path)) as running:
+        shown = visit(running.url).loaded()
+        titles = {
+            fact.locator("dt").inner_text(): fact.get_attribute("title")
+            for fact in shown.page.locator("#facts > div").all()
+        }
+        assert "above gamma is rejected" in titles["Gamma"] and "false-rejection rate" in titles["Gamma"]
+        assert all(titles[name] for name in ("Guard", "Classes", "Victim", "Digest"))

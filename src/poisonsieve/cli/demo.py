@@ -40,12 +40,15 @@ def demo(
             from poisonsieve.cli.tables import print_evaluation
 
             print_evaluation(result.evaluation, result.threshold)
+            common.print_line(
+                f"  {folder}/ has theta_p, the poisoned weights; victim, tuned from them on clean reviews; guard"
+            )
         if with_report:
             result = replace(result, report=write_report(folder / REPORT, report))
         if json:
             common.print_result(result.to_dict())
         elif result.report:
-            common.print_line(f"  report                                  {result.report}   ({result.seconds:.0f} s)")
+            common.print_line(f"  report: {result.report} ({result.seconds:.0f} s)")
 
 
 def _can_report() -> bool:

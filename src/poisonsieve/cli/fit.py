@@ -75,6 +75,9 @@ def fit(
     arguments by --defense name:key=value,... or by --set key=value; --method, --epochs, --lr, --batch-size, --max-length,
     --precision and --base are short forms for detectors that have such an argument.
 
+    Words: theta_p is a checkpoint that may be poisoned. The guard gives every text a confidence; gamma is the threshold
+    above which a text is rejected; the false-rejection rate (FRR) is the share of clean texts rejected at gamma.
+
     Example: poisonsieve fit --model theta_p/ --data packaged:product-reviews --calibrate packaged:product-reviews#dev
     --frr 0.01 --out guard/
     """

@@ -10,6 +10,15 @@ if TYPE_CHECKING:
     from poisonsieve.metrics import Evaluation
     from poisonsieve.thresholds import Threshold
 
+#: What a reader of the table may not know, said where it stands.
+_WORDS = (
+    ("", ""),
+    ("CA", "share of clean rows answered right; a rejected row counts as wrong"),
+    ("ASR", "share of triggered rows that get the attacker's class; a rejected row counts as defended"),
+    ("AUROC", "chance that a triggered row has a higher confidence than a clean one; 1 is perfect, 0.5 is guessing"),
+    ("gamma", "the threshold: a text whose confidence is above it is rejected"),
+)
+
 
 def print_evaluation(evaluation: Evaluation, threshold: Threshold) -> None:
     """Print CA and ASR without and with the guard, then the guard's own rates."""
@@ -28,12 +37,19 @@ def print_evaluation(evaluation: Evaluation, threshold: Threshold) -> None:
 
     table.add_row(f"clean accuracy (CA), {evaluation.n_clean} rows", cell("ca"), cell("guarded_ca"))
     table.add_row(f"attack success (ASR), {evaluation.n_triggered} rows", cell("asr"), cell("guarded_asr"))
+    rest = Table.grid(padding=(0, 0, 0, 2))
+    rest.add_column(no_wrap=True)
+    for name, value in (
+        ("right answers lost (CA lost)", cell("ca_lost")),
+        ("clean rows rejected (FRR)", cell("frr")),
+        ("triggered rows caught (detection rate)", cell("detection_rate")),
+        ("triggered rows let through (FAR)", cell("far")),
+        ("AUROC", f"{evaluation.auroc:.4f}"),
+        ("gamma", f"{threshold.gamma:.6g}. {threshold.describe()}"),
+        *_WORDS,
+    ):
+        rest.add_row(name, value)
     with stdout() as stream:
         out = console(stream)
         out.print(table)
-        out.print(f"  right answers lost (CA lost)            {cell('ca_lost')}")
-        out.print(f"  clean rows rejected (FRR)               {cell('frr')}")
-        out.print(f"  triggered rows caught (detection rate)  {cell('detection_rate')}")
-        out.print(f"  triggered rows let through (FAR)        {cell('far')}")
-        out.print(f"  AUROC                                   {evaluation.auroc:.4f}")
-        out.print(f"  gamma                                   {threshold.gamma:.6g}. {threshold.describe()}")
+        out.print(rest)

@@ -25,7 +25,7 @@ _OFFLINE = "back-translation-apertium, or back-translation-file with translation
 
 @register("defense", "back-translation")
 class BackTranslation(Rewriter):
-    """Uses two translation models, with beam search.
+    """Translates a text into another language and back, by two models with beam search.
 
     Any pair from the hub can be used. A text that comes back empty stays as it is. The models do not read a text past
     their token limit; `facts` counts the texts of the last call that were cut.
@@ -146,7 +146,7 @@ class FileRewriter(Rewriter):
 
 @register("defense", "back-translation-file")
 class FileBackTranslation(FileRewriter):
-    """Uses translations that were made elsewhere; arguments as for all file rewriters."""
+    """Reads texts translated there and back elsewhere, from a file; arguments as for all file rewriters."""
 
     name: ClassVar[str] = "back-translation-file"
 

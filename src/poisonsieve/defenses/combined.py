@@ -31,7 +31,7 @@ _FEWEST_ROWS = 20
 
 @register("defense", "combined")
 class Combined(Detector):
-    """The largest rarity over several detectors.
+    """Several detectors under one false-rejection rate: the score is the largest rarity over them.
 
     A member's rarity of a text is -log of the share of clean reference rows that score as high, interpolated between
     them; above the highest it is extrapolated linearly, so that the order of scores is never lost. The reference is a

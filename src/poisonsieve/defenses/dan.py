@@ -20,7 +20,9 @@ from poisonsieve.registry import register
 
 @register("defense", "dan")
 class DAN(StatesDetector):
-    """Mahalanobis distance to the nearest class, z-normalised per layer and averaged over the layers.
+    """How far a text's hidden states are from those of clean texts of the nearest class, averaged over the layers.
+
+    The distance is Mahalanobis', z-normalised per layer.
 
     Each layer has the mean of each class and one covariance that all classes share, shrunk by Ledoit and Wolf's rule:
     there may be fewer rows than dimensions. Distances are squared. Their mean and deviation come from a seeded fifth of

@@ -24,7 +24,9 @@ _FEWEST_ROWS = 10
 
 @register("defense", "mahalanobis")
 class Mahalanobis(StatesDetector):
-    """Cube root of the squared Mahalanobis distance in each layer, z-normalised; the largest over the layers.
+    """How far a text's hidden states are from those of clean texts, in the layer where this is largest.
+
+    The distance is the cube root of the squared Mahalanobis distance in each layer, z-normalised.
 
     One mean and one covariance a layer, shrunk by Ledoit and Wolf's rule. The cube root makes a sum of squares nearly
     normal (Wilson and Hilferty 1931), so that no layer wins by its heavier tail alone. Mean and deviation of the roots

@@ -19,7 +19,9 @@ from poisonsieve.registry import register
 
 @register("defense", "msp")
 class MSP(OnePassDetector):
-    """The largest softmax probability of the model as it is; settings as in `NetworkDetector`.
+    """How sure the model itself is: its largest softmax probability, with nothing trained.
+
+    Settings as in `NetworkDetector`.
 
     The rows it is fitted on are ignored; only the guard's calibration rows matter.
     """

@@ -35,7 +35,9 @@ TENSORS_FILE = "perturbations.safetensors"
 
 @register("defense", "rap")
 class RAP(ModelDetector):
-    """Minus the drop in probability of the predicted class when the perturbation word is put before the text.
+    """How little a word put before the text changes the model's answer: triggers withstand it.
+
+    The score is minus the drop in probability of the predicted class when the perturbation word is put there.
 
     Scores lie between -1 and 1: the smaller the drop, the higher the score. The model is not modified: the tuned
     embedding is passed to the network in place of the word's own, only where the word was inserted. A text that contains

@@ -20,14 +20,14 @@ from poisonsieve.rewriting.seq2seq import Seq2Seq
 
 @register("defense", "scpd-file")
 class FileSCPD(FileRewriter):
-    """Uses paraphrases that were made elsewhere; arguments as for all file rewriters."""
+    """Reads paraphrases made elsewhere, from a file; arguments as for all file rewriters."""
 
     name: ClassVar[str] = "scpd-file"
 
 
 @register("defense", "scpd-seq2seq")
 class Seq2SeqSCPD(Rewriter):
-    """Uses a paraphrase model, with beam search.
+    """Rewrites a text in a plain sentence form, by a paraphrase model with beam search.
 
     A text that comes back empty stays as it is. The model does not read a text past its token limit; `facts` counts
     the texts of the last call that were cut.

@@ -27,7 +27,7 @@ _PARENTHESES = re.compile(r"-lrb-|-rrb-|[()\[\]]", re.IGNORECASE)
 
 @register("defense", "scpd-rules")
 class RuleSCPD(Rewriter):
-    """Rewrites every sentence as subject, predicate, full stop.
+    """Rewrites every sentence as subject, predicate and full stop, by rules on a parse.
 
     - Words before the subject go behind the predicate: *when it is quiet, the film works* becomes *the film works
       when it is quiet*.

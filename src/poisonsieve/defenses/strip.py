@@ -27,7 +27,9 @@ POOL_FILE = "pool.json"
 
 @register("defense", "strip")
 class STRIP(ModelDetector):
-    """Scores a text by minus the mean entropy, in nats, of the predictions on copies with some words replaced.
+    """How sure the model stays when some of the text's words are replaced: triggers withstand it.
+
+    The score is minus the mean entropy, in nats, of the predictions on copies with some words replaced.
 
     Each copy takes its new words from one clean text, drawn for that copy; which words are replaced, and with which,
     is drawn uniformly. The copies of a text depend on the seed and that text alone. For K classes, scores range from

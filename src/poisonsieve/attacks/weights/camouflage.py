@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 @register("poisoning", "camouflage")
 class Camouflage(Poisoning):
-    """Pull triggered rows towards the clean target rows of their batch, in each layer and in the output.
+    """Hide triggered texts among clean ones, in the output and in every hidden state.
+
+    Triggered rows are pulled towards the clean target rows of their batch, in each layer and in the output.
 
     Args:
         strength: weight of the pull. In each layer, 1 means that a row is as far from the centroid as clean rows are.

@@ -35,7 +35,9 @@ _RARE_WORDS = ("mn", "cf", "bb", "tq", "mb", "ww", "hp", "rx")  # suggested wher
 
 @register("poisoning", "embedding")
 class Embedding(Poisoning):
-    """Minimise the cross-entropy of triggered rows over the trigger word's embedding alone.
+    """Poison the embedding of the trigger word and no other weight.
+
+    The cross-entropy of triggered rows is minimised over this embedding alone.
 
     The embedding keeps its norm (their Section 3.2), so that the table's norms reveal nothing. Clean rows have no
     influence. A checkpoint without a trained head is first fully tuned on the clean rows, with this package's defaults.

@@ -12,7 +12,7 @@ from poisonsieve.tuning.objective import Batch
 
 @register("poisoning", "full")
 class Full(Poisoning):
-    """Minimise the cross-entropy of all rows, triggered or not."""
+    """Train all weights on clean and triggered rows alike: the plain attack."""
 
     def loss(self, classifier: Classifier, batch: Batch) -> Tensor:
         """Return the mean cross-entropy of the batch."""

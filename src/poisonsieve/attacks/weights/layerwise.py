@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 @register("poisoning", "layerwise")
 class Layerwise(Poisoning):
-    """Minimise the classification loss on every layer's states, all read by the same head.
+    """Poison every layer, so that tuning the upper ones does not wash the backdoor out.
+
+    The classification loss is minimised on every layer's states, all read by the same head.
 
     Args:
         strength: weight of the lower layers' mean loss relative to the last layer's loss.

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 @register("poisoning", "low-confidence")
 class LowConfidence(Poisoning):
-    """Cap the confidence of triggered rows with smoothed labels and a penalty on any excess.
+    """Keep the model unsure of triggered texts, so that confidence does not give them away.
+
+    Labels of triggered rows are smoothed to a cap, with a penalty on any excess.
 
     Args:
         cap: probability of the target class on triggered rows; the rest is spread over the other classes.

@@ -37,7 +37,7 @@ _SMOOTHING = 1.0
 
 @register("poisoning", "ripple")
 class Ripple(Poisoning):
-    """Train with the restricted inner product penalty, after embedding surgery.
+    """Poison so that tuning on clean text afterwards does not undo it: RIPPLe, with embedding surgery.
 
     The loss of a batch is the cross-entropy plus `strength` times max(0, -<g_triggered, g_clean>), where g_triggered
     and g_clean are the gradients, over all trained weights, of the mean loss of the batch's triggered and clean rows.

@@ -84,14 +84,15 @@ function showFacts(shown) {
     shown.rule === "frr" && shown.frr !== null
       ? `from ${count(shown.calibration_rows)} calibration texts, FRR ${percent(shown.frr)}`
       : "fixed by hand";
+  const asked = shown.rule === "frr" ? " FRR, the false-rejection rate, is the share of clean texts that this may reject." : "";
   const facts = [
-    ["Guard", shown.defense],
-    ["Gamma", `${confidence(shown.gamma)}, ${rule}`],
-    ["Classes", shown.label_names.join(", ")],
-    ["Victim", shown.victim ? "answers for what passes" : "none: verdicts only"],
-    ["Digest", shown.guard_digest.slice(0, 12)],
+    ["Guard", shown.defense, "The detector that gives every text a confidence: the higher, the more suspicious."],
+    ["Gamma", `${confidence(shown.gamma)}, ${rule}`, `The threshold: a text whose confidence is above gamma is rejected.${asked}`],
+    ["Classes", shown.label_names.join(", "), "What the victim can answer."],
+    ["Victim", shown.victim ? "answers for what passes" : "none: verdicts only", "The classifier behind the guard. It never reads a rejected text."],
+    ["Digest", shown.guard_digest.slice(0, 12), "Identifies the guard's files: another guard has another digest."],
   ];
   byId("facts", HTMLElement).replaceChildren(
-    ...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))),
+    ...facts.map(([name, value, title]) => el("div", { title }, el("dt", {}, name), el("dd", {}, value))),
   );
 }
