@@ -65,7 +65,7 @@ def test_review(client, texts):
 def test_refusals_are_one_line(client, served):
     with pytest.raises(ServiceError, match="404: there is no such record"):
         client.decide(10**9, "poison")
-    with pytest.raises(ServiceError, match="422: decision is"):
+    with pytest.raises(ServiceError, match="422: decision must be"):
         client.decide(1, "perhaps")
     with Client(served.url, api_key="wrong" * 5) as wrong, pytest.raises(ServiceError, match="401: wrong API key"):
         wrong.screen(["a"])

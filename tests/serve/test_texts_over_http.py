@@ -97,7 +97,7 @@ def test_many_clients_each_get_their_own_verdicts(served, guarded, texts):
         ({"text": "a", "texts": ["a"]}, 422, "either"),
         ({"text": "a", "more": 1}, 422, "either"),
         ({"text": None}, 422, "text is not a string"),
-        ({"texts": "a"}, 422, "texts is not a list"),
+        ({"texts": "a"}, 422, "texts must be a list"),
         ({"texts": []}, 422, "at least one"),
         ({"texts": ["a", 7]}, 422, "texts[1] is not a string"),
         ({"texts": ["a"] * 9}, 422, "send at most 8"),
@@ -196,6 +196,7 @@ def test_the_description_has_every_address_and_examples(served):
     assert set(described["paths"]) == {
         *("/healthz", "/readyz", "/metrics", "/v1/screen", "/v1/classify", "/v1/explain", "/v1/guard", "/v1/stats"),
         *("/v1/quarantine", "/v1/quarantine/{number}", "/v1/quarantine/{number}/decision"),
+        *("/v1/quarantine/groups", "/v1/quarantine/decisions"),
     }
     screen = described["paths"]["/v1/screen"]["post"]
     assert {"200", "401", "413", "422", "503", "504"} <= set(screen["responses"])
