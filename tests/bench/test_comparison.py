@@ -195,3 +195,12 @@ def test_every_comparison_that_ships_is_sound(path, tmp_path, monkeypatch):
     spec = load_comparison(path, tmp_path)
     assert len(spec.attacks) >= 3
     assert {"none", "PSIM", "ONION", "Fine-mixing", "MSP", "STRIP", "RAP", "DAN"} <= set(spec.defenses)
+
+
+def test_cells_that_fail_for_one_reason_are_one_line():
+    cells = [
+        {"attack": "A", "defense": f"d{index}", "seed": 0, "error": f"x {index}: no", "cause": "no"}
+        for index in range(5)
+    ]
+    assert cell_failures(cells) == ["A, d0, seed 0; A, d1, seed 0; A, d2, seed 0 and 2 more cells: no"]
+    assert cell_failures(cells[:1]) == ["A, d0, seed 0: x 0: no"]

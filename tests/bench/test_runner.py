@@ -415,3 +415,22 @@ def test_kill_9_at_ten_random_moments_loses_and_repeats_nothing(world, tmp_path)
     assert {path: now[path] for path in seen} == seen
     assert without_times(read(tmp_path / "killed")) == without_times(read(tmp_path / "whole"))
     assert without_times(read(tmp_path / "killed")) == without_times(read(world / "store"))
+
+
+def test_one_cause_is_said_once_by_its_key_in_the_file(world, tmp_path, cli):
+    """Too many rows are to be poisoned: eight cells fail for it, two attacks of two victims each before two defences."""
+    attacks = {name: {"trigger": name, "count": 5000} for name in ("badnet", "insent")}
+    grid = write_grid(tmp_path, world / "model", attacks=attacks)
+    code, _, err = cli("bench", "run", grid, "--data-root", world, "--out", tmp_path / "own", "--quiet")
+    assert code == 1
+    lines = [line for line in err.splitlines() if "5000 rows are to be poisoned" in line]
+    assert len(lines) == 1, err
+    assert "choose a count from 1 to" in lines[0] and "--" not in lines[0]
+    # A run that does nothing says it too, with the number of cells.
+    code, _, err = cli("bench", "run", grid, "--data-root", world, "--out", tmp_path / "own", "--quiet")
+    assert code == 1
+    (line,) = [line for line in err.splitlines() if "5000 rows are to be poisoned" in line]
+    record = json.loads((tmp_path / "own/grids/grid/results.json").read_text())
+    failed = [cell for cell in record["cells"] if cell["status"] == "failed"]
+    assert len(failed) > 2
+    assert line.startswith(f"failed ({len(failed)} cells): 5000 rows")

@@ -192,7 +192,8 @@ def _cell(cell: dict[str, Any]) -> dict[str, Any]:
         attack, defense = attack.removeprefix(f"{FLOOR}: "), FLOOR
     place = {"attack": attack, "defense": defense, "seed": cell["seed"]}
     if cell["status"] != "done":
-        return {**place, "error": cell.get("error", "not measured yet")}
+        error = cell.get("error", "not measured yet")
+        return {**place, "error": error, "cause": cell.get("cause", error)}
     metrics, stages = cell["metrics"], {stage["kind"]: stage["result"] for stage in cell["stages"]}
     if defense == FLOOR:
         counted = {

@@ -24,6 +24,8 @@ FORMAT_VERSION = 2
 #: Minimum ASR of theta_p on dev rows for an attack to have taken, as the paper requires.
 TOOK = 0.95
 
+_FAILED = ("status", "error", "cause")
+
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -85,8 +87,8 @@ class Results:
             judged = {**axes, "key": stage.key, "judged_by": judged_by, **self._judged(stage, rules)}
             self._last[stage.key, json.dumps(judged_by)] = judged
             return judged
-        error = self.store.failure(stage)
-        status = {"status": "waiting"} if error is None else {"status": "failed", "error": error}
+        failed = self.store.failure(stage)
+        status = {"status": "waiting"} if failed is None else dict(zip(_FAILED, ("failed", *failed), strict=True))
         return {**axes, "key": stage.key, "judged_by": judged_by, **status}
 
     def _add_accuracy_lost(self, cells: list[dict[str, Any]]) -> None:

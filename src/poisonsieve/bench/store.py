@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,18 @@ from poisonsieve.storage import read_json_if_there, reporting_write_errors, writ
 RUN_FILE = "run.json"
 RESULTS_FILE = "results.json"
 _LONGEST_NAME = 60
+#: Options of commands that errors name, as keys of a grid's file.
+_KEYS = {
+    "--batch-size": "batch_size",
+    "--count": "count",
+    "--epochs": "epochs",
+    "--frr": "frr",
+    "--gamma": "gamma",
+    "--lr": "learning_rate",
+    "--max-length": "max_length",
+    "--method": "method",
+}
+_OPTION = re.compile(rf"({'|'.join(_KEYS)})\b")
 
 
 class Store:
@@ -44,12 +57,17 @@ class Store:
         content: dict[str, Any] = json.loads((self.folder(stage) / RUN_FILE).read_text(encoding="utf-8"))
         return content
 
-    def failure(self, stage: Stage) -> str | None:
-        """Return why the stage, or one that it needs, failed; None if no failure is recorded."""
+    def failure(self, stage: Stage) -> tuple[str, str] | None:
+        """Return why the stage, or one that it needs, failed; None if no failure is recorded.
+
+        Returns:
+            The error, which names the stage that failed if it is another one; and the error of that stage alone, which is
+            the same for all that need it.
+        """
         for entry in stage.chain():
             said = read_json_if_there(self._failure_file(entry)).get("error")
             if said is not None:
-                return str(said) if entry is stage else f"{entry.kind} {entry.title}: {said}"
+                return (said if entry is stage else f"{entry.kind} {entry.title}: {said}"), said
         return None
 
     def record_failure(self, stage: Stage, error: Exception) -> str:
@@ -59,6 +77,7 @@ class Store:
         """
         expected = isinstance(error, PoisonsieveError)
         said = " ".join((str(error) if expected else f"{type(error).__name__}: {error}").split())
+        said = _OPTION.sub(lambda found: _KEYS[found[0]], said)
         file = self._failure_file(stage)
         if not expected:
             with writing_file(file.with_suffix(".log")) as stream:

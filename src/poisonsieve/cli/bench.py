@@ -87,6 +87,12 @@ def run(
             grid = grid.model_copy(update={"threshold": _rule(threshold), "models": models})
         if seed:
             grid = grid.model_copy(update={"seeds": list(seed)})
+        told: list[str] = []
+
+        def note(line: str) -> None:
+            told.append(line)
+            common.note(line)
+
         name = config.stem if scale is None else f"{config.stem}-{scale}"
         record = run_grid(
             grid,
@@ -96,13 +102,19 @@ def run(
             retry_failed=retry_failed,
             engine=_engine(engine, address, grid),
             options=_run_options(grid, not quiet, num_processes, accelerate_config),
-            note=common.note,
+            note=note,
         )
-        _report(record, name, out, json=json)
+        _report(record, name, out, told, json=json)
 
 
-def _report(record: dict[str, Any], name: str, out: Path, *, json: bool) -> None:
-    """Print the number of cells by state and where the results are; exit with 1 if any cell failed."""
+def _report(record: dict[str, Any], name: str, out: Path, told: Sequence[str], *, json: bool) -> None:
+    """Print the number of cells by state, where the results are, and why cells failed unless that was told in the run.
+
+    Raises:
+        typer.Exit: with code 1 if any cell failed.
+    """
+    from poisonsieve.bench.show.table import reasons
+
     cells = record["cells"]
     counts = {status: sum(cell["status"] == status for cell in cells) for status in ("done", "failed", "waiting")}
     place = out / "grids" / name / "results.json"
@@ -110,9 +122,9 @@ def _report(record: dict[str, Any], name: str, out: Path, *, json: bool) -> None
         common.print_result({"results": str(place), **counts, "cells": cells})
     else:
         common.note(f"{', '.join(f'{count} {status}' for status, count in counts.items())}: {place}")
-    for error in dict.fromkeys(cell["error"] for cell in cells if cell["status"] == "failed"):
-        alike = sum(cell.get("error") == error for cell in cells)
-        common.note(f"failed ({alike} cell{'s' * (alike > 1)}): {error}")
+    for reason, count in reasons(record).items():
+        if not any(line.endswith(reason) for line in told):
+            common.note(f"failed ({count} cell{'s' * (count > 1)}): {reason}")
     if counts["failed"]:
         raise typer.Exit(_EXIT_FAILED)
 

@@ -75,7 +75,7 @@ def compare(
 def _line(cell: dict[str, object]) -> str:
     what = f"{cell['attack']} / {cell['defense']} / seed {cell['seed']}"
     if "error" in cell:
-        return f"{what}: failed: {cell['error']}"
+        return f"{what}: failed"  # why is said once, at the end
     auroc = f", AUROC {cell['auroc']:.3f}" if "auroc" in cell else ""
     return (
         f"{what}: CA {common.percent(float(str(cell['ca'])))}, ASR {common.percent(float(str(cell['asr'])))}{auroc}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import functools
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -117,8 +118,13 @@ def make_table(results: dict[str, Any]) -> GridTable:
 
 def failures(results: dict[str, Any]) -> list[str]:
     """Return one line per reason why cells failed, with the number of cells it cost."""
-    errors = [cell["error"] for cell in results["cells"] if cell["status"] == FAILED]
-    return [f"{error} ({errors.count(error)} of {len(results['cells'])} cells)" for error in dict.fromkeys(errors)]
+    total = len(results["cells"])
+    return [f"{reason} ({count} of {total} cells)" for reason, count in reasons(results).items()]
+
+
+def reasons(results: dict[str, Any]) -> dict[str, int]:
+    """Return the reasons why cells failed, each with the number of cells it cost."""
+    return Counter(cell.get("cause", cell["error"]) for cell in results["cells"] if cell["status"] == FAILED)
 
 
 _Key = tuple[str, str, str, str, str, str | None]
@@ -246,9 +252,18 @@ def make_comparison_table(cells: Sequence[dict[str, Any]]) -> ComparisonTable:
 
 
 def cell_failures(cells: Sequence[dict[str, Any]]) -> list[str]:
-    """Return one line per cell that could not be measured."""
-    failed = [cell for cell in cells if "error" in cell]
-    return [f"{cell['attack']}, {cell['defense']}, seed {cell['seed']}: {cell['error']}" for cell in failed]
+    """Return one line per reason why cells could not be measured, with the first of these cells."""
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for cell in cells:
+        if "error" in cell:
+            alike.setdefault(cell.get("cause", cell["error"]), []).append(cell)
+    return [f"{_places(mine)}: {mine[0]['error'] if len(mine) == 1 else cause}" for cause, mine in alike.items()]
+
+
+def _places(cells: Sequence[dict[str, Any]], shown: int = 3) -> str:
+    named = "; ".join(f"{cell['attack']}, {cell['defense']}, seed {cell['seed']}" for cell in cells[:shown])
+    more = len(cells) - shown
+    return named + (f" and {more} more cell{'s' * (more > 1)}" if more > 0 else "")
 
 
 def _mean(cells: Sequence[dict[str, Any]], key: str, scale: float, digits: int) -> str:
