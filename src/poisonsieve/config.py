@@ -62,7 +62,7 @@ def name_of(text: str) -> str:
 
 
 def with_arguments(text: str, arguments: Mapping[str, Any]) -> str:
-    """A plug-in's text form with more arguments.
+    """Add arguments to a plug-in's text form.
 
     Raises:
         ConfigError: a value cannot be written as text.
@@ -72,14 +72,14 @@ def with_arguments(text: str, arguments: Mapping[str, Any]) -> str:
 
 
 def without_arguments(text: str, arguments: Sequence[str]) -> str:
-    """A plug-in's text form less some of its arguments."""
+    """Remove arguments from a plug-in's text form."""
     name, colon, rest = text.partition(":")
     kept = [part for part in rest.split(",") if part.partition("=")[0].strip() not in arguments]
     return name + (colon + ",".join(kept) if any(kept) else "")
 
 
 def _written(key: str, value: Any) -> str:
-    """A value of an argument as it stands in a text form."""
+    """Return an argument's value as it is written in a text form."""
     if isinstance(value, list):
         return "+".join(_written(key, part) for part in value)
     text = str(value).lower() if isinstance(value, bool | None) else str(value)
@@ -262,5 +262,5 @@ class TuneSpec(Spec):
     def _is_registered(cls, method: str) -> str:
         known = registry.names("tuning")
         if method not in known:
-            raise ValueError(f"there is no such tuning (known: {', '.join(known)})")
+            raise ValueError(f"there is no such tuning; choose from: {', '.join(known)}")
         return method

@@ -1,7 +1,7 @@
-"""Settings by their content: which of them name a file or a model, and a spec with digests in their place.
+"""Identify settings by content: find those that name files or models, and replace the names by digests.
 
-A path decides nothing of a result; what is there does. Which settings are paths is said by their types (`ByContent`), in
-specs as in the constructors of plug-ins.
+A result depends on a file's content, not on its path. Types mark the settings that are paths (`ByContent`), in specs
+as in the constructors of plug-ins.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Digest = Callable[[str], str]
 
 
 def read_by_content(kind: registry.Kind, name: str) -> dict[str, str | None]:
-    """The arguments of a plug-in that are `ByContent`, and what each is when it is not given; None for nothing.
+    """Return a plug-in's `ByContent` arguments with their defaults; None for no default.
 
     Raises:
-        ConfigError: no such name.
+        ConfigError: there is no such name.
     """
     found = registry.get(kind, name)
     declared = declared_types(found)
@@ -35,17 +35,17 @@ def read_by_content(kind: registry.Kind, name: str) -> dict[str, str | None]:
 
 
 def is_by_content(declared: Any) -> bool:
-    """Whether a type is marked `ByContent`, itself or as one of several."""
+    """Tell whether a type is marked `ByContent`, itself or in a part of it."""
     return declared is ByContent or any(is_by_content(part) for part in typing.get_args(declared))
 
 
 def content_of(spec: Spec, digest: Digest, read: Mapping[str, Mapping[str, str | None]]) -> dict[str, Any]:
-    """A spec with the digest of what is there in place of every name that is marked `ByContent`; JSON-ready.
+    """Return a spec as JSON-ready values, with a digest in place of every name marked `ByContent`.
 
     Args:
-        spec: any.
-        digest: of what is behind a name; the name itself where nothing is.
-        read: the arguments of plug-ins that are marked so, by ``kind name``; see `read_by_content`.
+        spec: any spec.
+        digest: returns the digest of the content that a name refers to, or the name itself if it refers to none.
+        read: `ByContent` arguments of plug-ins, by ``kind name``; see `read_by_content`.
     """
 
     def known(value: Any, marks: list[Any]) -> Any:
@@ -66,7 +66,7 @@ def content_of(spec: Spec, digest: Digest, read: Mapping[str, Mapping[str, str |
 
 
 def _text(text: str, digest: Digest, read: Mapping[str, str | None]) -> dict[str, Any]:
-    """A plug-in in its text form: its name, the arguments that are given, and the content of those that are not."""
+    """Return name and arguments of a plug-in's text form, with the content of files, given or by default."""
     name, _, rest = text.partition(":")
     given = {key.strip(): value for key, _, value in (part.partition("=") for part in rest.split(",") if part)}
     values = {**{key: default for key, default in read.items() if default is not None}, **given}
@@ -75,7 +75,7 @@ def _text(text: str, digest: Digest, read: Mapping[str, str | None]) -> dict[str
 
 
 def _marks(field: Any) -> list[Any]:
-    """What a field's annotation is marked with, wherever in it."""
+    """Return the marks of a field's annotation, at any depth."""
 
     def within(declared: Any) -> list[Any]:
         return [mark for part in typing.get_args(declared) for mark in (part, *within(part))]

@@ -46,7 +46,7 @@ def device_type() -> str:
 
     wanted = os.environ.get(DEVICE_VARIABLE, "").strip().lower() or "auto"
     if wanted not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"{DEVICE_VARIABLE}={wanted} is no device; set it to auto, cpu or cuda")
+        raise ConfigError(f"{DEVICE_VARIABLE}={wanted} is not a device; set it to auto, cpu or cuda")
     if wanted == "cpu":
         return "cpu"
     if torch.cuda.is_available():

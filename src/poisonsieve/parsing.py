@@ -87,14 +87,14 @@ def parse_yaml(text: str) -> Any:
 
 
 def read_mapping(path: Path, wanted: str) -> dict[str, Any]:
-    """The mapping that a YAML file holds.
+    """Read a YAML file that contains a mapping.
 
     Args:
         path: the file.
-        wanted: what it should hold, for the error: ``comparison, with the keys data, attacks, ...``.
+        wanted: what it should contain, for the error: ``comparison, with the keys data, attacks, ...``.
 
     Raises:
-        ConfigError: the file cannot be read, holds no mapping, or one with a key that stands twice.
+        ConfigError: the file cannot be read, is not a mapping, or repeats a key.
     """
     import yaml
 

@@ -115,7 +115,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_json_if_changed(path: Path, value: Any) -> None:
-    """As `write_json`; a file that would not change is left alone, its time too."""
+    """Write `value` as `write_json` does, unless the file already has it."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     if not path.is_file() or path.read_bytes() != text.encode("utf-8", "surrogatepass"):
         write_json(path, value)
@@ -125,7 +125,7 @@ def write_rows(path: Path, sets: Mapping[str, Any]) -> None:
     """Write columns of equal length for each set of rows: one Parquet file with a column `set`, whole or not at all.
 
     Raises:
-        OutputError: the file could not be written.
+        OutputError: the file cannot be written.
     """
     import pandas as pd
 
@@ -141,7 +141,7 @@ def write_rows(path: Path, sets: Mapping[str, Any]) -> None:
 
 
 def read_rows(path: Path) -> dict[str, pd.DataFrame]:
-    """What `write_rows` wrote, by set, in its order."""
+    """Read what `write_rows` wrote, by set, in its order."""
     import pandas as pd
 
     sets = pd.read_parquet(path).groupby("set", sort=False)
@@ -149,7 +149,7 @@ def read_rows(path: Path) -> dict[str, pd.DataFrame]:
 
 
 def read_json_if_there(path: Path) -> dict[str, Any]:
-    """The mapping that a JSON file holds; an empty one where it is not there, not whole or no mapping."""
+    """Return the mapping in a JSON file; an empty one if the file is missing, incomplete or not a mapping."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

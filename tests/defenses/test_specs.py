@@ -69,7 +69,7 @@ def test_values_have_the_type_that_is_declared(text, arguments):
     ("text", "says"),
     [
         ("none", "unknown defense 'none'; known: "),
-        ("odd", "no detector, rewriter or repair"),
+        ("odd", "neither a detector, a rewriter nor a repair"),
         ("shouting:copies", "'copies' is not key=value"),
         ("shouting:copy=3", "no argument 'copy'; known: model, copies"),
         ("shouting:copies=many", "shouting: copies is 'many'; give a whole number"),

@@ -37,7 +37,7 @@ def test_the_key_is_asked_for_and_kept_for_the_tab_only(visit, served):
     give(shown, "not-the-key-of-this-service")
     shown.page.get_by_text("does not accept the key").wait_for()
     give(shown, "\u043a\u043b\u044e\u0447")
-    shown.page.get_by_text("A key is made of ASCII").wait_for()
+    shown.page.get_by_text("A key consists of ASCII").wait_for()
 
     give(shown, KEY)
     shown.loaded()
@@ -70,7 +70,7 @@ def test_it_can_be_forgotten(visit, served):
     shown.loaded()
     shown.page.click("#key-open")
     shown.page.click("#key-forget")
-    shown.page.get_by_text("answers only with an API key").wait_for()
+    shown.page.get_by_text("This service requires an API key").wait_for()
     assert kept(shown) == [[], [], ""]
 
 

@@ -96,7 +96,7 @@ def test_a_service_that_is_gone_is_said_and_asked_less_and_less(visit, guarded, 
     shown.page.locator("#connection[data-state=failing]").wait_for()
     said = shown.text("#connection-text")
     assert "The service cannot be reached." in said
-    assert "shown is the state of" in said
+    assert "showing the state of" in said
     assert shown.page.locator("#try-now").is_visible()
     assert "stale" in shown.page.get_attribute("#live", "class")
     assert number(shown, "passed") == 2, "the last state stays to be read"

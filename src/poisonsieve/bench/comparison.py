@@ -179,7 +179,7 @@ def run_comparison(
 
 
 def _floor(attack: str) -> str:
-    """The un-poisoned counterpart of an attack in the grid."""
+    """Return the name of the un-poisoned counterpart of an attack in the grid."""
     return f"{FLOOR}: {attack}"
 
 

@@ -98,7 +98,7 @@ def labels_of(dataset: datasets.Dataset) -> list[str]:
 
 
 def cut_words(dataset: datasets.Dataset, words: int) -> datasets.Dataset:
-    """The rows with their texts cut to as many words, a space between them; shorter texts stay as they are."""
+    """Return the rows with texts cut to `words` words, joined by spaces; shorter texts stay unchanged."""
     import datasets as hf
 
     columns: dict[str, Any] = {name: list(dataset[name]) for name in dataset.column_names}

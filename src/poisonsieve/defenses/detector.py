@@ -143,7 +143,7 @@ class Detector(Settings, ABC):
 
 
 def checked(scored: Scored, count: int, name: str) -> Scored:
-    """What a detector called `name` made of `count` texts, without scores that an error contradicts: the error wins."""
+    """Return the scores of a detector called `name` for `count` texts; an error overrides its text's score."""
     if not count == len(scored.scores) == len(scored.truncated) == len(scored.errors):
         raise RuntimeError(f"{name} gave {len(scored.scores)} scores for {count} texts")
     failed = np.array([error is not None for error in scored.errors], dtype=bool)

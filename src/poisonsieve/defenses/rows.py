@@ -31,7 +31,7 @@ class CleanRows:
     names: list[str] | None = None
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """Return the number of rows."""
         return len(self.texts)
 
     @classmethod
@@ -84,7 +84,7 @@ def texts_of(data: Any) -> list[str]:
     texts = as_texts(data)
     for index, text in enumerate(texts):
         if not is_encodable(text):
-            raise DataError(f"text {index} holds half of a surrogate pair, which is no character; leave it out")
+            raise DataError(f"text {index} contains half of a surrogate pair, which is not a character; leave it out")
     return texts
 
 

@@ -56,12 +56,12 @@ def parse_defense(text: str, settings: Iterable[str] = (), *, kind: DefenseKind 
 
 
 def threshold_of(spec: DefenseSpec) -> tuple[DefenseSpec, dict[str, float]]:
-    """A detector's spec in two parts: its own arguments, and the `frr` or `gamma` among them, which is its guard's.
+    """Split a detector's spec into its own arguments, and `frr` or `gamma`, which belong to its guard.
 
-    A detector with an argument of that name keeps it.
+    A detector that has an argument of that name keeps it.
 
     Raises:
-        ConfigError: one of the two is no number.
+        ConfigError: one of the two is not a number.
     """
     own = parameters_of(spec)
     rule = {key: value for key, value in spec.params.items() if key in THRESHOLD and key not in own}
@@ -74,21 +74,21 @@ def threshold_of(spec: DefenseSpec) -> tuple[DefenseSpec, dict[str, float]]:
 
 
 def arguments_of(spec: DefenseSpec) -> dict[str, Any]:
-    """The arguments that a spec gives, each of the type that the defence's constructor declares.
+    """Return the arguments in a spec, converted to the types that the defence's constructor declares.
 
     Raises:
-        ConfigError: no such defence, no such argument, or a value of another type.
+        ConfigError: there is no such defence or argument, or a value has another type.
     """
     return typed_arguments(spec, known_arguments(spec))
 
 
 def make_defense(defense: DefenseSpec | str, **common: Any) -> Detector | Rewriter | WeightRepair:
-    """The defence that a spec, or its text form, describes; not fitted.
+    """Make the defence that a spec or its text form describes, unfitted.
 
     Args:
-        defense: what to make.
-        common: arguments such as `model` or `seed` that are set for whatever defence this is. Those that it
-            does not take are left out; what `defense` says itself comes first.
+        defense: the spec or its text form.
+        common: arguments such as `model` or `seed` for whatever defence this is. Those that it does not take are
+            ignored, and those in `defense` take precedence.
 
     Raises:
         ConfigError: see `parse_defense`; or the defence refuses a value.
@@ -107,7 +107,7 @@ def make_defense(defense: DefenseSpec | str, **common: Any) -> Detector | Rewrit
 
 
 def kind_of(name: str) -> DefenseKind:
-    """Whether the defence of this name is a detector, a rewriter or a repair.
+    """Tell whether the defence of this name is a detector, a rewriter or a repair.
 
     Raises:
         ConfigError: there is no such defence, or it is none of the three.
@@ -116,7 +116,7 @@ def kind_of(name: str) -> DefenseKind:
     for kind in DEFENSE_KINDS:
         if _is(name, kind):
             return kind
-    raise ConfigError(f"defence {name} is no detector, rewriter or repair, so nothing can be done with it")
+    raise ConfigError(f"defence {name} is neither a detector, a rewriter nor a repair; make it extend one of these")
 
 
 def names_of(kind: DefenseKind) -> list[str]:
@@ -157,7 +157,7 @@ def _is(name: str, kind: DefenseKind) -> bool:
 
 
 def known_arguments(spec: DefenseSpec) -> dict[str, inspect.Parameter]:
-    """A defence's arguments, its own first. The model that a detector guards is none: whoever fits it names that."""
+    """Return a defence's arguments, its own first, without the guarded model, which is given separately."""
     taken = parameters_of(spec)
     if kind_of(spec.name) == "detector":
         taken.pop("model", None)

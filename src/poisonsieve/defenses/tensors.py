@@ -44,7 +44,7 @@ def read_numbers(folder: Path, state: dict[str, Any], name: str, count: int) -> 
     """
     values = state.get(name)
     if not isinstance(values, list) or len(values) != count or not all(_is_number(value) for value in values):
-        raise CheckpointError(f"{folder} is damaged: {name} is no list of {count} numbers; fit the guard again")
+        raise CheckpointError(f"{folder} is damaged: {name} is not a list of {count} numbers; fit the guard again")
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 

@@ -51,13 +51,13 @@ def names_by_number(mapping: object, where: str) -> list[str]:
         by_number = {int(key): str(name) for key, name in mapping.items()}  # type: ignore[attr-defined]
     except (AttributeError, TypeError, ValueError):
         raise CheckpointError(
-            f"{where}: id2label is not a map from class numbers to names; mend it or leave it out"
+            f"{where}: id2label is not a map from class numbers to names; correct it or remove it"
         ) from None
     if sorted(by_number) != list(range(len(by_number))) or len(by_number) < len(mapping):  # type: ignore[arg-type]
         numbers = ", ".join(map(str, sorted(by_number)[:5]))
         raise CheckpointError(
             f"{where}: id2label numbers the classes {numbers}{', ...' if len(by_number) > 5 else ''}; outputs count from 0 "
-            "without a gap: mend it or leave it out"
+            "without a gap: correct it or remove it"
         )
     names = [by_number[number] for number in range(len(by_number))]
     if len(set(names)) < len(names):

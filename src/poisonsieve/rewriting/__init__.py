@@ -1,1 +1,1 @@
-"""Engines that write a text anew: a parser with rules, files of rewrites, sequence-to-sequence models."""
+"""Engines that rewrite a text: a parser with rules, files of rewrites, sequence-to-sequence models."""

@@ -67,17 +67,16 @@ class Client:
     @overload
     def screen(self, texts: Table, *, column: str | None = None) -> list[Verdict]: ...
     def screen(self, texts: Sequence[str] | Table, *, column: str | None = None) -> list[Verdict]:
-        """The guard's verdicts, in order.
+        """Return the guard's verdicts, in order.
 
         Args:
-            texts: strings in a list, or in anything else that has an order, such as a pandas Series; or a
-                `datasets.Dataset` or pandas frame.
-            column: where the texts are in a data set or frame. None: `text` or `sentence`, whichever there is.
+            texts: strings in a list or any other ordered container, such as a pandas Series; or a `datasets.Dataset` or
+                pandas frame.
+            column: column of the texts in a data set or frame. None: `text` or `sentence`, whichever there is.
 
         Raises:
-            DataError: something that is not a string is among the texts; they have no order; there is no such column.
-            ServiceError: the service refused, could not be reached, or gave no verdicts; nothing is known of the texts
-                then.
+            DataError: `texts` contains something other than strings or has no order, or there is no such column.
+            ServiceError: the service refused, could not be reached, or gave no verdicts; then no text has one.
         """
         return self._verdicts("/v1/screen", as_texts(texts, column))
 
@@ -86,10 +85,10 @@ class Client:
     @overload
     def classify(self, texts: Table, *, column: str | None = None) -> list[Verdict]: ...
     def classify(self, texts: Sequence[str] | Table, *, column: str | None = None) -> list[Verdict]:
-        """The guard's verdicts, and the victim's class of what passed; arguments as in `screen`.
+        """Return the guard's verdicts, with the victim's class of texts that pass; arguments as in `screen`.
 
         Raises:
-            DataError, ServiceError: see `screen`. Also when the service has no victim.
+            DataError, ServiceError: see `screen`. Also if the service has no victim.
         """
         return self._verdicts("/v1/classify", as_texts(texts, column))
 

@@ -1,4 +1,4 @@
-"""What is known of a model's architecture without its weights, and which tunings it cannot do."""
+"""What a model's config tells about its architecture, and the tunings that an architecture does not support."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from poisonsieve.storage import read_json_if_there
 
-#: Architectures that cannot do a tuning: what PEFT's prefix tuning needs (a cache of keys and values) they do not have.
+#: Tunings that an architecture does not support: PEFT's prefix tuning needs a cache of keys and values.
 CANNOT: dict[str, frozenset[str]] = {
     "mpnet": frozenset({"p_tuning_v2"}),
     "modernbert": frozenset({"p_tuning_v2"}),
@@ -16,7 +16,7 @@ _PACKAGED = {"minilm": "bert", "mpnet": "mpnet", "smollm2": "llama"}
 
 
 def model_type(model: str) -> str | None:
-    """The architecture of a model as its config calls it; None where no config is here."""
+    """Return the architecture that a model's config names; None if its config is not on this machine."""
     if model in _PACKAGED:
         return _PACKAGED[model]
     config = Path(model) / "config.json"

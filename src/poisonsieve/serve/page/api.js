@@ -132,8 +132,8 @@ export async function ask(path, { body, signal } = {}) {
  */
 export function explainError(error) {
   if (error instanceof UnreachableError) return error.message;
-  if (!(error instanceof ApiError)) throw error; // a mistake in this page; it belongs into the console
-  if (error.status === 401) return "The service wants an API key.";
+  if (!(error instanceof ApiError)) throw error; // a bug of this page, which belongs in the console
+  if (error.status === 401) return "The service requires an API key.";
   const wait = error.retryAfter === null ? "" : ` (in ${error.retryAfter} s)`;
   return `The service refused: ${error.message}${wait}`;
 }

@@ -27,7 +27,7 @@ export class KeyDialog {
 
   refused() {
     const wrong = hasKey();
-    this.open("This service answers only with an API key.");
+    this.open("This service requires an API key.");
     // Set when the dialog is open already: two requests can be refused at once.
     this.problem.textContent = wrong ? "The service does not accept the key that was used." : "";
   }
@@ -36,7 +36,7 @@ export class KeyDialog {
     const value = this.field.value.trim();
     // What the header cannot carry is no key of the service either.
     if (!/^[\x21-\x7e]+$/.test(value)) {
-      this.problem.textContent = value === "" ? "Type the key first." : "A key is made of ASCII letters, digits and signs.";
+      this.problem.textContent = value === "" ? "Type the key first." : "A key consists of ASCII letters, digits and punctuation.";
       this.field.focus();
       return;
     }

@@ -67,12 +67,12 @@ function showState(state) {
   live.setStale(state.name !== "live");
   if (state.name === "live") quarantine.recover();
   tryNow.hidden = !bad;
-  const since = lastAnswer === null ? "" : `; shown is the state of ${clock(lastAnswer)}`;
+  const since = lastAnswer === null ? "" : `; showing the state of ${clock(lastAnswer)}`;
   const says = {
     live: () => "live",
     paused: () => "paused while this tab is hidden",
     locked: () => "an API key is needed",
-    failing: () => `${explainError(/** @type {any} */ (state).error)} Trying again by itself${since}.`,
+    failing: () => `${explainError(/** @type {any} */ (state).error)} Retrying automatically${since}.`,
   }[state.name]();
   // The same words are not written again, or a screen reader would say them every few seconds.
   if (connectionText.textContent !== says) connectionText.textContent = says;
@@ -89,7 +89,7 @@ function showFacts(shown) {
     ["Guard", shown.defense, "The detector that gives every text a confidence: the higher, the more suspicious."],
     ["Gamma", `${confidence(shown.gamma)}, ${rule}`, `The threshold: a text whose confidence is above gamma is rejected.${asked}`],
     ["Classes", shown.label_names.join(", "), "What the victim can answer."],
-    ["Victim", shown.victim ? "answers for what passes" : "none: verdicts only", "The classifier behind the guard. It never reads a rejected text."],
+    ["Victim", shown.victim ? "classifies texts that pass" : "none: verdicts only", "The classifier behind the guard. It never reads a rejected text."],
     ["Digest", shown.guard_digest.slice(0, 12), "Identifies the guard's files: another guard has another digest."],
   ];
   byId("facts", HTMLElement).replaceChildren(

@@ -176,7 +176,7 @@ export class QuarantineTable {
 
   emptySays() {
     if (this.group !== null) return "No record with this decision is in that group.";
-    if (this.text.value !== "") return "No record with this decision contains that. Records that are kept as hashes only are not searched.";
+    if (this.text.value !== "") return "No record with this decision contains that. Records kept as hashes only are not searched.";
     return { open: "Nothing is waiting for a decision.", all: "The quarantine is empty." }[this.decision.value] ?? "No record has this decision.";
   }
 
@@ -255,7 +255,7 @@ export class QuarantineTable {
 }
 
 /**
- * That the database has damaged some records: they are on no page, and nobody can decide them.
+ * Report records that are damaged in the database: they are on no page, and cannot be decided.
  *
  * @param {number[]} ids
  */
@@ -266,7 +266,7 @@ function damagedNodes(ids) {
 }
 
 /**
- * A button that is off but keeps the focus: a reader who pressed it is not thrown to the top of the page.
+ * Switch a button off but keep its focus, so that a reader who pressed it is not sent to the top of the page.
  *
  * @param {HTMLButtonElement} made
  * @param {boolean} off

@@ -107,10 +107,10 @@ export class Row {
     const notes = [];
     // The service counts characters as code points.
     if (Array.from(stored.text).length < stored.text_chars) {
-      notes.push(`Of this text's ${count(stored.text_chars)} characters only the beginning was kept; the words are weighed in that.`);
+      notes.push(`Only the beginning of this text's ${count(stored.text_chars)} characters was kept; the words are weighed in that part.`);
     }
     if (guard !== null && guard.guard_digest !== stored.guard_digest) {
-      notes.push("Another guard rejected this text; the words are weighed by the guard that is in force now.");
+      notes.push("Another guard rejected this text; the words are weighed by the guard in force.");
     }
     this.words.replaceChildren(el("p", { class: "quiet" }, "Weighing the words\u2026"), textBox(stored.text));
     const edges = guard?.histogram.edges ?? [0, 1];
@@ -196,7 +196,7 @@ function facts(stored) {
     ["Time", `${time(stored.time)} (${stored.time.slice(0, 19).replace("T", " ")} UTC)`],
     ["Reason", stored.outcome === "poisoned" ? "poisoned: confidence above gamma" : stored.reason],
     ["Confidence", stored.confidence === null ? "none" : confidence(stored.confidence)],
-    ["Gamma then", confidence(stored.gamma)],
+    ["Gamma at the time", confidence(stored.gamma)],
     ["Characters", count(stored.text_chars)],
     ["Request", `${stored.request_id}, text ${stored.text_index + 1}`],
     ["SHA-256", stored.text_sha256],

@@ -1,8 +1,8 @@
 /**
- * A text with the words marked that its confidence rests on.
+ * A text with the words marked that its confidence depends on.
  *
- * Also made visible: characters that a reader cannot see (zero width, direction marks, controls). They are good hiding
- * places for a trigger, and shown as themselves they could make a text read otherwise than the guard read it.
+ * Invisible characters (zero width, direction marks, controls) are made visible. They are good hiding places for a
+ * trigger, and could make a text look different from what the guard read.
  *
  * @typedef {import("./api.js").Explanation} Explanation
  * @typedef {import("./api.js").WordEffect} WordEffect
@@ -12,9 +12,9 @@ import { button, el } from "./dom.js";
 import { apart, change, confidence, count, plural } from "./format.js";
 
 const LEVELS = 5;
-const LEAST = 0.04; // of the strongest colour: what is below is not marked
+const LEAST = 0.04; // of the strongest colour; weaker effects are not marked
 const LIVELY = 0.15; // of the range of clean confidences: a weaker effect never gets the strongest colour
-const SHOWN = 6000; // characters of a text that are laid out at first; a browser stalls over a million
+const SHOWN = 6000; // characters of a text to lay out at first; a browser stalls over a million
 const LISTED = 6;
 /** Controls, formats (zero width, direction), lone surrogates, odd spaces, variation selectors. */
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u115f\u1160\u3164\uffa0\u00a0\u2000-\u200a\u202f\u205f\ufe00-\ufe0f\u{e0100}-\u{e01ef}]/u;
@@ -22,7 +22,7 @@ const SPARED = new Set(["\t", "\n"]);
 const PICTURE = /[\p{Extended_Pictographic}\p{Emoji_Modifier}]/u;
 
 /**
- * A text as it is, its invisible characters named.
+ * Return a text with its invisible characters named.
  *
  * @param {string} text
  * @returns {(Node | string)[]}
@@ -56,7 +56,7 @@ function codePoint(character) {
 }
 
 /**
- * A box for a text, cut where it is very long, with a way to see the rest.
+ * Return a box for a text; a very long one is cut, with a button for the rest.
  *
  * @param {string} text
  * @param {(part: string) => (Node | string)[]} [lay] makes nodes of the text's beginning
@@ -75,7 +75,7 @@ export function textBox(text, lay = visible) {
 }
 
 /**
- * The text with its words marked, what they mean for the verdict, and the strongest of them as a table.
+ * Return the text with its words marked, their meaning for the verdict, and a table of the strongest.
  *
  * @param {string} text what the service was asked about
  * @param {Explanation} explanation
@@ -99,8 +99,8 @@ export function explained(text, explanation, spread) {
 }
 
 /**
- * Where each word begins. The service cuts at white space as Python sees it; looking each word up behind the last one
- * finds the same places, whatever this browser takes for white space.
+ * Return where each word begins. The service splits at white space as Python defines it; searching for each word after
+ * the previous one finds the same positions, whatever this browser treats as white space.
  *
  * @param {string} text
  * @param {WordEffect[]} words
@@ -207,8 +207,8 @@ function legend() {
 function limit(text, places) {
   const end = places.length === 0 ? 0 : places[places.length - 1].end;
   return text.slice(end).trim() === ""
-    ? "The guard does not read this text to its end; what lies behind is not weighed."
-    : `The first ${plural(places.length, "word")} were left out one by one; the ${count(text.length - end)} characters behind them were not.`;
+    ? "The guard does not read this text to its end; the rest is not weighed."
+    : `The first ${plural(places.length, "word")} were left out one by one; the ${count(text.length - end)} characters after them were not.`;
 }
 
 /** @param {Explanation} explanation @param {number} strongest */
@@ -241,7 +241,7 @@ function table(explanation, strongest) {
 }
 
 /**
- * The beginning of a text.
+ * Return the beginning of a text.
  *
  * @param {string} text
  * @param {number} most characters
