@@ -204,3 +204,69 @@ def test_what_holds_no_results_is_refused(tmp_path):
     (tmp_path / "results.json").write_text('{"format_version": 99}')
     with pytest.raises(ConfigError, match="format version 99"):
         read_results(tmp_path)
+
+
+def selected(**axes):
+    """Results after `--only`: all other cells wait."""
+    results = made_up(seeds=(0, 1, 2))
+    for cell in results["cells"]:
+        if not axes.items() <= cell.items():
+            cell["status"] = "waiting"
+            del cell["metrics"]
+    return results
+
+
+def drawn(results, width, *, wide=False):
+    from rich.console import Console
+
+    from poisonsieve.cli.grid_tables import grid_tables
+
+    out = Console(width=width, file=io.StringIO())
+    tables = grid_tables(make_table(results), out, compare=True, wide=wide)
+    for table in tables:
+        out.print(table)
+    return len(tables), out.file.getvalue()
+
+
+@pytest.mark.parametrize(("width", "tables"), [(100, 5), (140, 3), (400, 1)])
+def test_a_narrow_terminal_gets_whole_columns_one_below_the_other(width, tables):
+    count, text = drawn(made_up(seeds=(0, 1, 2)), width)
+    assert count == tables
+    assert max(map(len, text.splitlines())) <= width
+    assert "\u2026" not in text
+    assert text.count("81.0 \u00b12.5 (93.1, -12.1)") == 1  # whole, and once
+    for name in ("Full-tuning", "Prompt-tuning", "P-tuning v2", "ASR", "Back Tr."):
+        assert name in text
+
+
+def test_cells_that_were_not_selected_are_not_shown_as_waiting():
+    _, text = drawn(selected(attack="BadNet", victim="lora"), 100)
+    assert "waiting" not in text and "LoRA" in text
+    assert "InSent" not in text and "Full-tuning" not in text
+    assert "Not shown: 75 of 80 cells, which have not been run." in " ".join(text.split())
+    assert "waiting" in drawn(selected(attack="BadNet", victim="lora"), 400, wide=True)[1]
+    assert "waiting" in drawn(selected(attack="nothing"), 400)[1], "where nothing has run, all of it waits"
+
+
+def test_a_report_of_selected_cells_shows_these(tmp_path):
+    from poisonsieve.bench.show.report import write_grid_report
+
+    write_grid_report(tmp_path / "r.html", [selected(attack="BadNet", victim="lora")], "t")
+    page = (tmp_path / "r.html").read_text()
+    assert "<td>waiting" not in page
+    assert page.count("<table>") == 1
+    write_grid_report(tmp_path / "r.html", [made_up()], "t")
+    assert (tmp_path / "r.html").read_text().count("<table>") == 3  # two victims each
+
+
+def test_every_entry_of_a_legend_has_what_it_stands_for():
+    results = made_up("fig1")
+    for cell in results["cells"]:
+        if cell["victim"] == "full":
+            cell["status"] = "waiting"
+            del cell["metrics"]
+    (legend,) = draw(results).legends
+    assert {text.get_text() for text in legend.get_texts()} == {"CA", "ASR", "the paper"}
+    marks = dict(zip([text.get_text() for text in legend.get_texts()], legend.legend_handles, strict=True))
+    assert marks["the paper"].get_marker() == "D"
+    assert marks["CA"].get_facecolor() != marks["ASR"].get_facecolor()

@@ -261,3 +261,10 @@ def test_chosen_gamma_is_drawn_where_it_is():
     assert [line.get_xdata()[0] for line in axes.lines] == [0.85]
     share = is_flagged(report.clean.confidences, 0.85).mean()
     assert any(f"{100 * share:.1f}% of 40" in text.get_text() for text in axes.get_legend().get_texts())
+
+
+def test_what_happens_above_nine_tenths_has_room():
+    axis = figures.ScoreAxis.fitting(np.linspace(0.5, 0.9, 50), np.full(50, 0.94), 0.91)
+    assert axis.logit
+    edges = axis.edges(41)
+    assert ((edges > 0.85) & (edges < 0.95)).sum() > 8

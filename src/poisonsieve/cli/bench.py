@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from poisonsieve.bench.entries import ThresholdEntry
     from poisonsieve.bench.runner import Engine
-    from poisonsieve.bench.show.table import GridTable
     from poisonsieve.bench.spec import GridSpec, RunOptions
 
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
@@ -206,10 +205,18 @@ def table(
         bool,
         typer.Option("--goal", help="Show the share of effective attacks that each defence stops at no cost."),
     ] = False,
+    wide: Annotated[
+        bool,
+        typer.Option(
+            "--wide", help="Print all victims side by side, however wide, and the rows that have not been run."
+        ),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="File to write. Default: stdout.")] = None,
     json: common.Json = False,
 ) -> None:
     """Show results in the paper's table layout: CA and ASR for every victim, one row per defence.
+
+    A terminal gets as many victims side by side as it has room for, the others below, and no rows that have not been run.
 
     Example: poisonsieve bench table grid/grids/table01-small --compare --markdown
     """
@@ -217,6 +224,7 @@ def table(
         from poisonsieve.bench.results import read_results
         from poisonsieve.bench.show.rendering import to_csv, to_latex, to_markdown
         from poisonsieve.bench.show.table import failures, make_table
+        from poisonsieve.cli.grid_tables import print_grid_table
         from poisonsieve.errors import ConfigError
         from poisonsieve.storage import writing_file
 
@@ -233,7 +241,7 @@ def table(
         tables = [make_table(record) for record in records]
         if not (markdown or csv or latex or json) and out is None:
             for made in tables:
-                _print(made, compare=compare)
+                print_grid_table(made, compare=compare, wide=wide)
         elif json:
             common.print_result({"tables": [asdict(made) for made in tables]})
         else:
@@ -318,23 +326,3 @@ def _show_goal(records: Sequence[dict[str, Any]], out: Path | None, *, as_json: 
     else:
         with writing_file(out) as stream:
             stream.write(goal_markdown(found))
-
-
-def _print(made: GridTable, *, compare: bool) -> None:
-    """Print all columns; without a terminal's width, as wide as they need."""
-    from rich import box
-    from rich.table import Table
-
-    from poisonsieve.bench.show.rendering import heads, lines, notes
-
-    drawn = Table(
-        box=box.SIMPLE_HEAD, title=made.title, title_justify="left", caption=" ".join(notes(made, compare=compare))
-    )
-    for index, head in enumerate(heads(made)):
-        drawn.add_column(
-            head.replace(" CA", "\nCA").replace(" ASR", "\nASR"), justify="left" if index < 3 else "right"
-        )
-    for line in lines(made, compare=compare):
-        drawn.add_row(*line)
-    with common.stdout() as stream:
-        common.console(stream, width=60 + 46 * len(made.victims)).print(drawn)

@@ -54,7 +54,7 @@ def draw_figure_1(results: dict[str, Any], palette: Palette = LIGHT) -> Figure:
             for offset, (rate, colour) in enumerate(zip(RATES, (palette.clean, palette.triggered), strict=True)):
                 point = row.rates[victim][rate]
                 place = index + 0.36 * offset - 0.18
-                _bar(axes, place, point, colour, rate.upper() if index == 0 else None, palette)
+                _bar(axes, place, point, colour, rate.upper(), palette)
         axes.set_xticks(range(len(victims)), labels=[display_name(victim) for victim in victims])
         axes.set_title(f"{row.model}, {row.dataset}", fontsize=_FONT, color=palette.text)
     return _finished(figure, panels, palette)
@@ -107,13 +107,15 @@ def _canvas(count: int, palette: Palette) -> tuple[Figure, list[Axes]]:
     return figure, panels
 
 
-def _bar(axes: Axes, place: float, point: CellRate, colour: str, label: str | None, palette: Palette) -> None:
+def _bar(axes: Axes, place: float, point: CellRate, colour: str, label: str, palette: Palette) -> None:
     if point.value is not None and point.low is not None and point.high is not None:
         ends = [[max(point.value - point.low, 0)], [max(point.high - point.value, 0)]]
         axes.bar(place, point.value, 0.34, color=colour, alpha=0.75, label=label)
         axes.errorbar(place, point.value, ends, color=palette.text, capsize=3, linewidth=1)
     if point.published is not None:
-        axes.plot(place, point.published, "D", color=palette.text, markersize=5, label=label and "the paper")
+        axes.plot(
+            place, point.published, marker="D", color=palette.text, markersize=5, linestyle="", label="the paper"
+        )
 
 
 def _line(axes: Axes, points: Sequence[CellRate], colour: str, label: str, style: str) -> None:
@@ -127,7 +129,11 @@ def _line(axes: Axes, points: Sequence[CellRate], colour: str, label: str, style
 
 def _finished(figure: Figure, panels: Sequence[Axes], palette: Palette) -> Figure:
     """Add one legend for all panels, with each name once."""
-    named = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
+    named = {
+        name: handle
+        for axes in panels
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)  # a panel may lack a bar
+    }
     figure.legend(
         list(named.values()),
         list(named),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
-_CROWDED = 0.95  # values between this and 1 cannot be told apart on a linear axis
+_CROWDED = 0.9  # values between this and 1 cannot be told apart on a linear axis
 _NEAREST = 1e-7  # a logit axis ends this far from 0 and 1; a 32-bit softmax cannot come closer to 1 without being 1
 _FONT = 10.5  # points; a figure shrinks to two thirds on a phone
 _LOGIT_TICKS = (1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)

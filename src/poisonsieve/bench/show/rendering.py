@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from poisonsieve.bench.show.table import RATES, GridTable, Row
+from poisonsieve.bench.show.table import FAILED, RATES, GridTable, Row
 from poisonsieve.environment import require
 
 #: The paper's names of columns and rows.
@@ -71,6 +72,34 @@ def notes(table: GridTable, *, compare: bool = False) -> list[str]:
         found.append("In brackets: the paper's value, and measured minus published, in points.")
         found += [f"{pair}: a different model, so expect different values." for pair in table.beside]
     return found
+
+
+def measured(table: GridTable) -> GridTable:
+    """Return the table without rows and victims of which no cell has run, such as those that `--only` left out.
+
+    A table of which nothing has run is returned whole.
+    """
+
+    def ran(row: Row, victim: str) -> bool:
+        return any(rate.value is not None or rate.state == FAILED for rate in row.rates[victim].values())
+
+    rows = [row for row in table.rows if any(ran(row, victim) for victim in table.victims)]
+    victims = [victim for victim in table.victims if any(ran(row, victim) for row in rows)]
+    return replace(table, rows=rows, victims=victims) if rows else table
+
+
+def by_victims(table: GridTable, most: int) -> list[GridTable]:
+    """Split the table into tables of at most `most` victims each, with the same rows."""
+    groups = [table.victims[start : start + most] for start in range(0, len(table.victims), most)]
+    return [replace(table, victims=victims) for victims in groups] or [table]
+
+
+def left_out(table: GridTable, shown: GridTable) -> list[str]:
+    """Return a sentence on what `shown` lacks of the table, if anything."""
+    missing = len(table.rows) * len(table.victims) - len(shown.rows) * len(shown.victims)
+    return [f"Not shown: {missing} of {len(table.rows) * len(table.victims)} cells, which have not been run."] * (
+        missing > 0
+    )
 
 
 def to_markdown(table: GridTable, *, compare: bool = False) -> str:

@@ -15,11 +15,13 @@ import yaml
 
 from poisonsieve.bench.show import figures
 from poisonsieve.bench.show.drawing import draw
-from poisonsieve.bench.show.rendering import heads, lines, notes
+from poisonsieve.bench.show.rendering import by_victims, heads, left_out, lines, measured, notes
 from poisonsieve.bench.show.table import failures, make_table
 from poisonsieve.environment import require
 from poisonsieve.errors import ConfigError
 from poisonsieve.storage import writing_file
+
+_ABREAST = 2  # victims of one table, so that a page of usual width shows it whole
 
 
 def write_grid_report(path: Path, results: Sequence[dict[str, Any]], title: str) -> None:
@@ -47,14 +49,18 @@ def fill_in(template: str, **values: Any) -> str:
 
 def _grid_page(results: dict[str, Any]) -> dict[str, Any]:
     table = make_table(results)
-    compare = table.table is not None
+    shown, compare = measured(table), table.table is not None
     states = [cell["status"] for cell in results["cells"]]
     return {
         "title": table.title,
-        "state": ", ".join(f"{states.count(state)} cells {state}" for state in dict.fromkeys(states)),
-        "heads": heads(table),
-        "lines": lines(table, compare=compare),
-        "notes": notes(table, compare=compare),
+        "state": ", ".join(
+            f"{states.count(state)} cell{'s' * (states.count(state) > 1)} {state}" for state in dict.fromkeys(states)
+        ),
+        "tables": [
+            {"heads": heads(part), "lines": lines(part, compare=compare)}
+            for part in by_victims(shown, _ABREAST if compare else 2 * _ABREAST)
+        ],
+        "notes": [*notes(table, compare=compare), *left_out(table, shown)],
         "figure": _grid_figure(results),
         "failures": failures(results),
         "settings": yaml.safe_dump(results["grid"], sort_keys=False, allow_unicode=True),
