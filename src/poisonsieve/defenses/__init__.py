@@ -11,6 +11,7 @@ from poisonsieve.defenses.network import ModelDetector
 from poisonsieve.defenses.one_pass import OnePassDetector
 from poisonsieve.defenses.onion import ONION
 from poisonsieve.defenses.psim import PSIM
+from poisonsieve.defenses.psim_distance import PSIMDistance
 from poisonsieve.defenses.rap import RAP
 from poisonsieve.defenses.repair import WeightRepair
 from poisonsieve.defenses.rewriter import Rewriter
@@ -38,6 +39,7 @@ __all__ = [
     "Mahalanobis",
     "ModelDetector",
     "OnePassDetector",
+    "PSIMDistance",
     "Rewriter",
     "RuleSCPD",
     "Scored",

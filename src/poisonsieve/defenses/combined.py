@@ -17,26 +17,27 @@ import numpy as np
 
 from poisonsieve.config import Source
 from poisonsieve.defenses.detector import Detector, Scored
+from poisonsieve.defenses.rarity import FEWEST_ROWS, LinearRarity, Rarity
 from poisonsieve.defenses.rows import CleanRows
 from poisonsieve.defenses.specs import DefenseSpec, kind_of, make_defense
 from poisonsieve.defenses.tensors import read_tensors, write_tensors
-from poisonsieve.errors import CheckpointError, ConfigError, DataError
+from poisonsieve.errors import CheckpointError, ConfigError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.registry import get, register
 
-TENSORS_FILE = "references.safetensors"
-#: Minimum number of clean rows; a rarity estimated from fewer is noise.
-_FEWEST_ROWS = 20
+#: Kinds of rarity, by the file that holds their references: a gamma found with one means nothing to another, and an older
+#: version of this package cannot take the one for the other.
+_FILES: dict[type[Rarity], str] = {Rarity: "rarities.safetensors", LinearRarity: "references.safetensors"}
 
 
 @register("defense", "combined")
 class Combined(Detector):
     """Several detectors under one false-rejection rate: the score is the largest rarity over them.
 
-    A member's rarity of a text is -log of the share of clean reference rows that score as high, interpolated between
-    them; above the highest it is extrapolated linearly, so that the order of scores is never lost. The reference is a
-    seeded fifth of the clean rows, on which no member is fitted. With fewer reference rows than members / FRR, the
-    extrapolation decides a guard's threshold, which is then rough.
+    A member's rarity of a text is -log of the share of clean reference rows that score as high; see
+    `poisonsieve.defenses.rarity.Rarity`. A guard's calibration rows become the reference, because members may score texts
+    that their model was trained on lower than new ones. Without a guard it is a seeded fifth of the clean rows, on which
+    no member is fitted.
 
     A text that a member cannot score has no score. Scoring costs what the members cost together.
 
@@ -48,7 +49,7 @@ class Combined(Detector):
 
     Attributes:
         members_: the fitted detectors, by name.
-        references_: each member's scores of the reference rows, sorted float64 arrays, by name.
+        references_: each member's scores of the reference rows, by name.
     """
 
     name: ClassVar[str] = "combined"
@@ -59,7 +60,7 @@ class Combined(Detector):
     base: Source | None = None
     allow_pickle: bool = False
     members_: dict[str, Detector] = field(init=False)
-    references_: dict[str, np.ndarray] = field(init=False)
+    references_: dict[str, Rarity] = field(init=False)
 
     def plan(self, label_names: Sequence[str] | None) -> dict[str, Any]:
         """Its settings, and every member's plan."""
@@ -89,31 +90,40 @@ class Combined(Detector):
             member.fit(fitted, workdir=None if workdir is None else workdir / name, progress=progress)
         self.members_ = members
         self.references_ = {
-            name: self._reference(member, reference, f"{name}: reference" if progress else None)
+            name: Rarity.of(member.score(reference, progress=f"{name}: reference" if progress else None).scores, name)
             for name, member in members.items()
         }
 
-    def _reference(self, member: Detector, texts: list[str], progress: str | None) -> np.ndarray:
-        scores = member.score(texts, progress=progress).scores
-        scores = np.sort(scores[np.isfinite(scores)])
-        if len(scores) < _FEWEST_ROWS:
-            raise DataError(
-                f"a fifth of the clean rows, without repeats and unreadable ones, is {len(scores)}, and combined needs "
-                f"{_FEWEST_ROWS} to compare its members by; give more rows"
+    def score_calibration(self, texts: Sequence[str], *, progress: str | None = None) -> Scored:
+        """Score a guard's calibration rows, which become the reference if at least 20 have a score of every member."""
+        scored = {
+            name: member.score_calibration(texts, progress=progress and f"{progress}: {name}")
+            for name, member in self._fitted().items()
+        }
+        if min(np.isfinite(found.scores).sum() for found in scored.values()) < FEWEST_ROWS:
+            return self._together(
+                scored, {name: self.references_[name](found.scores) for name, found in scored.items()}
             )
-        return scores
+        self.references_ = {name: Rarity(found.scores) for name, found in scored.items()}
+        own = {name: self.references_[name].of_its_own(found.scores) for name, found in scored.items()}
+        return self._together(scored, own)
 
     def _score(self, texts: list[str], *, progress: str | None) -> Scored:
         scored = {
             name: member.score(texts, progress=progress and f"{progress}: {name}")
             for name, member in self._fitted().items()
         }
-        rarities = np.stack([rarity(self.references_[name], found.scores) for name, found in scored.items()])
+        return self._together(scored, {name: self.references_[name](found.scores) for name, found in scored.items()})
+
+    @staticmethod
+    def _together(scored: dict[str, Scored], rarities: dict[str, np.ndarray]) -> Scored:
+        """Join what the members say of the same texts: the largest rarity, and the first error."""
         errors = [
             next(filter(None, reasons), None) for reasons in zip(*(s.errors for s in scored.values()), strict=True)
         ]
         truncated = np.any([found.truncated for found in scored.values()], axis=0)
-        return Scored(rarities.max(axis=0), truncated, errors)  # a NaN among them propagates
+        largest: np.ndarray = np.max(list(rarities.values()), axis=0)  # a NaN among them propagates
+        return Scored(largest, truncated, errors)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Save each member in a folder of its name, and the references; see the base class."""
@@ -121,7 +131,8 @@ class Combined(Detector):
         for name, member in self._fitted().items():
             (folder / name).mkdir()
             states[name] = member.save(folder / name)
-        write_tensors(folder / TENSORS_FILE, self.references_)
+        references = {name: known.reference for name, known in self.references_.items()}
+        write_tensors(folder / _FILES[type(next(iter(self.references_.values())))], references)
         return {"label_names": self.label_names, "of": self.of, "seed": self.seed, "members": states}
 
     @classmethod
@@ -137,8 +148,9 @@ class Combined(Detector):
             }
         except (KeyError, TypeError, ValueError, StopIteration) as error:
             raise CheckpointError(f"{folder} is damaged: {error}; fit the guard again") from None
-        tensors = read_tensors(folder / TENSORS_FILE, dict.fromkeys(members, (None,)))
-        opened.references_ = {name: np.sort(values.astype(np.float64)) for name, values in tensors.items()}
+        rarity = next((kind for kind, file in _FILES.items() if (folder / file).is_file()), Rarity)
+        tensors = read_tensors(folder / _FILES[rarity], dict.fromkeys(members, (None,)))
+        opened.references_ = {name: rarity(values) for name, values in tensors.items()}
         return opened
 
     @property
@@ -166,20 +178,3 @@ class Combined(Detector):
         if not hasattr(self, "members_"):
             raise ConfigError("this combined guard is not fitted yet; call fit first")
         return self.members_
-
-
-def rarity(reference: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return -log of the share of clean rows that score as high or higher: float64 (n,), >= 0, monotone in the score.
-
-    Args:
-        reference: scores of m clean rows, sorted.
-        scores: floats (n,); NaN stays NaN.
-    """
-    m = len(reference)
-    levels, last = np.unique(reference, return_index=True)
-    at_least = (m - last + 1) / (m + 1)  # for each level: rows that score as high, plus the text itself
-    known = np.interp(scores, levels, -np.log(at_least))
-    spread = max(float(levels[-1] - np.median(reference)), np.finfo(np.float64).tiny)
-    beyond = np.clip((scores - levels[-1]) / spread, 0, None)
-    result: np.ndarray = np.where(np.isnan(scores), np.nan, known + beyond)
-    return result

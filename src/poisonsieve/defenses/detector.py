@@ -97,6 +97,13 @@ class Detector(Settings, ABC):
         texts = as_texts(texts)
         return checked(self._score(texts, progress=progress), len(texts), self.name)
 
+    def score_calibration(self, texts: Sequence[str], *, progress: str | None = None) -> Scored:
+        """Score the clean rows that a threshold is found on; a detector may learn from them how rare a score is.
+
+        Where it does, each row is scored as if it had not been learned from.
+        """
+        return self.score(texts, progress=progress)
+
     @property
     @abstractmethod
     def label_names(self) -> list[str]:

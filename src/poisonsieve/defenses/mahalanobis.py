@@ -61,10 +61,7 @@ class Mahalanobis(StatesDetector):
 
     def _distances(self, states: PerText) -> np.ndarray:
         """Return the cube roots of the squared distances, float64, shape (n, layers)."""
-        # float32, and one product for all layers: for a single text this is much of the guard's extra cost.
-        away = np.matmul(states.values.swapaxes(0, 1) - self.means_[:, None], self.whiteners_)
-        roots: np.ndarray = np.cbrt(np.einsum("lnd,lnd->nl", away, away, dtype=np.float64))
-        return roots
+        return cube_roots(states.values, self.means_, self.whiteners_)
 
     def _combined(self, distances: np.ndarray) -> np.ndarray:
         largest: np.ndarray = distances.max(axis=1)
@@ -72,6 +69,20 @@ class Mahalanobis(StatesDetector):
 
     def _shapes(self, layers: int, hidden: int) -> dict[str, tuple[int | None, ...]]:
         return {"means": (layers, hidden), "whiteners": (layers, hidden, hidden)}
+
+
+def cube_roots(states: np.ndarray, means: np.ndarray, whiteners: np.ndarray) -> np.ndarray:
+    """Return the cube root of each layer's squared distance: float64, shape (n, layers).
+
+    Args:
+        states: shape (n, layers, hidden); NaN where there is none.
+        means: shape (layers, hidden).
+        whiteners: shape (layers, hidden, hidden); see `whitener`.
+    """
+    # float32, and one product for all layers: for a single text this is much of the guard's extra cost.
+    away = np.matmul(states.swapaxes(0, 1) - means[:, None], whiteners)
+    roots: np.ndarray = np.cbrt(np.einsum("lnd,lnd->nl", away, away, dtype=np.float64))
+    return roots
 
 
 def whitener(centered: np.ndarray) -> np.ndarray:

@@ -96,7 +96,7 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         return self
 
     def _calibrate(self, held_out: Sequence[str], *, frr: float | None, gamma: float | None, progress: bool) -> None:
-        scored = self.detector.score(held_out, progress="calibrating" if progress else None)
+        scored = self.detector.score_calibration(held_out, progress="calibrating" if progress else None)
         rate = frr if gamma is None else None
         found = Calibration.of(scored, self.detector, needed=1 if rate is None else rows_needed(rate))
         self._take(found if rate is None and gamma is None else found.choose(frr=rate, gamma=gamma))
