@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from poisonsieve.attacks import make_trigger, poison_rows, trigger_rows
+    from poisonsieve.auditing import AuditResult, audit
     from poisonsieve.data import load_dataset
     from poisonsieve.defenses import PSIM, Detector
     from poisonsieve.errors import PoisonsieveError
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
     from poisonsieve.tuning import finetune, tune_spec
 
 _HOMES = {
+    "AuditResult": "auditing",
     "Detector": "defenses",
     "Guard": "guard",
     "GuardedClassifier": "guard",
     "PSIM": "defenses",
     "PoisonsieveError": "errors",
     "Verdict": "guard",
+    "audit": "auditing",
     "evaluate_guard": "metrics",
     "finetune": "tuning",
     "fixed_gamma": "thresholds",
@@ -44,11 +47,13 @@ _HOMES = {
 
 __all__ = [
     "PSIM",
+    "AuditResult",
     "Detector",
     "Guard",
     "GuardedClassifier",
     "PoisonsieveError",
     "Verdict",
+    "audit",
     "evaluate_guard",
     "finetune",
     "fixed_gamma",

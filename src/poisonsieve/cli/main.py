@@ -9,6 +9,7 @@ from typing import Any
 import typer
 import typer.core
 
+from poisonsieve.cli.audit import audit
 from poisonsieve.cli.bench import bench
 from poisonsieve.cli.common import EXIT_USAGE, one_line
 from poisonsieve.cli.compare import compare
@@ -57,7 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (fit, screen, serve, recalibrate, rewrite, repair, evaluate, poison, tune, compare, demo):
+for command in (audit, fit, screen, serve, recalibrate, rewrite, repair, evaluate, poison, tune, compare, demo):
     app.command()(command)
 app.command("list")(list_)
 app.add_typer(data, name="data", help="Fetch the data sets that experiments read.")

@@ -1,0 +1,208 @@
+"""An audit from beginning to end."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from poisonsieve.auditing.budget import get_budget
+from poisonsieve.auditing.controls import Kept, train_control
+from poisonsieve.auditing.heldout import HeldOut
+from poisonsieve.auditing.judging import judge, null_of, strongest_by_class
+from poisonsieve.auditing.result import AuditResult, Example, Finding
+from poisonsieve.auditing.scan import BATCH, scan
+from poisonsieve.auditing.search import Scanned, Search, changed
+from poisonsieve.auditing.telling import advice, not_searched, searched
+from poisonsieve.auditing.weights import MovedWeights, compare_weights
+from poisonsieve.auditing.words import whole_words
+from poisonsieve.data import labels_of, load_dataset, split_off
+from poisonsieve.errors import DataError
+from poisonsieve.models.load import load_classifier
+from poisonsieve.progress import TimeLeft
+from poisonsieve.stages.keep import StageResult
+
+if TYPE_CHECKING:
+    import datasets
+
+    from poisonsieve.models.classifier import Classifier
+
+DEFAULT_BASE = "minilm"
+FEWEST_ROWS = 100
+FEWEST_OF_A_CLASS = 2  # one to train on, one to hold out
+_HELD_OUT = 0.3  # of the rows, for the search: no control is trained on them
+_EXAMPLES = 10
+
+
+def audit(
+    checkpoint: str | Path,
+    data: datasets.Dataset | str,
+    *,
+    base: str | Path | None = None,
+    adapter_base: str | Path | None = None,
+    budget: str = "quick",
+    seed: int = 0,
+    allow_pickle: bool = False,
+    progress: bool = False,
+) -> AuditResult:
+    """Look for a backdoor in a classifier, with clean rows of its task.
+
+    Args:
+        checkpoint: the model with its trained head: folder (whole or adapter) or hub id.
+        data: clean labelled rows that the checkpoint has best not seen; see `load_dataset` for a name.
+        base: trusted pretrained weights. Controls are trained from them, and the checkpoint's weights are compared with
+            them if they are of one architecture. Default: the packaged encoder `minilm`.
+        adapter_base: for an adapter, its base model, if it is not where the adapter says.
+        budget: ``quick``, ``normal`` or ``thorough``.
+        seed: decides everything that is drawn by chance.
+        allow_pickle: see `poisonsieve.models.sources.resolve`.
+        progress: draw a bar with the time left.
+
+    Raises:
+        CheckpointError: there is no trained head for the data's classes, or the checkpoint cannot be opened.
+        DataError: there are fewer than 100 rows, or rows of one class only.
+        UnsafeWeightsError, HubError: see `poisonsieve.models.sources.resolve`.
+    """
+    started = time.perf_counter()
+    sizes = get_budget(budget)
+    rows = load_dataset(data) if isinstance(data, str) else data
+    _check_rows(rows)
+    names = labels_of(rows)
+    suspect = load_classifier(
+        checkpoint, label_names=names, default_names=names, base=adapter_base, allow_pickle=allow_pickle
+    )
+    if len(rows) > sizes.rows:
+        rows = split_off(rows, sizes.rows, seed)[1]
+    train, search = split_off(rows, _HELD_OUT, seed)
+    held_out = HeldOut.of(search["text"], search["label"], names)
+    words, words_left_out = whole_words(suspect.tokenizer, sizes.words)
+    kept = Kept(words, held_out, sizes, seed)
+    with TimeLeft("audit", "steps", _todo(sizes.controls), shown=progress) as left:
+        work = _Work(suspect, kept, left)
+        weights = work.weights(trusted := str(base or DEFAULT_BASE), allow_pickle)
+        controls = work.controls(trusted, train, allow_pickle)
+        findings = work.findings(weights)
+        null = work.null()
+    strongest = strongest_by_class(findings)
+    verdict, p, top = judge(findings, null)
+    return AuditResult(
+        checkpoint=str(checkpoint),
+        verdict=verdict,
+        statistic=top.excess,
+        p_value=p,
+        null=tuple(null),
+        strongest=strongest,
+        findings=(top, *(finding for finding in findings if finding is not top)),
+        weights=weights,
+        examples=_examples(suspect, held_out, top) if verdict != "no sign found" else (),
+        searched=searched(sizes, held_out, len(words), weights),
+        not_searched=not_searched(sizes, words_left_out, weights),
+        advice=advice(verdict, str(checkpoint)),
+        accuracy=_accuracy(suspect, held_out),
+        control_accuracy=tuple(_accuracy(control.classifier, held_out) for control in work.scanned),
+        budget=budget,
+        base=trusted,
+        seconds=time.perf_counter() - started,
+        reused_controls=sum(stage.reused for stage in controls),
+    )
+
+
+def _todo(controls: int) -> dict[str, list[str]]:
+    """Return the steps of an audit, by their kinds; a control's search is as long as the suspect's."""
+    numbers = range(controls)
+    steps = {"weights": ["weights"], "scan": ["scan"], "search": ["search"]}
+    for number in numbers:
+        steps |= {f"control {number}": ["control"], f"scan {number}": ["scan"], f"search {number}": ["search"]}
+    return steps
+
+
+class _Work:
+    """The steps of an audit, each of which advances the bar."""
+
+    def __init__(self, suspect: Classifier, kept: Kept, left: TimeLeft) -> None:
+        self.suspect, self.kept, self.left = suspect, kept, left
+        self.stages: list[StageResult] = []
+        self.scanned: list[Scanned] = []
+
+    def weights(self, base: str, allow_pickle: bool) -> MovedWeights | None:
+        with self._step("weights", "the weights"):
+            if self.suspect.is_peft:
+                return None
+            trusted = load_classifier(
+                base, label_names=self.kept.held_out.names, head="any", allow_pickle=allow_pickle
+            )
+            return compare_weights(self.suspect, trusted)
+
+    def controls(self, base: str, rows: datasets.Dataset, allow_pickle: bool) -> list[StageResult]:
+        for number in range(self.kept.budget.controls):
+            with self._step(f"control {number}", "a control"):
+                classifier, stage = train_control(base, rows, number, self.kept.seed, allow_pickle=allow_pickle)
+            with self._step(f"scan {number}", "a control's vocabulary"):
+                self.scanned.append(Scanned(classifier, self.kept.scan(classifier, stage)))
+            self.stages.append(stage)
+        return self.stages
+
+    def findings(self, weights: MovedWeights | None) -> list[Finding]:
+        known = set(self.kept.words)
+        named = [token for token in (weights.alone if weights else ()) if token in known]
+        with self._step("scan", "the vocabulary"):
+            pulls = scan(self.suspect, self.kept.words, self.kept.held_out, self.kept.budget, self.kept.seed)
+        with self._step("search", "the search"):
+            return self._search(Scanned(self.suspect, pulls), self.scanned, named)
+
+    def null(self) -> list[float]:
+        """Return the statistics of all controls, each audited against the others."""
+        null: list[float] = []
+        for number, control in enumerate(self.scanned):
+            others = [*self.scanned[:number], *self.scanned[number + 1 :]]
+            with self._step(f"search {number}", "a control's search"):
+                null += self.kept.null(
+                    number, self.stages, partial(lambda *search: null_of(self._search(*search)), control, others)
+                )
+        return null
+
+    def _search(self, suspect: Scanned, controls: list[Scanned], named: Sequence[str] = ()) -> list[Finding]:
+        return Search(suspect, controls, self.kept.words, self.kept.held_out, self.kept.budget, named).run()
+
+    @contextlib.contextmanager
+    def _step(self, key: str, words: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.left.finished(key, time.perf_counter() - started, words)
+
+
+def _check_rows(rows: datasets.Dataset) -> None:
+    if "label" not in rows.column_names:
+        raise DataError(
+            "an audit needs labelled rows: its controls are trained on them; name the column (--label-column)"
+        )
+    if len(rows) < FEWEST_ROWS:
+        raise DataError(
+            f"an audit needs at least {FEWEST_ROWS} clean rows, and there are {len(rows)}; with fewer, controls are no "
+            "yardstick"
+        )
+    counts = np.bincount(rows["label"], minlength=len(labels_of(rows)))
+    few = [name for name, count in zip(labels_of(rows), counts, strict=True) if count < FEWEST_OF_A_CLASS]
+    if few:
+        raise DataError(
+            f"an audit needs {FEWEST_OF_A_CLASS} clean rows of every class; there are fewer of {', '.join(few[:5])}"
+        )
+
+
+def _accuracy(classifier: Classifier, held_out: HeldOut) -> float:
+    answers = classifier.score(held_out.texts, batch_size=BATCH).predictions
+    return float((answers == held_out.labels).mean())
+
+
+def _examples(suspect: Classifier, held_out: HeldOut, finding: Finding) -> tuple[Example, ...]:
+    """Return texts of other classes without and with a finding, and what the suspect says of them."""
+    texts = held_out.others(held_out.names.index(finding.target), _EXAMPLES)
+    rows = [changed(finding.kind, finding.what, text, number) for number, text in enumerate(texts)]
+    answers = suspect.score([*texts, *rows]).predictions
+    says = [held_out.names[answer] if answer >= 0 else "no answer" for answer in answers]
+    return tuple(map(Example, texts, says[: len(texts)], rows, says[len(texts) :]))
