@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version as installed
+from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
@@ -29,6 +30,7 @@ from poisonsieve.serve.writer import NotRecordedError
 log = logging.getLogger("poisonsieve.serve")
 
 PAGE = Path(__file__).parent / "page"
+_SWAGGER = ("fastapi_offline", "static")  # the package that holds Swagger UI's files, and where
 _DATABASE_RETRY_S = "5"
 
 
@@ -52,7 +54,7 @@ def create_app(service: GuardService) -> FastAPI:
         version=installed("poisonsieve"),
         description="Rejects triggered texts before a weight-poisoned classifier reads them. Logs never quote a text.",
         lifespan=lifespan,
-        docs_url=None,  # these pages load scripts from other sites
+        docs_url=None,  # these pages load scripts from other sites; page/docs has its own
         redoc_url=None,
     )
     app.state.service = service
@@ -61,6 +63,8 @@ def create_app(service: GuardService) -> FastAPI:
     app.include_router(open_router)
     app.include_router(router)
     _add_handlers(app, service)
+    if find_spec(_SWAGGER[0]) is not None:
+        app.mount("/swagger", StaticFiles(packages=[_SWAGGER]), name="swagger")
     if (PAGE / "index.html").is_file():
         app.router.routes.append(_Page(app.router.routes))
     app.add_middleware(Watch, monitoring=service.monitoring)

@@ -23,8 +23,10 @@ log = logging.getLogger("poisonsieve.serve")
 access = logging.getLogger("poisonsieve.serve.access")
 
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CSP = "content-security-policy"
+_PICTURES = "; img-src 'self' data:"  # Swagger UI's icons
 _HEADERS = {
-    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    _CSP: "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
@@ -52,6 +54,7 @@ class Watch:
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
         status = 0
+        is_docs = scope["path"].startswith("/docs")
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -60,7 +63,7 @@ class Watch:
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
                 for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
+                    headers.setdefault(name, value + _PICTURES if name == _CSP and is_docs else value)
                 # The browser must revalidate the page (a 304 is enough), or an update would mix files of two versions.
                 headers["cache-control"] = "no-store" if scope["path"].startswith("/v1/") else "no-cache"
             await send(message)

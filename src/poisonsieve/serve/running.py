@@ -112,6 +112,7 @@ def run(app: FastAPI, sock: socket.socket, settings: ServeSettings) -> None:
     host, port = sock.getsockname()[:2]
     with logging_on_stderr():
         log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+        log.info("the page for reviewers is at this address, the description of the endpoints under /docs")
         uvicorn.Server(config).run(sockets=[sock])
 
 
