@@ -107,8 +107,8 @@ def _validated(owner: str, key: str, value: Any, declared: Any, *, strict: bool,
         number = _NUMBERS.get(problem["type"].partition("_")[0])
         if number is not None and problem["input"] is value:
             raise ConfigError(f"{owner}: {key} is {str(shown)[:40]!r}; give {number}") from None
-        says = problem["msg"]
-        raise ConfigError(f"{owner}: {key}: {says[:1].lower()}{says[1:]}, not {str(shown)[:40]!r}") from None
+        message = problem["msg"]
+        raise ConfigError(f"{owner}: {key}: {message[:1].lower()}{message[1:]}, not {str(shown)[:40]!r}") from None
 
 
 def _is_list(declared: Any) -> bool:

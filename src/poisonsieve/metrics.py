@@ -106,8 +106,8 @@ def clean_accuracy(predictions: npt.ArrayLike, labels: npt.ArrayLike, rejected: 
     Raises:
         DataError: there are no rows, or the arrays do not match.
     """
-    truth, said, verdicts = _columns("", labels, predictions, rejected)
-    return _rate((said == truth) & ~verdicts, "clean")
+    truth, predicted, verdicts = _columns("", labels, predictions, rejected)
+    return _rate((predicted == truth) & ~verdicts, "clean")
 
 
 def attack_success_rate(
@@ -127,8 +127,8 @@ def attack_success_rate(
     Raises:
         DataError: no row has a true label other than `target`, or the arrays do not match.
     """
-    truth, said, verdicts = _columns("", labels, predictions, rejected)
-    return _rate(((said == target) & ~verdicts)[_attacked(truth, target)], "triggered")
+    truth, predicted, verdicts = _columns("", labels, predictions, rejected)
+    return _rate(((predicted == target) & ~verdicts)[_attacked(truth, target)], "triggered")
 
 
 def false_rejection_rate(rejected: npt.ArrayLike) -> Rate:
@@ -236,15 +236,15 @@ def evaluate_guard(
     if not math.isfinite(gamma):
         raise DataError(f"gamma is {gamma}; give the finite bar that the verdicts were made with")
     scores = _column("clean_scores", clean_scores, "fiu", np.size(clean_labels))
-    truth, said, flagged = _columns("clean_", clean_labels, clean_predictions, clean_rejected)
+    truth, predicted, flagged = _columns("clean_", clean_labels, clean_predictions, clean_rejected)
     suspicions = _column("triggered_scores", triggered_scores, "fiu", np.size(triggered_labels))
     labels, outcomes, caught = _columns("triggered_", triggered_labels, triggered_predictions, triggered_rejected)
     rates = {
-        "ca": clean_accuracy(said, truth),
+        "ca": clean_accuracy(predicted, truth),
         "asr": attack_success_rate(outcomes, labels, target),
-        "guarded_ca": clean_accuracy(said, truth, flagged),
+        "guarded_ca": clean_accuracy(predicted, truth, flagged),
         "guarded_asr": attack_success_rate(outcomes, labels, target, caught),
-        "ca_lost": _rate((said == truth) & flagged, "clean"),
+        "ca_lost": _rate((predicted == truth) & flagged, "clean"),
         "frr": false_rejection_rate(flagged),
         "detection_rate": detection_rate(caught, labels, target),
         "far": false_acceptance_rate(caught, labels, target),
@@ -263,9 +263,9 @@ def _columns(
     prefix: str, labels: npt.ArrayLike, predictions: npt.ArrayLike, rejected: npt.ArrayLike | None
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], BoolArray]:
     truth = _column(f"{prefix}labels", labels, "iu")
-    said = _column(f"{prefix}predictions", predictions, "iu", truth.size)
+    predicted = _column(f"{prefix}predictions", predictions, "iu", truth.size)
     verdicts = np.zeros(truth.size, bool) if rejected is None else rejected
-    return truth, said, _column(f"{prefix}rejected", verdicts, "b", truth.size)
+    return truth, predicted, _column(f"{prefix}rejected", verdicts, "b", truth.size)
 
 
 def _column(name: str, values: npt.ArrayLike, kinds: str, n: int | None = None) -> npt.NDArray[Any]:

@@ -25,7 +25,7 @@ def hearing(say: Callable[[str], None]) -> Iterator[None]:
     # come after those that libraries set when imported inside the block; and `catch_warnings`, which would remove ours
     # again, would remove theirs too, in all threads.
     plain = warnings.warn
-    said: set[str] = set()
+    heard: set[str] = set()
 
     def warn(
         message: Warning | str,
@@ -37,8 +37,8 @@ def hearing(say: Callable[[str], None]) -> Iterator[None]:
         kind = type(message) if isinstance(message, Warning) else category
         if not (isinstance(kind, type) and issubclass(kind, PoisonsieveWarning)):
             plain(message, category, stacklevel + 1, source, **more)
-        elif str(message) not in said:
-            said.add(str(message))
+        elif str(message) not in heard:
+            heard.add(str(message))
             say(str(message))
 
     warnings.warn = warn

@@ -103,8 +103,8 @@ def read_mapping(path: Path, wanted: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     except yaml.YAMLError as error:
-        said = " ".join(str(error).split())  # PyYAML writes four lines, with the place in the file
-        raise ConfigError(f"{path} is no YAML: {said}") from error
+        reason = " ".join(str(error).split())  # PyYAML writes four lines, with the place in the file
+        raise ConfigError(f"{path} is no YAML: {reason}") from error
     except RepeatedKeyError as error:
         raise ConfigError(f"{path}: {error}; one value would hide another") from None
     if not isinstance(content, dict):

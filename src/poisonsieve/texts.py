@@ -111,9 +111,9 @@ def _chosen(names: list[str], column: str | None) -> str:
     """Return the name of the text column."""
     wanted = [column] if column is not None else [name for name in TEXT_COLUMNS if name in names]
     if not wanted or wanted[0] not in names:
-        asked = f"no column {column!r}" if column is not None else "no column `text` or `sentence`"
+        problem = f"no column {column!r}" if column is not None else "no column `text` or `sentence`"
         raise DataError(
-            f"{asked}; name the one that holds the texts (column=...): {', '.join(names) or 'there is none'}"
+            f"{problem}; name the one that holds the texts (column=...): {', '.join(names) or 'there is none'}"
         )
     if len(wanted) > 1:
         raise DataError("`text` and `sentence` are both there; one would go unread: name one (column=...)")

@@ -55,9 +55,9 @@ def launch(stage: Stage, store: Store, options: RunOptions) -> None:
     log = task.with_suffix(".log")
     with log.open("wb") as stream:
         ran = subprocess.run([*command(options), str(task)], stdout=stream, stderr=subprocess.STDOUT, check=False)
-    said = task.with_suffix(".error")
-    reason = said.read_text(encoding="utf-8") if said.is_file() else f"exit code {ran.returncode}"
-    said.unlink(missing_ok=True)
+    error_file = task.with_suffix(".error")
+    reason = error_file.read_text(encoding="utf-8") if error_file.is_file() else f"exit code {ran.returncode}"
+    error_file.unlink(missing_ok=True)
     if not store.finished(stage):
         raise LaunchError(f"{options.processes} processes: {reason}; see {log.relative_to(store.root)}")
     task.unlink()

@@ -171,8 +171,8 @@ class _Planner:
         guard = self._guard(cell)
         scored, title = Scored(sets={**self._test_sets(cell)}), f"{cell.attack}-{cell.victim}-{_defense(cell)}"
         confidences = self._stage("confidences", f"{cell.attack}-{_defense(cell)}", scored, {"guard": guard})
-        asked = {"victim": answers.needs["victim"], "answers": answers, "confidences": confidences}
-        shortened = self._stage("shortened", title, scored, asked)
+        inputs = {"victim": answers.needs["victim"], "answers": answers, "confidences": confidences}
+        shortened = self._stage("shortened", title, scored, inputs)
         needs = {"answers": answers, "confidences": confidences, "shortened": shortened}
         return self._stage("scores", title, scored, needs)
 

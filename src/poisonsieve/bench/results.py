@@ -168,22 +168,22 @@ def _costs(stage: Stage, runs: Mapping[str, dict[str, Any]]) -> dict[str, float 
     """
     answers = stage.needs.get("answers", stage)
     found = runs[answers.key]["result"]
-    asked, fitted = found["seconds"] + found.get("rewriting_seconds", 0.0), found.get("fit_seconds", 0.0)
+    answering, fitting = found["seconds"] + found.get("rewriting_seconds", 0.0), found.get("fit_seconds", 0.0)
     for part, needed in {**answers.needs, **stage.needs}.items():
         result = runs[needed.key]["result"]
         if part == "shortened" and result["asked"]:
-            asked += result["seconds"] - found["seconds"]
+            answering += result["seconds"] - found["seconds"]
         elif part == "confidences":
-            asked += result["seconds"]
-            fitted += runs[needed.needs["guard"].key]["seconds"]
+            answering += result["seconds"]
+            fitting += runs[needed.needs["guard"].key]["seconds"]
         elif part == "work:dev":
-            fitted += result["seconds"]
+            fitting += result["seconds"]
         elif part.startswith("work:"):
-            asked += result["seconds"]
+            answering += result["seconds"]
     repairs = {entry.key for entry in stage.chain() if entry.kind == "repair"}
-    fitted += sum(runs[key]["seconds"] for key in repairs)
+    fitting += sum(runs[key]["seconds"] for key in repairs)
     elsewhere = any(isinstance(rows, Rewritten) for rows in Answers(**answers.params).sets.values())
-    return {"seconds_per_1000": None if elsewhere else 1000 * asked / found["rows"], "seconds_to_fit": fitted}
+    return {"seconds_per_1000": None if elsewhere else 1000 * answering / found["rows"], "seconds_to_fit": fitting}
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:

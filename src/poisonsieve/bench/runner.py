@@ -141,15 +141,15 @@ def _run_stages(
     last = {stage.key for stage in plan.scores}
     results.write()  # lists every cell from the start, as waiting
     kinds = {stage.key: timing_kinds(stage) for stage in todo}
-    said: set[str] = set()
+    noted: set[str] = set()
     with TimeLeft("grid", "stages", kinds, shown=options.progress) as left:
         for stage in plan.stages if options.progress else ():
             if store.finished(stage):
                 left.learn(timing_kinds(stage), store.run(stage)["seconds"])
         for done in engine.run(todo, store, options):
             left.finished(done.stage.key, done.seconds, done.stage.title)
-            if done.error is not None and done.error not in said:
-                said.add(done.error)  # once, however many stages it stops
+            if done.error is not None and done.error not in noted:
+                noted.add(done.error)  # once, however many stages it stops
                 note(f"failed: {done.stage.kind} {done.stage.title}: {done.error}")
             if done.error is not None or done.stage.key in last:
                 results.write()

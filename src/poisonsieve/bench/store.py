@@ -65,9 +65,9 @@ class Store:
             the same for all that need it.
         """
         for entry in stage.chain():
-            said = read_json_if_there(self._failure_file(entry)).get("error")
-            if said is not None:
-                return (said if entry is stage else f"{entry.kind} {entry.title}: {said}"), said
+            reason = read_json_if_there(self._failure_file(entry)).get("error")
+            if reason is not None:
+                return (reason if entry is stage else f"{entry.kind} {entry.title}: {reason}"), reason
         return None
 
     def record_failure(self, stage: Stage, error: Exception) -> str:
@@ -76,15 +76,15 @@ class Store:
         A `PoisonsieveError` tells the user what to do. Anything else is a defect: its traceback is kept too.
         """
         expected = isinstance(error, PoisonsieveError)
-        said = " ".join((str(error) if expected else f"{type(error).__name__}: {error}").split())
-        said = _OPTION.sub(lambda found: _KEYS[found[0]], said)
+        reason = " ".join((str(error) if expected else f"{type(error).__name__}: {error}").split())
+        reason = _OPTION.sub(lambda found: _KEYS[found[0]], reason)
         file = self._failure_file(stage)
         if not expected:
             with writing_file(file.with_suffix(".log")) as stream:
                 stream.write("".join(traceback.format_exception(error)))
-            said += f" (a defect; see {file.with_suffix('.log').relative_to(self.root)})"
-        write_json(file, {"kind": stage.kind, "words": stage.title, "error": said})
-        return said
+            reason += f" (a defect; see {file.with_suffix('.log').relative_to(self.root)})"
+        write_json(file, {"kind": stage.kind, "words": stage.title, "error": reason})
+        return reason
 
     def forget_failure(self, stage: Stage) -> None:
         """Delete the record of a failure, so that the stage is tried again."""

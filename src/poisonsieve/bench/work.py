@@ -237,10 +237,10 @@ def make_scores(stage: Stage, store: Store, progress: bool) -> None:
 
     def work(partial: Path) -> Output:
         del partial
-        said = read_rows(store.folder(stage.needs["shortened" if shortened["asked"] else "answers"]) / ROWS_FILE)
+        answered = read_rows(store.folder(stage.needs["shortened" if shortened["asked"] else "answers"]) / ROWS_FILE)
         scored = read_rows(store.folder(stage.needs["confidences"]) / ROWS_FILE)
         tables = {
-            name: {**said[name].to_dict("series"), "confidence": rows.confidence, "truncated": rows.truncated}
+            name: {**answered[name].to_dict("series"), "confidence": rows.confidence, "truncated": rows.truncated}
             for name, rows in scored.items()
         }
         result = {key: answers[key] for key in ("classes", "target", "max_length", "not_applicable")}

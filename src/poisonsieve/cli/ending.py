@@ -32,7 +32,7 @@ def raising_ended() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    mine = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    handled = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
     process = os.getpid()
 
     def end(number: int, _: FrameType | None) -> None:
@@ -40,16 +40,16 @@ def raising_ended() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        for each in mine:
+        for each in handled:
             signal.signal(each, _nothing)  # a second signal would interrupt the clean-up
         raise Ended(number)
 
-    for number in mine:
+    for number in handled:
         signal.signal(number, end)
     try:
         yield
     finally:
-        for number in mine:
+        for number in handled:
             signal.signal(number, signal.SIG_DFL)
 
 

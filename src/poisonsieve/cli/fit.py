@@ -134,10 +134,10 @@ def _to_be_sure(threshold: Threshold) -> dict[str, str]:
     if threshold.frr is None or threshold.n_calibration is None:
         return {}
     try:
-        says = f"--frr {frr_to_be_sure(threshold.frr, threshold.n_calibration):g}"
+        advice = f"--frr {frr_to_be_sure(threshold.frr, threshold.n_calibration):g}"
     except CalibrationError as error:
-        says = f"not with these rows: {error}"
-    return {"to be 95% sure of that rate": says}
+        advice = f"not with these rows: {error}"
+    return {"to be 95% sure of that rate": advice}
 
 
 def _check_options(spec: DefenseSpec, settings: dict[str, Any], rule: dict[str, float]) -> None:

@@ -67,8 +67,8 @@ def load_dataset(
         raise DataError(
             f"the data set's name is empty; give a file, a folder, or one of {', '.join(dataset_names())}"
         )
-    source, asked = _source_and_split(spec)
-    named = asked or split
+    source, requested = _source_and_split(spec)
+    named = requested or split
     wanted = SYNONYMS.get(named, named)
     kind, colon, name = source.partition(":")
     if colon and kind == "packaged":
@@ -82,7 +82,7 @@ def load_dataset(
             return _from_rows(rows, label_names, need_label)
         labels = encode_positions(rows, classes)
         return _dataset([row.text for row in rows], *_mapped(labels, classes, label_names, source))
-    return _load_path(Path(source), wanted, label_names, asked, _Reading(columns, need_label))
+    return _load_path(Path(source), wanted, label_names, requested, _Reading(columns, need_label))
 
 
 def dataset_names() -> list[str]:
@@ -169,7 +169,7 @@ def _mapped(
 
 
 def _load_path(
-    path: Path, split: str, label_names: Sequence[str] | None, asked: str | None, reading: _Reading
+    path: Path, split: str, label_names: Sequence[str] | None, requested: str | None, reading: _Reading
 ) -> datasets.Dataset:
     if not exists(path):
         raise DataError(f"{path}: no such file or folder; named data sets: {', '.join(dataset_names())}")
@@ -178,8 +178,8 @@ def _load_path(
     _known(split)
     if format_of(path) is None:
         raise DataError(f"{path}: unknown format {path.suffix or '(no extension)'}; use {extensions()}{_hint(path)}")
-    if asked:
-        raise DataError(f"{path} is one file and has no splits; leave out #{asked}")
+    if requested:
+        raise DataError(f"{path} is one file and has no splits; leave out #{requested}")
     return _from_rows(_rows_of([path], reading), label_names, reading.need_label)
 
 

@@ -119,9 +119,9 @@ class ONION(Rewriter):
         # Most bars leave most texts as the previous bar did, so let the victim read each wording once.
         wordings = list(dict.fromkeys([*texts, *(text for row in rewrites for text in row)]))
         answers = victim.score(wordings, progress="the victim's answers" if progress else None).predictions
-        said = dict(zip(wordings, answers.tolist(), strict=True))
-        accuracies = [float(clean_accuracy([said[text] for text in row], labels)) for row in rewrites]
-        before = float(clean_accuracy([said[text] for text in texts], labels))
+        prediction_of = dict(zip(wordings, answers.tolist(), strict=True))
+        accuracies = [float(clean_accuracy([prediction_of[text] for text in row], labels)) for row in rewrites]
+        before = float(clean_accuracy([prediction_of[text] for text in texts], labels))
         # The highest candidate removes nothing, so at least one is allowed.
         chosen = max(
             index for index, after in enumerate(accuracies) if before - after <= self.max_ca_drop + _ROUNDING
@@ -168,36 +168,36 @@ class ONION(Rewriter):
         found.update(new)
         judged = [text for text, words in new.items() if len(words) > 1 and is_encodable(text)]
         judged.sort(key=lambda text: len(text.split()))  # texts of like length share forward passes
-        with progress_bar(progress, "text", total=len(judged)) as moved:
+        with progress_bar(progress, "text", total=len(judged)) as meter:
             for start in range(0, len(judged), _AT_A_TIME):
                 file = None if workdir is None else workdir / f"suspicions-{start}.json"
-                answers, spared = self._kept_or_judged(judged[start : start + _AT_A_TIME], file, moved)
+                answers, kept_seconds = self._kept_or_judged(judged[start : start + _AT_A_TIME], file, meter)
                 found.update(answers)
-                seconds += spared
+                seconds += kept_seconds
         return [found[text].copy() for text in texts], seconds
 
     def _kept_or_judged(
-        self, texts: Sequence[str], file: Path | None, moved: Bar
+        self, texts: Sequence[str], file: Path | None, meter: Bar
     ) -> tuple[dict[str, np.ndarray], float]:
         """Return some texts' suspicions, from `file` with the seconds they took; if missing, compute and keep them."""
         if file is None:
-            return self._judge(texts, moved), 0.0
+            return self._judge(texts, meter), 0.0
         key = canonical_hash([list(texts), self.reads(), self.max_length, self.precision])
         kept = read_json_if_there(file)
         if kept.get("key") == key:
-            moved.update(len(texts))
+            meter.update(len(texts))
             found = {text: np.array(each, float) for text, each in zip(texts, kept["suspicions"], strict=True)}
             return found, float(kept["seconds"])
         started = time.perf_counter()
-        found = self._judge(texts, moved)
+        found = self._judge(texts, meter)
         seconds = time.perf_counter() - started
         write_json(file, {"key": key, "suspicions": [_to_json(found[text]) for text in texts], "seconds": seconds})
         return found, 0.0
 
-    def _judge(self, texts: Sequence[str], moved: Bar) -> dict[str, np.ndarray]:
+    def _judge(self, texts: Sequence[str], meter: Bar) -> dict[str, np.ndarray]:
         """Return the suspicions of some texts of two or more words, by text."""
         found = {text: np.full(len(text.split()), np.nan) for text in texts}
-        losses = self._lm.mean_nll(self._rows_of(texts, moved), batch_tokens=self.batch_tokens)
+        losses = self._lm.mean_nll(self._rows_of(texts, meter), batch_tokens=self.batch_tokens)
         for text, loss in zip(texts, losses, strict=True):
             perplexity = np.exp(loss)
             found[text][: len(loss) - 1] = perplexity[0] - perplexity[1:]
@@ -209,9 +209,9 @@ class ONION(Rewriter):
         They are kept in `workdir` a few hundred texts at a time, with the seconds they took.
         """
         started, texts = time.perf_counter(), as_texts(texts)
-        found, spared = self._suspicions(texts, workdir, progress)
+        found, kept_seconds = self._suspicions(texts, workdir, progress)
         by_text = {text: _to_json(each) for text, each in zip(texts, found, strict=True)}
-        return Prepared(by_text, time.perf_counter() - started + spared)
+        return Prepared(by_text, time.perf_counter() - started + kept_seconds)
 
     def _known_rewrites(self) -> Mapping[str, str]:
         """Return nothing: prepared work holds suspicions, which become rewrites only with the bar."""
@@ -276,11 +276,11 @@ class ONION(Rewriter):
         found = self.suspicions(texts, progress=progress)
         return [without(text, suspicion, bar) for text, suspicion in zip(texts, found, strict=True)]
 
-    def _rows_of(self, texts: Sequence[str], moved: Bar) -> Iterator[list[list[int]]]:
+    def _rows_of(self, texts: Sequence[str], meter: Bar) -> Iterator[list[list[int]]]:
         """Yield, for each text, the token rows of the text and of the text without each word that can be judged."""
         limit = min(self.max_length, self._lm.limit)
         for text in texts:
-            moved.update()
+            meter.update()
             words = text.split()
             words = words[: _words_that_fit(self._lm, words, limit)]
             rows = _rows(self._lm, words)

@@ -84,5 +84,9 @@ class RuleSCPD(Rewriter):
         core = strip_edges(tokens)
         if self.fronted == "drop" and core:
             core = without(core, *(part for part in fronted(core) if marker(part) is not None))
-        said = declare(core) if any(token.is_alpha for token in core) else None
-        return "".join(token.text_with_ws for token in tokens).strip() if said is None else compose(tokens, said)
+        statement = declare(core) if any(token.is_alpha for token in core) else None
+        return (
+            "".join(token.text_with_ws for token in tokens).strip()
+            if statement is None
+            else compose(tokens, statement)
+        )

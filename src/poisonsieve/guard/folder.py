@@ -101,11 +101,11 @@ def read_calibration(folder: Path, score_range: tuple[float, float] | None = Non
     if score_range is None:
         kind = registry.get("defense", str(state.get("defense")))
         ends = {"score_range": kind.score_range, "advice": kind.advice}
-    said = {key: state[key] for key in Threshold.__dataclass_fields__ if key in state}
+    rule = {key: state[key] for key in Threshold.__dataclass_fields__ if key in state}
     try:
         scores = np.asarray(read_json(folder / _CALIBRATION_FILE)["scores"], dtype=np.float64)
         calibration = Calibration(scores, int(state.get("calibration_unscored", 0)), **ends)
-        return calibration.at(Threshold.from_dict(said)) if said else calibration
+        return calibration.at(Threshold.from_dict(rule)) if rule else calibration
     except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
         raise CheckpointError(f"{folder} is damaged: {error}; fit the guard again") from None
 

@@ -79,9 +79,9 @@ def refuse_other_outputs(config: Mapping[str, object], named: str) -> None:
     problem = config.get("problem_type")
     if problem in (None, "single_label_classification"):
         return
-    says = {"multi_label_classification": "several labels per text", "regression": "numbers, a regression"}
+    kinds = {"multi_label_classification": "several labels per text", "regression": "numbers, a regression"}
     raise CheckpointError(
-        f"the outputs of {named} are {says.get(str(problem), f'of the kind {str(problem)[:40]!r}')} (problem_type in its "
+        f"the outputs of {named} are {kinds.get(str(problem), f'of the kind {str(problem)[:40]!r}')} (problem_type in its "
         "config), but a guard needs a model with exactly one class per text"
     )
 

@@ -76,10 +76,10 @@ def _driver() -> dict[str, Any]:
         {
             "id": identity,
             "shortDescription": {"text": title},
-            "help": {"text": says},
+            "help": {"text": help_text},
             "defaultConfiguration": {"level": level},
         }
-        for identity, level, title, says in _RULES
+        for identity, level, title, help_text in _RULES
     ]
     return {"name": "poisonsieve", "version": versions("poisonsieve")["poisonsieve"], "rules": rules}
 
@@ -87,16 +87,16 @@ def _driver() -> dict[str, Any]:
 def _result(record: Record, artifact: dict[str, str], *, with_text: bool) -> dict[str, Any]:
     verdict = record.verdict
     rule = "not-read" if verdict.cause == "not_read" else verdict.outcome.replace("_", "-")
-    says = verdict.reason or ""
+    message = verdict.reason or ""
     if verdict.outcome == "poisoned":
-        says = f"poisoned: confidence {verdict.confidence} > gamma {verdict.gamma}"
+        message = f"poisoned: confidence {verdict.confidence} > gamma {verdict.gamma}"
     text = {"text": record.text} if with_text and record.text is not None else {}
     confidence = {} if verdict.confidence is None else {"confidence": verdict.confidence}
     return {
         "ruleId": rule,
         "ruleIndex": _PLACES[rule],
         "level": _RULES[_PLACES[rule]][1],
-        "message": {"text": encodable(says)},
+        "message": {"text": encodable(message)},
         "locations": [{"physicalLocation": {"artifactLocation": artifact, "region": {"startLine": record.line}}}],
         "partialFingerprints": {"input/v1": _fingerprint(record)},
         "properties": {

@@ -191,16 +191,16 @@ def _opening_part(tokens: Sequence[Token], root: Token) -> list[Token]:
 
 def without(tokens: Sequence[Token], *parts: Sequence[Token]) -> list[Token]:
     """Remove parts of the sentence, and the commas that set them off."""
-    gone = {token.i for part in parts for token in part}
+    removed = {token.i for part in parts for token in part}
     for part in parts:
         before, after = part[0].i - 1, part[-1].i + 1
-        opens = before < tokens[0].i or before in gone
+        opens = before < tokens[0].i or before in removed
         texts = {token.i: token.text for token in tokens}
         if texts.get(after) == "," and (opens or texts.get(before) == ","):
-            gone.add(after)
-        if texts.get(before) == "," and (after > tokens[-1].i or after in gone or texts.get(after) in _EDGES):
-            gone.add(before)
-    return [token for token in tokens if token.i not in gone]
+            removed.add(after)
+        if texts.get(before) == "," and (after > tokens[-1].i or after in removed or texts.get(after) in _EDGES):
+            removed.add(before)
+    return [token for token in tokens if token.i not in removed]
 
 
 def pronoun(noun: Token | None) -> str:
@@ -237,9 +237,11 @@ def declare(tokens: Sequence[Token]) -> str | None:
     root = root_of(tokens)
     before = fronted(tokens)
     core = strip_edges(without(tokens, *before))
-    said = to_text(core) if is_clause(root) else _complete(root, core)
+    statement = to_text(core) if is_clause(root) else _complete(root, core)
     parts = [strip_edges(part) for part in before if part[0].pos_ != "INTJ"]
-    return said and "".join([said, *(f"{' ' if _needs_no_comma(part) else ' , '}{to_text(part)}" for part in parts)])
+    return statement and "".join(
+        [statement, *(f"{' ' if _needs_no_comma(part) else ' , '}{to_text(part)}" for part in parts)]
+    )
 
 
 def _needs_no_comma(part: Sequence[Token]) -> bool:
@@ -261,15 +263,15 @@ def _complete(root: Token, tokens: Sequence[Token]) -> str | None:
 
 
 def _complete_verb(leading: Token, tokens: Sequence[Token]) -> str | None:
-    said = to_text(tokens)
+    statement = to_text(tokens)
     if leading.tag_ in FINITE_TAGS - {"VBP"}:
         # A noun before the verb is a subject that the parser missed, so nothing is lacking.
         has_noun = any(token.pos_ in ("NOUN", "PROPN", "PRON") for token in tokens if token.i < leading.i)
-        return said if has_noun else f"it {said}"
+        return statement if has_noun else f"it {statement}"
     if leading.tag_ in ("VBN", "VBG"):
-        return f"it is {said}"
+        return f"it is {statement}"
     if leading.i != tokens[0].i:
         return None
     if leading.lower_ == "do" and len(tokens) > 2 and tokens[1].dep_ == "neg":
         return f"you should not {to_text(tokens[2:])}"
-    return f"you should {said}" if leading.tag_ == "VB" else None
+    return f"you should {statement}" if leading.tag_ == "VB" else None

@@ -78,8 +78,8 @@ def expand_adjunct(tokens: list[Token]) -> Found:
     behind = [part for part in behind if is_contiguous(part) and part[-1].i == tokens[-1].i and _follows_comma(part)]
     for part in [*fronted(tokens)[:1], *behind]:
         if _is_bare_description(part):
-            said = pronoun(noun)
-            return with_each(ADDING, f"{said} {to_be(said)} {to_text(part)}"), declare(without(tokens, part))
+            stand_in = pronoun(noun)
+            return with_each(ADDING, f"{stand_in} {to_be(stand_in)} {to_text(part)}"), declare(without(tokens, part))
     return None
 
 
@@ -102,7 +102,7 @@ def expand_preposition(tokens: list[Token]) -> Found:
     noun = subject(root)
     if not is_clause(root) or noun is None:
         return None
-    said = "it" if noun.dep_ == "expl" else pronoun(noun)
+    stand_in = "it" if noun.dep_ == "expl" else pronoun(noun)
     for child in root.children:
         part = span(child, tokens)
         objects = [word for word in child.children if word.dep_ == "pobj"]
@@ -114,8 +114,8 @@ def expand_preposition(tokens: list[Token]) -> Found:
         at_edge = (part[-1].i == tokens[-1].i and apart) or part in fronted(tokens)[:1]
         if at_edge and part[0].i == child.i and is_contiguous(part) and is_balanced(part):
             subordinators, has = _POSSESSION[child.lower_]
-            has = has if to_be(said) == "is" else "have"
-            return with_each(subordinators, f"{said} {has} {to_text(part[1:])}"), declare(without(tokens, part))
+            has = has if to_be(stand_in) == "is" else "have"
+            return with_each(subordinators, f"{stand_in} {has} {to_text(part[1:])}"), declare(without(tokens, part))
     return None
 
 
@@ -131,8 +131,8 @@ def front_opinion(tokens: list[Token]) -> Found:
     if part[-1].i != tokens[-1].i or not is_contiguous(part) or marker(part) is not None:
         return None
     opening = [token for token in tokens if token.i < part[0].i]
-    said = part[1:] if part[0].lower_ == "that" else part
-    return [f"as {to_text(strip_edges(opening))}"], declare(said)
+    clause = part[1:] if part[0].lower_ == "that" else part
+    return [f"as {to_text(strip_edges(opening))}"], declare(clause)
 
 
 def expand_description(tokens: list[Token]) -> Found:
@@ -143,26 +143,26 @@ def expand_description(tokens: list[Token]) -> Found:
     root = root_of(tokens)
     described = [root] if not is_clause(root) else [child for child in root.children if child.dep_ == "attr"]
     for noun in described:
-        said = pronoun(noun)
+        stand_in = pronoun(noun)
         says_more = any(child.dep_ in ("amod", "compound", "nmod") for child in noun.children)
         if noun.pos_ not in ("NOUN", "PROPN") or not says_more:
             continue
         for child in noun.rights:
             part = span(child, tokens)
             at_end = is_contiguous(part) and part[-1].i == tokens[-1].i and is_balanced(part)
-            predicate = _as_predicate(child, part, said) if at_end and part[0].i > noun.i else None
+            predicate = _as_predicate(child, part, stand_in) if at_end and part[0].i > noun.i else None
             if predicate is not None:
-                return with_each(ADDING, f"{said} {predicate}"), declare(without(tokens, part))
+                return with_each(ADDING, f"{stand_in} {predicate}"), declare(without(tokens, part))
     return None
 
 
-def _as_predicate(child: Token, part: Sequence[Token], said: str) -> str | None:
+def _as_predicate(child: Token, part: Sequence[Token], stand_in: str) -> str | None:
     """Turn what follows a noun and describes it into the predicate of a clause about it."""
     who = subject(child)
     if child.dep_ == "relcl" and is_finite(child) and who is not None and who.lower_ in ("that", "which"):
         return to_text(part[1:]) if part[0].i == who.i else None
     if child.dep_ == "prep" and child.lower_ == "with" and part[0].i == child.i and len(part) > 1:
-        return f"{'has' if to_be(said) == 'is' else 'have'} {to_text(part[1:])}"
+        return f"{'has' if to_be(stand_in) == 'is' else 'have'} {to_text(part[1:])}"
     if child.dep_ in ("acl", "amod") and _is_bare_description(part):
-        return f"{to_be(said)} {to_text(part)}"
+        return f"{to_be(stand_in)} {to_text(part)}"
     return None

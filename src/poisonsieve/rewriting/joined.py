@@ -120,9 +120,13 @@ def split_predicate(tokens: list[Token]) -> Found:
     if not (is_balanced(left) and is_balanced(right)):
         return None
     opening = declare(left)
-    said = "it" if noun is None else _again(noun, tokens)
-    be = "is" if noun is None else _BE_OF_THEY[root.lower_] if said == "they" else _BE[root.lower_]
-    return None if opening is None else (with_each(_BY_CONJUNCTION[joined], opening), f"{said} {be} {to_text(right)}")
+    stand_in = "it" if noun is None else _again(noun, tokens)
+    be = "is" if noun is None else _BE_OF_THEY[root.lower_] if stand_in == "they" else _BE[root.lower_]
+    return (
+        None
+        if opening is None
+        else (with_each(_BY_CONJUNCTION[joined], opening), f"{stand_in} {be} {to_text(right)}")
+    )
 
 
 def split_fragment(tokens: list[Token]) -> Found:

@@ -81,8 +81,8 @@ class Gate:
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
             given = token.strip() if scheme.lower() == "bearer" else None
         if given is None or not self._keys.accept(given.encode("latin-1", "replace")):
-            says = "send an API key as X-API-Key or as Authorization: Bearer" if given is None else "wrong API key"
-            raise Refused(401, says, {"WWW-Authenticate": "Bearer"})
+            detail = "send an API key as X-API-Key or as Authorization: Bearer" if given is None else "wrong API key"
+            raise Refused(401, detail, {"WWW-Authenticate": "Bearer"})
 
     def _check_host(self, request: Request) -> None:
         """Check the host name: without keys, another site's page could reach a loopback service by a name of its own."""

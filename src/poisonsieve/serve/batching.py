@@ -257,12 +257,14 @@ class Batcher:
                 for verdict, (job, _) in zip(screened, batch, strict=True)
             ]
         verdicts = self._each(len(texts), lambda chosen: self._guarded.judge([texts[i] for i in chosen]))
-        asked = [i for i, (job, _) in enumerate(batch) if job.classify and not verdicts[i].rejected]
+        to_classify = [i for i, (job, _) in enumerate(batch) if job.classify and not verdicts[i].rejected]
 
         def answer(chosen: Sequence[int]) -> list[Verdict]:
-            return self._guarded.answer([texts[asked[i]] for i in chosen], [verdicts[asked[i]] for i in chosen])
+            return self._guarded.answer(
+                [texts[to_classify[i]] for i in chosen], [verdicts[to_classify[i]] for i in chosen]
+            )
 
-        for index, verdict in zip(asked, self._each(len(asked), answer), strict=True):
+        for index, verdict in zip(to_classify, self._each(len(to_classify), answer), strict=True):
             verdicts[index] = verdict
         return verdicts
 

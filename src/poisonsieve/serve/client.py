@@ -185,8 +185,8 @@ class Client:
 
 
 def _wait(response: httpx.Response) -> float:
-    asked = response.headers.get("retry-after", "")
-    return min(_LONGEST_WAIT_S, float(asked)) if asked.isdecimal() else 1.0
+    retry_after = response.headers.get("retry-after", "")
+    return min(_LONGEST_WAIT_S, float(retry_after)) if retry_after.isdecimal() else 1.0
 
 
 def _content(response: httpx.Response) -> dict[str, Any]:
@@ -199,5 +199,5 @@ def _content(response: httpx.Response) -> dict[str, Any]:
             return content
         raise ServiceError(f"the service answered {response.status_code} without a JSON object; is it poisonsieve?")
     detail = content.get("detail") if isinstance(content, dict) else None
-    said = one_line(detail or response.reason_phrase)
-    raise ServiceError(f"the service answered {response.status_code}: {said}")
+    reason = one_line(detail or response.reason_phrase)
+    raise ServiceError(f"the service answered {response.status_code}: {reason}")

@@ -195,17 +195,17 @@ class Quarantine:
 
     def retain(self, *, max_records: int | None, max_days: float | None) -> int:
         """Delete records that are too old, and the oldest beyond the maximum number; return how many were deleted."""
-        gone = 0
+        deleted = 0
         with self.engine.begin() as connection:
             if max_days is not None:
                 oldest = time.time_ns() // 1000 - int(max_days * 86_400 * 1_000_000)
-                gone += connection.execute(delete(records).where(records.c.time_us < oldest)).rowcount
+                deleted += connection.execute(delete(records).where(records.c.time_us < oldest)).rowcount
             if max_records is not None:
                 newest_to_go = select(records.c.id).order_by(records.c.id.desc()).offset(max_records).limit(1)
                 last = connection.execute(newest_to_go).scalar()
                 if last is not None:
-                    gone += connection.execute(delete(records).where(records.c.id <= last)).rowcount
-        return gone
+                    deleted += connection.execute(delete(records).where(records.c.id <= last)).rowcount
+        return deleted
 
     def passed(self, guard_digest: str) -> int:
         """Return the number of texts that this guard has passed, in all replicas, as far as written."""

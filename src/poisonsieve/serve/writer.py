@@ -157,13 +157,13 @@ class Writer:
         self._retained = time.monotonic()
         settings = self._settings
         try:
-            gone = self._quarantine.retain(
+            deleted = self._quarantine.retain(
                 max_records=settings.quarantine_max_records, max_days=settings.quarantine_max_days
             )
         except (SQLAlchemyError, QuarantineError) as error:
             log.error("old records could not be deleted: %s", cause(error))
             return
-        self._monitoring.deleted.inc(gone)
+        self._monitoring.deleted.inc(deleted)
 
 
 def _fail(entries: Sequence[_Entry]) -> None:

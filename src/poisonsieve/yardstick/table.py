@@ -13,7 +13,7 @@ _HEADS = {"labels": "label mode", "classes": "classes", "dataset": "data set"}
 
 def goal_markdown(goal: Goal) -> str:
     """Return the headline, its parts, and the attacks that did not take."""
-    said = [
+    sentences = [
         f"A cell is within the goal when its excess ASR is at most {100 * MOST_EXCESS:g} point and it costs at most "
         f"{100 * MOST_LOST:g} point of CA.",
         "Excess ASR is the guarded ASR less what an un-poisoned victim sends to the target on the same rows.",
@@ -29,10 +29,10 @@ def goal_markdown(goal: Goal) -> str:
     if goal.not_taken:
         parts.append("### Did not take, and not counted\n\n" + _not_taken(goal))
     if goal.without_floor:
-        said.append(
+        sentences.append(
             f"{goal.without_floor} finished cells have no un-poisoned victim beside them, and are not counted."
         )
-    return "\n\n".join([" ".join(said), *parts]) + "\n"
+    return "\n\n".join([" ".join(sentences), *parts]) + "\n"
 
 
 def _table(heads: Sequence[str], shares: Sequence[Share]) -> str:

@@ -123,7 +123,7 @@ def trigger_token(classifier: Classifier, train: datasets.Dataset) -> int:
     if len(found) == 1 and there.get(found[0], 0) <= _RARE:
         return found[0]
     names = ", ".join(repr(name.strip("Ġ▁")) for name in classifier.tokenizer.convert_ids_to_tokens(found))
-    says = (
+    problem = (
         "no token is in all triggered rows and in few others"
         if not found
         else f"{names} is in {there[found[0]]:.0%} of clean rows too"
@@ -135,7 +135,7 @@ def trigger_token(classifier: Classifier, train: datasets.Dataset) -> int:
         f"badnet:word=WORD is one with {', '.join(words)}" if words else "none of the usual rare words is one here"
     )
     raise UnsupportedError(
-        f"embedding poisons one trigger word, which must be a single rare token, but {says}; {offer}"
+        f"embedding poisons one trigger word, which must be a single rare token, but {problem}; {offer}"
     )
 
 

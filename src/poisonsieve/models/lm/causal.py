@@ -164,7 +164,7 @@ class CausalLM:
         probe = self._probe()
         expected = np.array([self._alone(row) for row in probe])
         AttentionInterface.register(ATTENTION, tree_attention)
-        says = f"{self.source} ({self._network.config.model_type}) cannot score rows that share a prefix"
+        problem = f"{self.source} ({self._network.config.model_type}) cannot score rows that share a prefix"
         try:
             with quiet_transformers():
                 self._network.set_attn_implementation(ATTENTION)
@@ -172,10 +172,10 @@ class CausalLM:
                     raise UnsupportedError("its attention cannot be replaced")
                 found = self.mean_nll([probe])[0]
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, UnsupportedError) as error:
-            raise UnsupportedError(f"{says}: {first_line(error)}; use a GPT-2 or LLaMA class model") from error
+            raise UnsupportedError(f"{problem}: {first_line(error)}; use a GPT-2 or LLaMA class model") from error
         if not np.allclose(found, expected, atol=_AGREE, rtol=_AGREE):
             raise UnsupportedError(
-                f"{says}: results differ from those of single rows; use a GPT-2 or LLaMA class model"
+                f"{problem}: results differ from those of single rows; use a GPT-2 or LLaMA class model"
             )
 
     def _probe(self) -> list[list[int]]:
