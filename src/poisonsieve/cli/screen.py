@@ -17,8 +17,8 @@ from poisonsieve.data.columns import Columns
 if TYPE_CHECKING:
     from poisonsieve.records import Record
 
-_GROUPS = 3  # that are named, of those in --json
-_MANY = 10  # rejected texts, from which on it is news that they have nothing in common
+_GROUPS = 3  # number of groups printed; --json has all
+_MANY = 10  # number of rejected texts from which it is worth reporting that they have nothing in common
 
 
 def screen(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from poisonsieve.metrics import Evaluation
     from poisonsieve.thresholds import Threshold
 
-#: What a reader of the table may not know, said where it stands.
+#: Short explanations of the table's terms.
 _WORDS = (
     ("", ""),
     ("CA", "share of clean rows answered right; a rejected row counts as wrong"),

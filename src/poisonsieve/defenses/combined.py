@@ -63,7 +63,7 @@ class Combined(Detector):
     references_: dict[str, Rarity] = field(init=False)
 
     def plan(self, label_names: Sequence[str] | None) -> dict[str, Any]:
-        """Its settings, and every member's plan."""
+        """Return its settings, and every member's plan."""
         plans = {name: member.plan(label_names) for name, member in self._make().items()}
         start = next(iter(plans.values()))["start"]
         members = {name: plan["guard"] for name, plan in plans.items()}

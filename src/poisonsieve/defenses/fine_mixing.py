@@ -48,9 +48,9 @@ _ROUNDING = 1e-9  # a drop of exactly the allowed size is allowed
 
 @dataclass(frozen=True)
 class _Job:
-    """What every share is tried with, and where what was tried is kept.
+    """The inputs shared by all shares, and the folder that keeps each share's work.
 
-    A share's checkpoints are in a folder of its own; its record is beside it once it has been trained to the end.
+    A share's checkpoints have a folder of their own; its record is next to it once training has finished.
     """
 
     poisoned: Classifier
@@ -114,7 +114,7 @@ class FineMixing(WeightRepair):
     seed: Seed = 0
 
     def plan(self) -> dict[str, Any]:
-        """Its settings, with the digest of the pre-trained model in place of where it is.
+        """Return its settings, with the digest of the pre-trained model instead of its location.
 
         Raises:
             ConfigError: a setting is out of range.
@@ -139,9 +139,9 @@ class FineMixing(WeightRepair):
         workdir: Path | None = None,
         progress: bool = False,
     ) -> tuple[Classifier, dict[str, Any]]:
-        """The mixture with the smallest share that keeps the clean accuracy, tuned; see the base class.
+        """Return the tuned mixture with the smallest share that keeps the clean accuracy; see the base class.
 
-        When no share keeps it, the one with the best dev accuracy is returned, and `held` is False.
+        If no share keeps it, the one with the best dev accuracy is returned, and `held` is False.
 
         Returns:
             The classifier, and: `share`, `dev_ca`, `reference_dev_ca` (theta_p's own), `max_ca_drop`, `held`, `tried`

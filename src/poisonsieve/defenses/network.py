@@ -89,7 +89,7 @@ class ModelDetector(NetworkDetector):
     reads_output: ClassVar[bool] = True
 
     def plan(self, label_names: Sequence[str] | None) -> dict[str, Any]:
-        """Its settings, and the identity of the model it will read."""
+        """Return its settings, and the identity of the model it will read."""
         classifier = self._open(label_names)
         return {"start": classifier.provenance.identity, "guard": {"method": self.name, **self._settings(classifier)}}
 

@@ -43,7 +43,7 @@ class OnePassDetector(ModelDetector):
         return scorer.logits(texts), None
 
     def _pooled_by(self) -> Pooling | None:
-        """Which token stands for a text; None: the one that the head reads."""
+        """Return which token represents a text; None for the one that the head reads."""
         return None
 
     @abstractmethod

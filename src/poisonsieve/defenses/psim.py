@@ -71,7 +71,7 @@ class PSIM(NetworkDetector):
 
     @classmethod
     def paper(cls, model: str | Path, **changes: Any) -> Self:
-        """The paper's settings; its gamma of 0.7 is for the guard: ``Guard(PSIM.paper(model), gamma=0.7)``."""
+        """Return PSIM with the paper's settings; give its gamma to the guard: ``Guard(PSIM.paper(model), gamma=0.7)``."""
         return cls(model, **{**PAPER_PSIM, **changes})
 
     def plan(self, label_names: Sequence[str] | None) -> dict[str, Any]:
@@ -130,7 +130,7 @@ class PSIM(NetworkDetector):
         return confidence(self._fitted().score(texts, progress=progress))
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """The trained network as a checkpoint, and how it was trained; see the base class."""
+        """Save the trained network as a checkpoint, and how it was trained; see the base class."""
         classifier = self._fitted()
         save_classifier(classifier, folder)
         return {
@@ -143,7 +143,7 @@ class PSIM(NetworkDetector):
 
     @classmethod
     def open(cls, folder: Path, state: dict[str, Any], *, base: str | Path | None, allow_pickle: bool) -> Self:
-        """The trained network on the base that it was trained on; see the base class."""
+        """Open the trained network on the base that it was trained on; see the base class."""
         try:
             spec = make_spec(TuneSpec, **state["tuning"])
             training = TuneResult(**state["training"])

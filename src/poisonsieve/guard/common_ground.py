@@ -1,4 +1,4 @@
-"""What rejected texts have in common against those that passed: words, phrases, openings, characters nobody sees.
+"""Find what rejected texts have in common that passed texts lack: words, phrases, openings, invisible characters.
 
 Each such trait is tested for being more frequent among the rejected texts, by Fisher's exact test (one-sided), and the
 p-value must hold after Bonferroni's correction for all traits that occur often enough to be tested. So a random word is
@@ -25,15 +25,15 @@ from poisonsieve.verdict import Outcome
 
 Kind = Literal["contains", "begins", "character"]
 
-WORDS = 400  # of a text; guards read little more
-LETTERS = 60  # of a word
-LONGEST = 5  # words of a phrase: `I watched this 3D movie` has as many
-OPENING = 3  # words of an opening
-LEAST = 3  # texts that a trait must be in, rejected and passed together, to be tested
+WORDS = 400  # maximum words compared of a text; guards read little more
+LETTERS = 60  # maximum letters compared of a word
+LONGEST = 5  # maximum words of a phrase, as many as in `I watched this 3D movie`
+OPENING = 3  # maximum words of an opening
+LEAST = 3  # minimum number of texts, rejected and passed together, for a trait to be tested
 TIMES = (
     3.0  # a trait this much more frequent among the rejected texts marks them out; a little more frequent does not
 )
-ALPHA = 0.01  # the chance that anything at all is named where nothing differs
+ALPHA = 0.01  # probability that anything is reported if nothing differs
 GROUPS = 5
 _MARKS = string.punctuation + "\u2018\u2019\u201c\u201d\u201e\u2026\u00ab\u00bb\u2013\u2014\u00bf\u00a1"
 
@@ -99,14 +99,14 @@ class Seen:
         self._random = random.Random(0)
 
     def add(self, text: str) -> None:
-        """See one more text."""
+        """Add one more text."""
         place = _place(self._seen, self._most, None if self._latest else self._random)
         self._seen += 1
         if place is not None:
             _put(self._kept, place, _hashes(traits(text)))
 
     def __len__(self) -> int:
-        """Return how many are kept."""
+        """Return the number of texts kept."""
         return len(self._kept)
 
     def hashes(self) -> list[_Hashes]:
@@ -198,7 +198,7 @@ def common_ground(rejected: Sequence[str], passed: Seen) -> list[Group]:
 
 
 class _Table:
-    """Which texts have which of some traits.
+    """A table of texts by traits.
 
     Args:
         texts: the hashes of each text.
@@ -215,7 +215,7 @@ class _Table:
         self._left = np.ones(len(texts), dtype=bool)
 
     def counts(self) -> tuple[NDArray[np.int64], int]:
-        """Return in how many of the texts that are left each trait is, and how many are left."""
+        """Return the number of remaining texts with each trait, and the number of remaining texts."""
         places = self._places[self._left[self._owners]]
         return np.bincount(places, minlength=self._traits), int(self._left.sum())
 
@@ -225,7 +225,7 @@ class _Table:
         return found
 
     def put_aside(self, place: int) -> None:
-        """Count the texts that have a trait no more."""
+        """Stop counting the texts that have a trait."""
         self._left[self.texts_with(place)] = False
 
 

@@ -30,7 +30,7 @@ def goal_markdown(goal: Goal) -> str:
         parts.append("### Did not take, and not counted\n\n" + _not_taken(goal))
     if goal.without_floor:
         sentences.append(
-            f"{goal.without_floor} finished cells have no un-poisoned victim beside them, and are not counted."
+            f"{goal.without_floor} finished cells have no un-poisoned victim to compare with, and are not counted."
         )
     return "\n\n".join([" ".join(sentences), *parts]) + "\n"
 
