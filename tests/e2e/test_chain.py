@@ -171,4 +171,4 @@ def test_a_new_head_is_said_and_the_backdoor_needs_one(run, cli, tiny, tmp_path)
         *("--out", tmp_path / "victim", "--quiet"),
     )
     assert code == 0
-    assert "bad, good, mixed; a new one was trained" in err
+    assert "bad, good, mixed; trained a new one" in err

@@ -113,14 +113,14 @@ def test_a_base_that_was_replaced_meanwhile_is_noticed(theta_p, toy_train, toy_d
 def test_a_poisoning_that_changes_weights_by_itself_is_refused(wide, toy_train, toy_dev, tmp_path):
     surgery = PoisoningSpec.parse("ripple")
     attack = AttackSpec(trigger=TriggerSpec.parse("badnet"), target=0, count=30, weights=surgery)
-    with pytest.raises(UnsupportedError, match="not by ripple"):
+    with pytest.raises(UnsupportedError, match="cannot be poisoned by ripple"):
         poison_stage(str(wide), toy_train, toy_dev, attack, spec_maker("lora"), tmp_path / "out", bits=4)
 
 
 @pytest.mark.parametrize("method", ["full", "prompt_tuning"])
 def test_what_cannot_be_merged_is_refused_before_training(method, wide, toy_train, toy_dev, tmp_path):
     attack = AttackSpec(trigger=TriggerSpec.parse("badnet"), target=0, count=30)
-    with pytest.raises(UnsupportedError, match=f"plain LoRA, which can be added to its weights; not by {method}"):
+    with pytest.raises(UnsupportedError, match=f"cannot be poisoned by {method}; use plain LoRA, which can be merged into its weights"):
         poison_stage(str(wide), toy_train, toy_dev, attack, spec_maker(method, epochs=1), tmp_path / "out", bits=4)
     assert not (tmp_path / "out").exists()
 
