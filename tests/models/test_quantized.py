@@ -120,7 +120,10 @@ def test_a_poisoning_that_changes_weights_by_itself_is_refused(wide, toy_train, 
 @pytest.mark.parametrize("method", ["full", "prompt_tuning"])
 def test_what_cannot_be_merged_is_refused_before_training(method, wide, toy_train, toy_dev, tmp_path):
     attack = AttackSpec(trigger=TriggerSpec.parse("badnet"), target=0, count=30)
-    with pytest.raises(UnsupportedError, match=f"cannot be poisoned by {method}; use plain LoRA, which can be merged into its weights"):
+    with pytest.raises(
+        UnsupportedError,
+        match=f"cannot be poisoned by {method}; use plain LoRA, which can be merged into its weights",
+    ):
         poison_stage(str(wide), toy_train, toy_dev, attack, spec_maker(method, epochs=1), tmp_path / "out", bits=4)
     assert not (tmp_path / "out").exists()
 

@@ -144,3 +144,20 @@ def test_the_header_explains_its_words(visit, guarded, served_guard, tmp_path):
         }
         assert "above gamma is rejected" in titles["Gamma"] and "false-rejection rate" in titles["Gamma"]
         assert all(titles[name] for name in ("Guard", "Classes", "Victim", "Digest"))
+
+
+def test_the_label_of_gamma_is_never_cut_off(visit, planted_guard, tmp_path):
+    from poisonsieve import GuardedClassifier
+
+    with serving(GuardedClassifier.from_pretrained(planted_guard, None), sqlite_in(tmp_path)) as running:
+        shown = visit(running.url).loaded()
+        for width in range(340, 1400, 40):
+            shown.page.set_viewport_size({"width": width, "height": 700})
+            shown.until(
+                "[...document.querySelectorAll('.chart')].every((e) => e.firstChild.clientWidth === e.clientWidth)"
+            )
+            over = shown.page.evaluate(
+                """() => [...document.querySelectorAll(".gamma-label")].map((label) =>
+                     label.getBoundingClientRect().right - label.ownerSVGElement.getBoundingClientRect().right)"""
+            )
+            assert len(over) == 2 and max(over) <= 0, (width, over)

@@ -24,7 +24,7 @@ const TOP = 36; // two lines of labels: the marker's, and gamma's below it
 const BOTTOM = 22;
 const SIDE = 12;
 const LEAST = 1.5; // pixels of a bar that is not empty: one text is to be seen among thousands
-const LETTER = 6.4; // a digit's width, about
+const LETTER = 8.3; // the width of a digit in bold, at most
 
 /** Draws into a host, and again whenever the host's width changes. */
 export class ChartView {
