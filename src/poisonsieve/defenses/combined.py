@@ -101,9 +101,7 @@ class Combined(Detector):
             for name, member in self._fitted().items()
         }
         if min(np.isfinite(found.scores).sum() for found in scored.values()) < FEWEST_ROWS:
-            return self._together(
-                scored, {name: self.references_[name](found.scores) for name, found in scored.items()}
-            )
+            return self._rated(scored)
         self.references_ = {name: Rarity(found.scores) for name, found in scored.items()}
         own = {name: self.references_[name].of_its_own(found.scores) for name, found in scored.items()}
         return self._together(scored, own)
@@ -113,6 +111,10 @@ class Combined(Detector):
             name: member.score(texts, progress=progress and f"{progress}: {name}")
             for name, member in self._fitted().items()
         }
+        return self._rated(scored)
+
+    def _rated(self, scored: dict[str, Scored]) -> Scored:
+        """Score texts by their rarities among the reference rows."""
         return self._together(scored, {name: self.references_[name](found.scores) for name, found in scored.items()})
 
     @staticmethod

@@ -112,18 +112,19 @@ class PSIMDistance(PSIM):
         logits, states = self._read(texts, progress)
         distances = self._distances(logits, states)
         if min(np.isfinite(found).sum() for found in distances) < FEWEST_ROWS:
-            return self._joined(
-                logits, [rarity(found) for rarity, found in zip(self._rarities, distances, strict=True)]
-            )
+            return self._rated(logits, distances)
         self._refer_to(*distances)
-        return self._joined(
-            logits, [rarity.of_its_own(found) for rarity, found in zip(self._rarities, distances, strict=True)]
-        )
+        own = [rarity.of_its_own(found) for rarity, found in zip(self._rarities, distances, strict=True)]
+        return Scored(np.max(own, axis=0), logits.truncated, logits.errors)
 
     def _score(self, texts: list[str], *, progress: str | None) -> Scored:
         logits, states = self._read(texts, progress)
-        distances = self._distances(logits, states)
-        return self._joined(logits, [rarity(found) for rarity, found in zip(self._rarities, distances, strict=True)])
+        return self._rated(logits, self._distances(logits, states))
+
+    def _rated(self, logits: Logits, distances: tuple[np.ndarray, np.ndarray]) -> Scored:
+        """Score texts by the larger rarity of their two distances."""
+        rarities = [rarity(found) for rarity, found in zip(self._rarities, distances, strict=True)]
+        return Scored(np.max(rarities, axis=0), logits.truncated, logits.errors)
 
     def _read(self, texts: Sequence[str], progress: str | None) -> tuple[Logits, PerText]:
         return BatchScorer(self._fitted(), progress=progress).logits_and_states(texts)
@@ -133,10 +134,6 @@ class PSIMDistance(PSIM):
         away = (_centred(logits.values) - self.logit_mean_) @ self.logit_whitener_
         roots = cube_roots(states.values, self.means_, self.whiteners_)
         return np.square(away).sum(axis=1), ((roots - self.center_) / self.scale_).max(axis=1)
-
-    @staticmethod
-    def _joined(logits: Logits, rarities: list[np.ndarray]) -> Scored:
-        return Scored(np.max(rarities, axis=0), logits.truncated, logits.errors)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """The trained network, and the distances learned from it; see the base class."""
