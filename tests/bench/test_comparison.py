@@ -65,6 +65,17 @@ def test_every_cell_is_counted_and_kept(config, rows_folder, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("run.json")} == before
 
 
+def test_a_scale_and_limits(config, rows_folder):
+    path = config(limits={"test": 60}, scale={"small": {"limits": {"train": 30, "triggered": 10}, "seeds": [4]}})
+    assert load_comparison(path, rows_folder).limits.model_dump(exclude_none=True) == {"test": 60}
+    spec = load_comparison(path, rows_folder, scale="small")
+    (dataset,) = spec.grid().datasets.values()
+    assert dataset.limits.model_dump(exclude_none=True) == {"train": 30, "test": 60, "triggered": 10}
+    assert spec.grid().seeds == [4]
+    with pytest.raises(ConfigError, match="scale has no 'large'; it has: small"):
+        load_comparison(path, rows_folder, scale="large")
+
+
 def test_a_failing_cell_says_why_and_the_rest_goes_on(config, rows_folder, tmp_path):
     lost = {"clean": "{data}/lost.jsonl", "triggered": {"BadNet": "{data}/lost.jsonl"}}
     defenses = {"files": lost, "none": {"defense": "none"}}

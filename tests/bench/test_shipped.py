@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from poisonsieve.bench.checks import check
+from poisonsieve.bench.comparison import load_comparison
 from poisonsieve.bench.entries import GridRows as Rows
+from poisonsieve.bench.fingerprints import Fingerprints
+from poisonsieve.bench.plan import make_plan
+from poisonsieve.bench.spec import PACKAGED, expand, load_grid
 from poisonsieve.cli.experiments import find_config, require_rows, shipped_names
 from poisonsieve.errors import ConfigError
 
@@ -76,3 +81,32 @@ def test_no_root_at_all(cli, tmp_path):
     code, _, err = cli("compare", "cr-fdk", "--out", str(tmp_path / "out"))
     assert code == 2
     assert "say where that is with --data-root" in err
+    assert "or run it on packaged data with --scale packaged" in err
+
+
+def packaged_experiments():
+    for kind in ("grid", "comparison"):
+        for name in shipped_names(kind):
+            yield pytest.param(kind, name, id=name)
+
+
+@pytest.mark.parametrize(("kind", "name"), packaged_experiments())
+def test_every_experiment_can_be_run_without_data_of_ones_own(kind, name, tmp_path):
+    """At scale `packaged` it is planned without a data root, and reads nothing but packaged rows."""
+    path = find_config(Path(name), kind)
+    grid = load_grid(path, scale=PACKAGED) if kind == "grid" else load_comparison(path, scale=PACKAGED).grid()
+    plan = make_plan(grid, expand(grid), check(grid), Fingerprints(tmp_path / "fingerprints.json"))
+    assert {stage.kind for stage in plan.stages} >= {"theta_p", "victim", "answers"}
+    sources = {source for stage in plan.stages for source in sources_in(stage.params)}
+    assert sources
+    assert all(source.startswith("packaged:") for source in sources)
+    assert {model.model for model in grid.models.values()} == {"minilm"}
+
+
+def sources_in(params):
+    """Where rows come from: the `source` and `file` of every description of rows."""
+    for key, value in params.items():
+        if isinstance(value, dict):
+            yield from sources_in(value)
+        elif key in ("source", "file", "poisoned", "triggered") and value is not None:
+            yield value

@@ -183,6 +183,26 @@ def test_scales_merge_by_key_take_away_and_replace():
         at_scale(content, "tiny")
 
 
+def test_a_scale_starts_from_another():
+    content = {
+        "title": "t",
+        "seeds": [0, 1],
+        "scale": {
+            "small": {"seeds": [3], "title": "s"},
+            "tiny": {"like": "small", "title": "v"},
+            "lost": {"like": "none"},
+            "round": {"like": "about"},
+            "about": {"like": "round"},
+        },
+    }
+    assert at_scale(content, "tiny") == {"title": "v", "seeds": [3]}
+    assert at_scale(content, "small") == {"title": "s", "seeds": [3]}
+    with pytest.raises(ConfigError, match="scale has no 'none'"):
+        at_scale(content, "lost")
+    with pytest.raises(ConfigError, match=r"scale\.round\.like leads back to 'round'"):
+        at_scale(content, "round")
+
+
 def test_no_file_and_no_yaml_are_one_line(tmp_path):
     repeated = "one value would hide another"
     for text, says in (

@@ -20,14 +20,14 @@ from poisonsieve.bench.entries import (
     DefenseEntry,
     GridAttack,
     GridRows,
+    Limits,
     ModelEntry,
     ThresholdEntry,
 )
 from poisonsieve.bench.runner import run_grid
-from poisonsieve.bench.spec import GridSpec, RunOptions
+from poisonsieve.bench.spec import GridSpec, RunOptions, read_experiment
 from poisonsieve.config import Spec, make_spec
 from poisonsieve.errors import ConfigError
-from poisonsieve.parsing import read_mapping, with_root
 
 #: The table's row for an un-poisoned model on the triggered rows.
 FLOOR = "un-poisoned model"
@@ -41,6 +41,7 @@ class ComparisonSpec(Spec):
     Attributes:
         title, model, target, poison, seeds: as in a grid, see `GridSpec`.
         data, attacker: the user's rows, and the attacker's; None for the user's own (full data knowledge).
+        limits: maximum numbers of rows, see `Limits`.
         victim: the user's tuning: its `method`, and fields of `TuneSpec`.
         attacks, defenses: attacks and defences, by their names in the table.
         frr: the false-rejection rate that every detector is calibrated to.
@@ -51,6 +52,7 @@ class ComparisonSpec(Spec):
     model: str
     data: GridRows
     attacker: GridRows | None = None
+    limits: Limits = Limits()
     target: str = "0"
     poison: dict[str, Any] = Field(default_factory=dict)
     victim: dict[str, Any]
@@ -100,11 +102,13 @@ class ComparisonSpec(Spec):
                 _floor(name): GridAttack(clean=True, floors=[name], defenses=[undefended]) for name in self.attacks
             }
         knowledge = "full_data" if self.attacker is None else "full_task"
-        dataset = {"setting": knowledge, "data": self.data, "attacker": self.attacker, "target": self.target}
+        dataset = DatasetEntry(
+            setting=knowledge, data=self.data, attacker=self.attacker, target=self.target, limits=self.limits
+        )
         return make_spec(
             GridSpec,
             title=self.title,
-            datasets={_DATA: make_spec(DatasetEntry, **dataset)},
+            datasets={_DATA: dataset},
             models={_MODEL: ModelEntry(model=self.model)},
             attacks=attacks,
             defenses=defenses,
@@ -115,23 +119,20 @@ class ComparisonSpec(Spec):
         )
 
 
-def load_comparison(path: Path, data_root: Path | None = None) -> ComparisonSpec:
-    """Read and check a comparison file.
-
-    Args:
-        path: the YAML file.
-        data_root: folder that replaces ``{data}``.
+def load_comparison(path: Path, data_root: Path | None = None, *, scale: str | None = None) -> ComparisonSpec:
+    """Read and check a comparison file at one scale; see `read_experiment`.
 
     Raises:
-        ConfigError: the file cannot be read or needs a data root, or a key or name in it is unknown.
+        ConfigError: the file cannot be read, has no such scale, needs a data root, or has an unknown key or name.
     """
-    content = read_mapping(path, "comparison; it must be a YAML mapping with the keys data, attacks, ...")
-    try:
-        spec = make_spec(ComparisonSpec, **with_root(content, data_root and data_root.absolute()))
+
+    def checked(content: dict[str, Any]) -> ComparisonSpec:
+        spec = make_spec(ComparisonSpec, **content)
         check(spec.grid())
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    return spec
+        return spec
+
+    wanted = "comparison; it must be a YAML mapping with the keys data, attacks, ..."
+    return read_experiment(path, wanted, scale, data_root, checked)
 
 
 def run_comparison(

@@ -6,9 +6,10 @@ names refer to: whether a defence exists, and whether a model supports a tuning.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -29,8 +30,12 @@ from poisonsieve.parsing import merged, read_mapping, with_root
 NORMAL = "normal"
 #: The field of a sweep that needs no training: stored scores are judged again.
 GAMMA = "gamma"
+#: The scale of a file that ships which reads packaged data, so that it needs no data root.
+PACKAGED = "packaged"
 #: The axes that `--only` accepts.
 AXES = ("dataset", "setting", "model", "attack", "defense", "variant", "victim", "seed")
+
+_Spec = TypeVar("_Spec", bound=Spec)
 
 
 class RunOptions(Spec):
@@ -132,20 +137,41 @@ class GridSpec(Spec):
 
 
 def load_grid(path: Path, *, scale: str | None = None, data_root: Path | None = None) -> GridSpec:
-    """Read a grid file at one scale.
-
-    Args:
-        path: the YAML file. Its section ``scale`` lists changes by scale: mappings are merged key by key, null
-            removes an entry, anything else replaces the value.
-        scale: name of a scale; None: ``paper`` if there is one, else the file as it stands.
-        data_root: folder that replaces ``{data}``.
+    """Read a grid file at one scale; see `read_experiment`.
 
     Raises:
         ConfigError: the file cannot be read, has no such scale, needs a data root, or has an unknown key or name.
     """
-    content = read_mapping(path, "grid; it must be a YAML mapping with the keys datasets, models, attacks, ...")
+    wanted = "grid; it must be a YAML mapping with the keys datasets, models, attacks, ..."
+    return read_experiment(path, wanted, scale, data_root, lambda content: make_spec(GridSpec, **content))
+
+
+def read_experiment(
+    path: Path, wanted: str, scale: str | None, data_root: Path | None, make: Callable[[dict[str, Any]], _Spec]
+) -> _Spec:
+    """Read the file of a grid or a comparison at one scale.
+
+    Args:
+        path: the YAML file. Its section ``scale`` lists changes by scale: mappings are merged key by key, null
+            removes an entry, anything else replaces the value. With ``like``, a scale starts from another one.
+        wanted: what the file should contain, for the error.
+        scale: name of a scale; None: ``paper`` if there is one, else the file as it stands.
+        data_root: folder that replaces ``{data}``.
+        make: makes a spec of the content.
+
+    Raises:
+        ConfigError: the file cannot be read, has no such scale, needs a data root, or `make` refuses its content.
+    """
+    content = read_mapping(path, wanted)
     try:
-        return make_spec(GridSpec, **with_root(at_scale(content, scale), data_root and data_root.absolute()))
+        chosen = at_scale(content, scale)
+        try:
+            chosen = with_root(chosen, data_root and data_root.absolute())
+        except ConfigError as error:
+            if data_root is None and PACKAGED in (content.get("scale") or {}):
+                raise ConfigError(f"{error}, or run it on packaged data with --scale {PACKAGED}") from None
+            raise
+        return make(chosen)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
@@ -154,18 +180,25 @@ def at_scale(content: dict[str, Any], scale: str | None) -> dict[str, Any]:
     """Return the file's content with the changes of one scale applied.
 
     Raises:
-        ConfigError: there is no such scale, or the section is not a mapping of mappings.
+        ConfigError: there is no such scale, the section is not a mapping of mappings, or a scale is like itself.
     """
     rest = {key: value for key, value in content.items() if key != "scale"}
     scales = content.get("scale") or {}
     if not isinstance(scales, dict) or not all(isinstance(changes, dict | None) for changes in scales.values()):
         raise ConfigError("scale must be a mapping from names such as small to the values that change there")
-    if scale is None and "paper" not in scales:
-        return rest
-    wanted = scale or "paper"
-    if wanted not in scales:
-        raise ConfigError(f"scale has no {wanted!r}; it has: {', '.join(map(str, scales)) or 'nothing'}")
-    return merged(rest, scales[wanted] or {})
+    wanted = scale if scale is not None or "paper" not in scales else "paper"
+    steps: list[dict[str, Any]] = []
+    passed: list[str] = []
+    while wanted is not None:
+        if wanted not in scales:
+            raise ConfigError(f"scale has no {wanted!r}; it has: {', '.join(map(str, scales)) or 'nothing'}")
+        if wanted in passed:
+            raise ConfigError(f"scale.{wanted}.like leads back to {wanted!r}; name a scale that does not")
+        passed.append(wanted)
+        changes = dict(scales[wanted] or {})
+        wanted = changes.pop("like", None)
+        steps.append(changes)
+    return functools.reduce(merged, reversed(steps), rest)
 
 
 class CellSpec(Spec):

@@ -33,7 +33,11 @@ def run(
     ],
     out: Annotated[Path, typer.Option(help="Folder for models and results. Grids may share it.")],
     scale: Annotated[
-        str | None, typer.Option(help="A section of the file's `scale`: paper, base, small. Default: paper.")
+        str | None,
+        typer.Option(
+            help="A section of the file's `scale`: paper, base, small, or packaged, which needs no data root. "
+            "Default: paper."
+        ),
     ] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that replaces {data} in the file; required if the file has {data}.")
@@ -72,7 +76,7 @@ def run(
 
     If a cell fails, the rest still runs, and the exit code is 1.
 
-    Example: poisonsieve bench run table01 --scale small --data-root DATA --out grid/
+    Example: poisonsieve bench run table01 --scale packaged --out grid/
     """
     with common.running(resumable=True):
         from poisonsieve.bench.runner import run_grid
@@ -218,7 +222,7 @@ def table(
 
     A terminal gets as many victims side by side as it has room for, the others below, and no rows that have not been run.
 
-    Example: poisonsieve bench table grid/grids/table01-small --compare --markdown
+    Example: poisonsieve bench table grid/grids/table01-packaged --compare --markdown
     """
     with common.running():
         from poisonsieve.bench.results import read_results
@@ -265,7 +269,7 @@ def figure(
 ) -> None:
     """Draw the figure of a grid's results: panels of a sweep (Figures 3, 4), or tunings side by side (Figure 1).
 
-    Example: poisonsieve bench figure grid/grids/fig3-small --out figure3.svg
+    Example: poisonsieve bench figure grid/grids/fig3-packaged --out figure3.svg
     """
     with common.running():
         from poisonsieve.bench.results import read_results

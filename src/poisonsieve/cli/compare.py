@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 def compare(
     config: Annotated[Path, typer.Argument(help="A comparison that ships, such as cr-fdk, or a file (YAML).")],
     out: Annotated[Path, typer.Option(help="Folder for models, cells and the table. A repeated run resumes in it.")],
+    scale: Annotated[
+        str | None, typer.Option(help="A section of the file's `scale`. packaged: small, and no data root is needed.")
+    ] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that replaces {data} in the file; required if the file has {data}.")
     ] = None,
@@ -30,7 +33,7 @@ def compare(
     The command trains everything: the poisoned weights, the victim tuned from them, and the defences. Finished work is
     kept, and the same command resumes. If a cell fails, the rest still runs, and the exit code is 1.
 
-    Example: poisonsieve compare cr-fdk --data-root DATA --out comparison/
+    Example: poisonsieve compare cr-fdk --scale packaged --out comparison/
     """
     with common.running(resumable=True):
         from poisonsieve.bench.comparison import load_comparison, run_comparison
@@ -40,7 +43,7 @@ def compare(
         from poisonsieve.environment import environment
         from poisonsieve.storage import write_json, writing_file
 
-        spec = load_comparison(find_config(config, "comparison"), data_root)
+        spec = load_comparison(find_config(config, "comparison"), data_root, scale=scale)
         require_rows([spec.data, spec.attacker], data_root)
         if seed:
             spec = spec.model_copy(update={"seeds": list(seed)})
