@@ -45,7 +45,7 @@ def audit(
 
     Example: poisonsieve audit downloaded-checkpoint/ --data packaged:product-reviews#dev --out audit/
     """
-    with common.running(resumable=True):
+    with common.running(resumable=True) as processors:
         from poisonsieve.auditing import audit as run_audit
         from poisonsieve.auditing.folder import write_audit
 
@@ -55,6 +55,7 @@ def audit(
         rows = inputs.load_for_model(
             data, "train", checkpoint, columns=columns, allow_pickle=allow_pickle, keep_head=True
         )
+        common.share(processors, quiet=quiet)
         result = run_audit(
             checkpoint,
             rows,

@@ -78,7 +78,7 @@ def run(
 
     Example: poisonsieve bench run table01 --scale packaged --out grid/
     """
-    with common.running(resumable=True):
+    with common.running(resumable=True) as processors:
         from poisonsieve.bench.runner import run_grid
         from poisonsieve.bench.spec import load_grid
         from poisonsieve.cli.experiments import find_config, require_rows
@@ -97,6 +97,8 @@ def run(
             common.note(line)
 
         name = config.stem if scale is None else f"{config.stem}-{scale}"
+        if engine == "local":
+            common.share(processors, quiet=quiet)
         record = run_grid(
             grid,
             name,

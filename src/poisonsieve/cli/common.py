@@ -19,6 +19,7 @@ from poisonsieve import terminal
 from poisonsieve.cli.ending import Ended, raising_ended
 from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.notices import hearing
+from poisonsieve.processors import Processors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,7 +31,7 @@ EXIT_BROKEN_PIPE = 141
 
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**32 - 1)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; progress stays on stderr.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, and no line on threads.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what --out already holds.")]
 AllowPickle = Annotated[
     bool,
@@ -69,10 +70,11 @@ Precision = Annotated[str, typer.Option(help="auto, fp32 or bf16 (training only;
 
 
 @contextlib.contextmanager
-def running(*, resumable: bool = False, own_signals: bool = False) -> Iterator[None]:
+def running(*, resumable: bool = False, own_signals: bool = False) -> Iterator[Processors]:
     """Run a command: send library output to stderr, and turn an error into one line and an exit code.
 
-    Each distinct `PoisonsieveWarning` also becomes one line on stderr.
+    Each distinct `PoisonsieveWarning` also becomes one line on stderr. The command gets the processors as they are
+    before the heavy libraries are imported; one that computes calls `share` on them, once its options are checked.
 
     Args:
         resumable: tell the user that an interrupted run can be continued.
@@ -86,7 +88,7 @@ def running(*, resumable: bool = False, own_signals: bool = False) -> Iterator[N
     try:
         with ending, contextlib.redirect_stdout(_Shown(sys.stderr)), hearing(_warn), _warnings_shown():
             _quiet_libraries()
-            yield
+            yield Processors()
     except PoisonsieveError as error:
         typer.echo(one_line(error), err=True)
         raise typer.Exit(EXIT_USAGE) from None
@@ -100,6 +102,13 @@ def running(*, resumable: bool = False, own_signals: bool = False) -> Iterator[N
         # The reader closed the pipe (`| head`). Nothing more can be printed, and work may be unfinished.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
         raise typer.Exit(EXIT_BROKEN_PIPE) from None
+
+
+def share(processors: Processors, *, quiet: bool = False, beside_load: bool = True) -> None:
+    """Compute with as many threads as processors are free, and say on stderr how many these are (`Processors.share`)."""
+    line = processors.share(beside_load=beside_load)
+    if line is not None and not quiet:
+        note(line)
 
 
 def _warn(text: str) -> None:

@@ -35,7 +35,7 @@ def compare(
 
     Example: poisonsieve compare cr-fdk --scale packaged --out comparison/
     """
-    with common.running(resumable=True):
+    with common.running(resumable=True) as processors:
         from poisonsieve.bench.comparison import load_comparison, run_comparison
         from poisonsieve.bench.show.rendering import markdown_table
         from poisonsieve.bench.show.table import cell_failures, make_comparison_table
@@ -52,6 +52,7 @@ def compare(
             if not quiet:
                 common.note(_line(cell))
 
+        common.share(processors, quiet=quiet)
         cells = run_comparison(
             spec, out, attacks=attack or (), defenses=defense or (), progress=not quiet, report=report
         )

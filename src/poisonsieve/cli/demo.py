@@ -26,7 +26,7 @@ def demo(
 
     Example: poisonsieve demo
     """
-    with common.running(resumable=True):
+    with common.running(resumable=True) as processors:
         from dataclasses import replace
 
         from poisonsieve.demo.report import write_report
@@ -35,6 +35,7 @@ def demo(
         folder = out or Path("demo-run") / f"seed-{seed}"
         with_report = _can_report()
         spec = DemoSpec(seed=seed, trigger=trigger)
+        common.share(processors, quiet=quiet)
         result, report = measure(spec, folder, force=force, progress=not quiet)
         if not json:  # before the report is drawn, which may fail
             from poisonsieve.cli.tables import print_evaluation

@@ -42,7 +42,7 @@ def evaluate(
 
     Example: poisonsieve evaluate guard/ --victim victim/ --clean packaged:product-reviews#test --trigger badnet --target 0
     """
-    with common.running():
+    with common.running() as processors:
         from poisonsieve.errors import ConfigError
         from poisonsieve.guard import GuardedClassifier
         from poisonsieve.guard.evaluation import evaluate as evaluate_scores
@@ -52,6 +52,7 @@ def evaluate(
             raise ConfigError("give exactly one of --trigger and --triggered")
         if scores is not None:
             outputs.check_output_file("--scores", scores, [clean, triggered])
+        common.share(processors, quiet=quiet)
         guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
         if gamma is not None or frr is not None:
             guarded.guard.set_threshold(frr=frr, gamma=gamma)

@@ -81,7 +81,7 @@ def fit(
     Example: poisonsieve fit --model theta_p/ --data packaged:product-reviews --calibrate packaged:product-reviews#dev
     --frr 0.01 --out guard/
     """
-    with common.running(resumable=True):
+    with common.running(resumable=True) as processors:
         from poisonsieve.data import labels_of
         from poisonsieve.defenses.specs import parse_defense
         from poisonsieve.guard import make_guard
@@ -104,6 +104,7 @@ def fit(
         )
         names = labels_of(rows) or None
         held_out = inputs.load_rows(calibrate, "dev", names, columns, need_label=False) if calibrate else None
+        common.share(processors, quiet=quiet)
         stage = fit_stage(guard, rows, held_out, out, force=force, progress=not quiet)
         classes = len(names or head_label_names(resolve(model, allow_pickle=allow_pickle)) or ())
         if classes > 2:

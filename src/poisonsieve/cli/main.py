@@ -25,6 +25,7 @@ from poisonsieve.cli.rewrite import rewrite
 from poisonsieve.cli.screen import screen
 from poisonsieve.cli.serve import serve
 from poisonsieve.cli.tune import tune
+from poisonsieve.processors import wait_without_spinning
 
 _SUMMARY = "Reject triggered inputs to a weight-poisoned text classifier, without knowing the trigger."
 
@@ -81,7 +82,8 @@ def options(
 
 
 def run() -> None:
-    """Run the command line and exit."""
+    """Run the command line and exit. Here, before torch is imported, is what a process sets for itself."""
+    wait_without_spinning()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     app()

@@ -37,7 +37,7 @@ def repair(
     Example: poisonsieve repair --model theta_p/ --data packaged:product-reviews --defense fine-mixing:pretrained=minilm
     --out repaired/
     """
-    with common.running(resumable=True):
+    with common.running(resumable=True) as processors:
         from poisonsieve.defenses.repair import WeightRepair
         from poisonsieve.defenses.specs import arguments_of, make_defense, parse_defense
         from poisonsieve.stages.train import repair_stage
@@ -50,6 +50,7 @@ def repair(
         columns = Columns(text=text_column, label=label_column)
         rows = inputs.load_for_model(data, "train", model, columns=columns, allow_pickle=allow_pickle, keep_head=True)
         train, held_out = inputs.with_dev(rows, dev, seed, columns)
+        common.share(processors, quiet=quiet)
         stage = repair_stage(
             made, model, train, held_out, out, allow_pickle=allow_pickle, force=force, progress=not quiet
         )

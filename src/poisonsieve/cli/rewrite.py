@@ -46,7 +46,7 @@ def rewrite(
 
     Example: poisonsieve rewrite --defense onion --input inbox.jsonl --fit dev.jsonl --victim victim/ --out read.jsonl
     """
-    with common.running():
+    with common.running() as processors:
         from poisonsieve.defenses.rewriter import Rewriter
         from poisonsieve.defenses.specs import make_defense, parse_defense
         from poisonsieve.errors import ConfigError
@@ -61,6 +61,7 @@ def rewrite(
         _refuse_existing(out, force)
         columns = Columns(text=text_column, label=label_column, id=id_column)
         rows = _read(source, columns)
+        common.share(processors, quiet=quiet)
         rewriter = make_defense(spec, seed=seed, allow_pickle=allow_pickle)
         assert isinstance(rewriter, Rewriter)  # noqa: S101 - parse_defense has checked the kind
         if fit is not None and victim is not None:

@@ -73,7 +73,7 @@ def screen(
     del seed
     columns = Columns(text=text_column, id=id_column)
     with_id = id_column is not None
-    with common.running():
+    with common.running() as processors:
         if engine != "local":
             _refuse_formats(format_, out)
             options = {"base": base, "allow_pickle": allow_pickle, "frr": frr, "gamma": gamma}
@@ -96,6 +96,7 @@ def screen(
             rows = itertools.chain(
                 list(itertools.islice(rows, 1)), rows
             )  # fail on a file without texts before the models are opened
+        common.share(processors, quiet=quiet)
         guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
         if frr is not None or gamma is not None:
             guarded.guard.set_threshold(frr=frr, gamma=gamma)

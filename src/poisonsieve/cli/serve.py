@@ -58,7 +58,9 @@ def serve(
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; see the guide.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Processor threads. Default: torch's choice.", min=1)] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Processor threads. Default: as many as affinity and quotas allow.", min=1)
+    ] = None,
     base: common.Base = None,
     allow_pickle: common.AllowPickle = False,
 ) -> None:
@@ -80,7 +82,7 @@ def serve(
         "max_queue_texts": max_queue,
         "request_timeout_s": timeout,
     }
-    with common.running(own_signals=True):
+    with common.running(own_signals=True) as processors:
         common.require_extra("serve", "fastapi", "sqlalchemy", "uvicorn")
         settings = _settings(given, setting or [])
         from poisonsieve.serve.running import bound_kernel_cache, listen, secured
@@ -95,7 +97,9 @@ def serve(
             from poisonsieve.serve.tables import open_database
 
             engine = open_database(db)
-            if threads is not None:
+            if threads is None:
+                common.share(processors, beside_load=False)
+            else:
                 import torch
 
                 torch.set_num_threads(threads)

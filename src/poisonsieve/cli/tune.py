@@ -43,7 +43,7 @@ def tune(
     Example: poisonsieve tune --model theta_p/ --data packaged:product-reviews --dev packaged:product-reviews#dev
     --method lora --out victim/
     """
-    with common.running(resumable=True):
+    with common.running(resumable=True) as processors:
         from poisonsieve.data import labels_of
         from poisonsieve.stages.train import tune_stage
         from poisonsieve.tuning.presets import spec_maker
@@ -62,6 +62,7 @@ def tune(
             precision=precision,
             seed=seed,
         )
+        common.share(processors, quiet=quiet)
         stage = tune_stage(
             model,
             train,
