@@ -1,5 +1,6 @@
 """Tiny models and data, built once a session. Nothing here needs a network."""
 
+import os
 import random
 from pathlib import Path
 
@@ -31,10 +32,11 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
-    """One thread a worker, from the first fixture on: another number of threads is another order of sums."""
+    """One thread a worker, and a process it starts, from the first fixture on: another number is another order of sums."""
     import torch
 
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(autouse=True)
