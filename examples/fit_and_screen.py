@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("data", help="clean rows: a file, a folder, packaged:NAME or hub:ID")
     parser.add_argument("texts", nargs="+", help="texts to screen")
     parser.add_argument("--out", type=Path, help="save the guard and the model it guards to this folder")
-    parser.add_argument("--frr", type=float, default=0.01, help="share of clean texts that may be rejected")
+    parser.add_argument("--frr", type=float, default=0.01, help="at most this share of clean texts is rejected")
     options = parser.parse_args()
 
     try:

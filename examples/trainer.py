@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("checkpoint", help="the checkpoint that may be poisoned")
     parser.add_argument("data", help="clean rows: a file, a folder, packaged:NAME or hub:ID")
     parser.add_argument("--out", type=Path, required=True, help="folder for the victim and the guard")
-    parser.add_argument("--frr", type=float, default=0.01, help="share of clean texts that may be rejected")
+    parser.add_argument("--frr", type=float, default=0.01, help="at most this share of clean texts is rejected")
     parser.add_argument("--epochs", type=float, default=3)
     options = parser.parse_args()
 

@@ -319,7 +319,7 @@ def write_grid(folder: Path, model: Path, **changes) -> Path:
         "defenses": {"none": {"defense": "none"}, "psim": {"defense": "psim"}},
         "victims": {"full": {"method": "full", "epochs": 1}, "lora": {"method": "lora", "epochs": 1}},
         "poison": {"epochs": 1, "learning_rate": 1e-3, "precision": "fp32"},
-        "threshold": {"frr": 0.05},
+        "threshold": {"frr_mean": 0.05},
         **changes,
     }
     path = folder / "grid.yaml"

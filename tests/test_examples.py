@@ -56,7 +56,7 @@ def test_fit_and_screen(tiny, toy_train, write_jsonl, tmp_path):
 
 def test_fit_and_screen_says_in_one_line_what_is_wrong(tiny, toy_train, write_jsonl):
     error = run("fit_and_screen.py", tiny("encoder"), write_jsonl("few.jsonl", toy_train), "a film", fails=True)
-    assert "at least 99 held-out clean rows and there are 32" in error and "Traceback" not in error
+    assert "at least 299 held-out clean rows and there are 32" in error and "Traceback" not in error
 
 
 def test_pipeline_task(tiny, guard_folder):

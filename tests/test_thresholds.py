@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from poisonsieve.errors import CalibrationError, ConfigError
 from poisonsieve.thresholds import (
     Threshold,
+    default_frr,
     fixed_gamma,
     frr_to_be_sure,
     gamma_for_frr,
     is_flagged,
+    lowest_frr,
     rows_needed,
 )
 
@@ -171,6 +173,78 @@ def test_description_says_how_gamma_was_found():
     text = gamma_for_frr(np.linspace(0, 1, 1234), 0.01).describe()
     assert "1,234" in text
     assert "at most 1%" in text
+
+
+class TestPromise:
+    """A rate that 95% of calibration sets keep to."""
+
+    @given(
+        st.integers(20, 3000), st.sampled_from([0.005, 0.01, 0.02, 0.1, 0.3]), st.sampled_from([0.5, 0.9, 0.95, 0.99])
+    )
+    def test_gamma_is_the_lowest_that_keeps_it(self, rows, frr, confidence):
+        from scipy.stats import beta
+
+        if rows < rows_needed(frr, confidence):
+            assert (1 - frr) ** rows > 1 - confidence  # not even the largest score would do
+            return
+        gamma = gamma_for_frr(np.arange(rows), frr, confidence=confidence).gamma
+        m = rows - int(gamma)  # gamma is the m-th largest
+        assert beta.cdf(frr, m, rows + 1 - m) >= confidence - 1e-9
+        assert beta.cdf(frr, m + 1, rows - m) < confidence + 1e-9
+        assert gamma == gamma_for_frr(np.arange(rows), frr_to_be_sure(frr, rows, confidence)).gamma
+
+    @pytest.mark.parametrize("rows", [299, 500, 2000])
+    def test_drawn_calibrations_keep_it(self, rows):
+        rng = np.random.default_rng(rows)
+        seen = [1 - gamma_for_frr(rng.random(rows), 0.01, confidence=0.95).gamma for _ in range(2000)]
+        assert np.mean(np.array(seen) <= 0.01) >= 0.94
+        on_average = [1 - gamma_for_frr(rng.random(rows), 0.01).gamma for _ in range(2000)]
+        assert np.mean(np.array(on_average) <= 0.01) < 0.8
+
+    def test_one_percent_takes_299_rows_and_one_fewer_says_what_they_would_do_for(self):
+        assert rows_needed(0.01, 0.95) == 299
+        assert gamma_for_frr(np.linspace(0, 1, 299), 0.01, confidence=0.95).gamma == 1.0
+        says = "at least 299 held-out clean rows and there are 298; give more rows or a rate of 0.011, the lowest"
+        with pytest.raises(CalibrationError, match=says):
+            gamma_for_frr(np.linspace(0, 1, 298), 0.01, confidence=0.95)
+        with pytest.raises(CalibrationError, match="there are 0; give more rows or a higher rate"):
+            gamma_for_frr([], 0.01, confidence=0.95)
+
+    @given(st.integers(1, 100_000), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
+    def test_the_lowest_rate_is_the_lowest_of_two_digits(self, rows, confidence):
+        lowest = lowest_frr(rows, confidence)
+        if lowest is None:
+            assert rows_needed(0.99, confidence) > rows
+            return
+        assert rows_needed(lowest, confidence) <= rows
+        lower = lowest - 10.0 ** (math.floor(math.log10(lowest)) - 1)
+        assert lower <= 0 or rows_needed(float(f"{lower:.2g}"), confidence) > rows
+
+    def test_the_default_is_one_percent_or_what_the_rows_can_promise_up_to_five(self):
+        assert [default_frr(rows) for rows in (59, 100, 298, 299, 100_000)] == [0.05, 0.03, 0.011, 0.01, 0.01]
+        for rows in (0, 58):
+            with pytest.raises(CalibrationError, match=f"at most 0.05 takes at least 59 .* there are {rows}"):
+                default_frr(rows)
+
+    def test_it_says_so(self):
+        promised = gamma_for_frr(np.linspace(0, 1, 1500), 0.01, confidence=0.95)
+        assert promised.promise == "at most 1% of clean text rejected, with 95% confidence (1,500 rows)"
+        assert "at most 1% of clean rows rejected with 95% confidence" in promised.describe()
+        assert "on average" in gamma_for_frr(np.linspace(0, 1, 1500), 0.01).promise
+        assert "by hand" in fixed_gamma(0.7).promise
+        assert promised.asked == {"frr": 0.01, "frr_mean": None, "gamma": None}
+        assert Threshold.from_dict(json.loads(json.dumps(promised.to_dict()))) == promised
+
+    def test_a_threshold_of_before_is_a_mean(self):
+        before = gamma_for_frr(np.linspace(0, 1, 1500), 0.01).to_dict()
+        del before["frr_confidence"]
+        assert Threshold.from_dict(before).asked == {"frr": None, "frr_mean": 0.01, "gamma": None}
+
+    @pytest.mark.parametrize("confidence", [0.0, 1.0, -1, math.nan])
+    def test_a_confidence_is_a_fraction(self, confidence):
+        for call in (lambda: rows_needed(0.01, confidence), lambda: lowest_frr(100, confidence)):
+            with pytest.raises(ConfigError, match="confidence"):
+                call()
 
 
 class TestToBeSure:

@@ -33,7 +33,7 @@ def config(tmp_path, tiny, rows_folder):
             "victim": {"method": "lora", "epochs": 1},
             "attacks": {"BadNet": {"trigger": "badnet", "count": 30}},
             "defenses": {"none": {"defense": "none"}, "PSIM": {"defense": "psim"}},
-            "frr": 0.05,
+            "threshold": {"frr_mean": 0.05},
             **changes,
         }
         path = tmp_path / "comparison.yaml"

@@ -117,7 +117,7 @@ def test_the_numbers_are_those_of_the_single_commands(world):
     cell = by_place(read(world / "store"))["BadNet", "psim", "lora"]
     folder = {stage["kind"]: world / "store" / stage["folder"] for stage in cell["stages"]}
     guarded = GuardedClassifier.from_pretrained(folder["guard"], folder["victim"])
-    guarded.guard.set_threshold(frr=0.05)
+    guarded.guard.set_threshold(frr_mean=0.05)
     test = load_dataset(str(world / "test.jsonl"))
     attacked = trigger_rows(test, make_trigger(TriggerSpec.parse("badnet")), target=0, seed=0).rows
     found = evaluate(guarded, score_rows(guarded, test), score_rows(guarded, attacked), target=0)

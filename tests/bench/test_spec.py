@@ -40,7 +40,7 @@ TOY = {"train": "{data}/train.jsonl", "test": "{data}/test.jsonl"}
     [
         ({"defences": {}}, "defences: extra inputs are not permitted"),
         ({"threshold": {"gama": 1}}, "threshold.gama: extra inputs"),
-        ({"threshold": {"gamma": 0.7, "frr": 0.01}}, "exactly one of gamma and frr"),
+        ({"threshold": {"gamma": 0.7, "frr": 0.01}}, "exactly one of frr, frr_mean and gamma"),
         ({"attacks": {"x": {"trigger": "nothing", "count": 3}}}, "attacks.x: unknown attack 'nothing'"),
         ({"attacks": {"x": {"trigger": "badnet", "cuont": 3}}}, "attacks.x.cuont: extra inputs"),
         ({"attacks": {"x": {"trigger": "badnet"}}}, "attacks.x: give exactly one of count and rate"),

@@ -103,8 +103,9 @@ def test_tuning_on_other_classes_is_said(cli, rows_file, named, tmp_path):
 def test_too_few_calibration_rows(refused, tiny, train_file, rows_file, tmp_path):
     fit = ["fit", "--model", tiny("encoder"), "--data", train_file, "--out", tmp_path / "guard", "--quiet"]
     few = rows_file("few.jsonl", sentences(20, seed=9))
-    refused(*fit, "--calibrate", few, says=("at least 99", "there are 20"))
-    refused(*fit, "--frr", "0.02", says=("at least 49", "there are 32"))
+    refused(*fit, "--calibrate", few, says=("at least 59", "there are 20"))
+    refused(*fit, "--frr", "0.02", says=("at least 149", "there are 32", "the lowest that 32 rows can promise"))
+    refused(*fit, "--frr-mean", "0.02", says=("at least 49", "there are 32"))
     assert not (tmp_path / "guard").exists()
 
 

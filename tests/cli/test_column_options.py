@@ -125,7 +125,7 @@ def test_fit_needs_no_labels(defense, cli, own, tiny, tmp_path):
         train,
         "--calibrate",
         dev,
-        "--frr",
+        "--frr-mean",
         0.05,
     )
     out = tmp_path / "guard"
@@ -152,7 +152,7 @@ def test_fit_on_unlabelled_text_is_the_fit_on_the_same_text_with_labels(cli, own
             tiny("encoder"),
             "--data",
             data,
-            "--frr",
+            "--frr-mean",
             0.05,
             "--out",
             tmp_path / f"guard{number}",
@@ -172,7 +172,7 @@ def test_fit_warns_of_many_classes_without_labels_too(cli, own, tiny, tmp_path):
         tiny("encoder", labels=4),
         "--data",
         bare,
-        "--frr",
+        "--frr-mean",
         0.05,
         "--out",
         tmp_path / "guard",

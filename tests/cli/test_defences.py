@@ -166,8 +166,19 @@ class TestFit:
         refused(*fit, *more.split(), says=says)
         assert not (tmp_path / "guard").exists()
 
-    @pytest.mark.parametrize(("rows", "says"), [(40, "at least 59 held-out clean rows"), (100, "--frr 0.02")])
-    def test_it_says_what_to_ask_for_to_be_sure(self, cli, tiny, rows_file, tmp_path, rows, says):
+    @pytest.mark.parametrize(
+        ("rows", "rule", "fails", "says"),
+        [
+            (40, ["--frr", 0.05], True, "at least 59 held-out clean rows and there are 40"),
+            (40, ["--frr", 0.05], True, "a rate of 0.073, the lowest that 40 rows can promise"),
+            (40, [], True, "at least 59 held-out clean rows"),
+            (100, ["--frr", 0.05], False, "at most 5% of clean rows rejected with 95% confidence"),
+            (100, ["--frr-mean", 0.05], False, "at most 5% of clean rows rejected on average"),
+            (100, [], False, "at most 3% of clean rows rejected with 95% confidence"),
+            (100, [], False, "to promise 1% takes 299 held-out clean rows"),
+        ],
+    )
+    def test_it_says_what_is_promised(self, cli, tiny, rows_file, tmp_path, rows, rule, fails, says):
         data, dev = rows_file("train.jsonl", sentences(60, seed=1)), rows_file("dev.jsonl", sentences(rows, seed=2))
         call = [
             "fit",
@@ -182,10 +193,10 @@ class TestFit:
             "--out",
             tmp_path / "guard",
         ]
-        code, out, err = cli(*call, "--frr", 0.05, "-q")
-        assert code == 0, err
-        assert "to be 95% sure" in out
-        assert says in " ".join(out.split())
+        code, out, err = cli(*call, *rule, "-q")
+        assert code == (2 if fails else 0), err
+        assert says in " ".join((err if fails else out).split())
+        assert (tmp_path / "guard").exists() != fails
 
     @pytest.mark.parametrize(("classes", "warned"), [(2, False), (3, True)])
     def test_more_than_two_classes_are_warned_of(self, cli, tiny, rows_file, tmp_path, classes, warned):
@@ -193,7 +204,7 @@ class TestFit:
         data, out = rows_file("rows.jsonl", rows), tmp_path / "guard"
         for _ in range(2):  # also when the guard is already there
             code, _, err = cli(
-                "fit", "--model", tiny(labels=classes), "--data", data, "--frr", 0.1, "--out", out, "-q"
+                "fit", "--model", tiny(labels=classes), "--data", data, "--frr-mean", 0.1, "--out", out, "-q"
             )
             assert code == 0, err
             assert (f"warning: the model has {classes} classes" in err) == warned

@@ -92,11 +92,13 @@ def test_thresholds_at_screening(cli, guard_folder, test_file):
     calibration = sorted(json.loads((guard_folder / "calibration.json").read_text())["scores"])
     said = {}
     for frr in ("0.05", "0.2", "0.5"):
-        code, out, _ = cli("screen", guard_folder, test_file, "--frr", frr, "--json", "--quiet")
+        code, out, _ = cli("screen", guard_folder, test_file, "--frr-mean", frr, "--json", "--quiet")
         assert code == 0
         said[frr] = json.loads(out)
         n = len(calibration)
         assert said[frr]["gamma"] == calibration[n - int((n + 1) * float(frr))]
+        promised = json.loads(cli("screen", guard_folder, test_file, "--frr", frr, "--json", "--quiet")[1])
+        assert promised["gamma"] > said[frr]["gamma"]
     assert said["0.05"]["rejected"] <= said["0.2"]["rejected"] <= said["0.5"]["rejected"]
     assert 0 < said["0.5"]["rejected"] < 30
     _, out, _ = cli("screen", guard_folder, test_file, "--gamma", "0.25", "--json", "--quiet")

@@ -125,7 +125,7 @@ def test_more_than_two_classes(kind, tiny):
 
 def test_too_few_calibration_rows_says_how_many_it_takes(kind, tiny, toy_train):
     with pytest.raises(CalibrationError, match=r"at least 99 .* there are 32"):
-        Guard(kind(tiny("encoder")), frr=0.01).fit(toy_train)
+        Guard(kind(tiny("encoder")), frr_mean=0.01).fit(toy_train)
 
 
 def test_training_rows_are_no_calibration_rows(kind, tiny, toy_train):

@@ -163,7 +163,7 @@ def test_a_head_of_one_output_is_refused(kind, toy_train, toy_dev, tmp_path):
 
 def test_on_a_decoder(kind, tiny, toy_test, tmp_path):
     rows = dataset(sentences(120, seed=8))
-    guard = Guard(kind(tiny("decoder")), frr=0.1).fit(rows)
+    guard = Guard(kind(tiny("decoder")), frr_mean=0.1).fit(rows)
     texts = list(toy_test["text"])[:10]
     scores = guard.decision_function(texts)
     np.testing.assert_allclose([guard.decision_function([text])[0] for text in texts], scores, atol=1e-6)

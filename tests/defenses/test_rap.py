@@ -92,7 +92,7 @@ def test_a_text_that_holds_the_word_is_read_as_ever(guard):
 def test_a_class_that_no_clean_row_is_predicted_as(strong, toy_train, toy_test):
     predictions = load_classifier(strong).score(toy_train["text"]).predictions
     of_one_class = [text for text, label in zip(toy_train["text"], predictions, strict=True) if label == 0]
-    guard = Guard(RAP(strong, epochs=1), frr=0.1).fit(of_one_class)
+    guard = Guard(RAP(strong, epochs=1), frr_mean=0.1).fit(of_one_class)
     assert guard.detector.tuned_on_[1] == 0
     assert np.isnan(guard.detector.drops_[1])
     texts = list(toy_test["text"])

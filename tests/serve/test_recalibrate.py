@@ -159,7 +159,7 @@ def test_a_gamma_that_was_fixed_needs_a_rate(folder, reviewed):
     (folder / "guard.json").write_text(json.dumps({**state, **fixed}))
     with pytest.raises(ConfigError, match="--frr"):
         recalibrate(folder, reviewed.store)
-    assert not recalibrate(folder, reviewed.store, 0.1).raised
+    assert not recalibrate(folder, reviewed.store, frr_mean=0.1).raised
 
 
 def test_no_guard_is_named(reviewed, tmp_path):

@@ -50,7 +50,7 @@ def command_for(method: str, folder: Path, name: str) -> list[str]:
     kind = "fit" if method == "fit" else "tune"
     return [
         *(kind, "--model", str(folder / "model"), "--data", str(folder / "train.jsonl"), "--epochs", "3"),
-        *(("--frr", "0.1") if method == "fit" else ("--method", method)),
+        *(("--frr-mean", "0.1") if method == "fit" else ("--method", method)),
         *("--lr", "1e-3", "--batch-size", "16", "--out", str(folder / name / method), "--quiet", "--json"),
     ]
 

@@ -16,12 +16,13 @@ from poisonsieve.bench.entries import NONE, DefenseEntry
 from poisonsieve.bench.spec import GAMMA, GridSpec, victims_of
 from poisonsieve.errors import ConfigError, naming
 from poisonsieve.storage import canonical_hash, read_json_if_there, write_json
+from poisonsieve.thresholds import RULES
 
 if TYPE_CHECKING:
     from poisonsieve.config import NamedSpec
 
 #: Arguments of defences that a key of the file sets for all of them.
-_SET_BY_FILE = {"seed": "seeds", "frr": "threshold", "gamma": "threshold"}
+_SET_BY_FILE = {"seed": "seeds", **dict.fromkeys(RULES, "threshold")}
 _FORMAT = 2  # version of the remembered outcome
 
 Kind = Literal["none", "file", "detector", "rewriter", "repair"]

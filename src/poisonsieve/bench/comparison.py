@@ -44,7 +44,7 @@ class ComparisonSpec(Spec):
         limits: maximum numbers of rows, see `Limits`.
         victim: the user's tuning: its `method`, and fields of `TuneSpec`.
         attacks, defenses: attacks and defences, by their names in the table.
-        frr: the false-rejection rate that every detector is calibrated to.
+        threshold: the threshold rule of every detector.
         floor: also train an un-poisoned model, to measure how many triggered rows get the target label anyway.
     """
 
@@ -58,7 +58,7 @@ class ComparisonSpec(Spec):
     victim: dict[str, Any]
     attacks: dict[str, AttackEntry] = Field(min_length=1)
     defenses: dict[str, DefenseEntry] = Field(min_length=1)
-    frr: float = Field(0.01, gt=0, lt=1)
+    threshold: ThresholdEntry = ThresholdEntry(frr_mean=0.01)
     floor: bool = True
     seeds: list[int] = Field(default=[0], min_length=1)
 
@@ -114,7 +114,7 @@ class ComparisonSpec(Spec):
             defenses=defenses,
             victims={_VICTIM: self.victim},
             poison=self.poison,
-            threshold=ThresholdEntry(frr=self.frr),
+            threshold=self.threshold,
             seeds=self.seeds,
         )
 

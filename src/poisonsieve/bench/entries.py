@@ -20,6 +20,7 @@ from poisonsieve.config import (
     make_spec,
     with_arguments,
 )
+from poisonsieve.thresholds import CONFIDENCE
 
 #: The text form of no defence, also its name in the paper's tables.
 NONE = "none"
@@ -91,16 +92,33 @@ class DatasetEntry(Spec):
 
 
 class ThresholdEntry(Spec):
-    """A detector's threshold rule: a fixed gamma, or a false-rejection rate to keep to on held-out clean rows."""
+    """A detector's threshold rule: a fixed gamma, or a false-rejection rate to keep to on held-out clean rows.
 
-    gamma: float | None = None
+    Attributes:
+        frr: a rate to keep to with 95% confidence over the draw of the calibration rows.
+        frr_mean: a rate to keep to on average over such draws.
+        gamma: a fixed threshold.
+    """
+
     frr: float | None = Field(None, gt=0, lt=1)
+    frr_mean: float | None = Field(None, gt=0, lt=1)
+    gamma: float | None = None
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
-        if (self.gamma is None) == (self.frr is None):
-            raise ValueError("give exactly one of gamma and frr")
+        if len(self.rule) != 1:
+            raise ValueError("give exactly one of frr, frr_mean and gamma")
         return self
+
+    @property
+    def rule(self) -> dict[str, float]:
+        """The one that is given, as `Calibration.choose` takes it."""
+        found: dict[str, float] = self.model_dump(exclude_none=True)
+        return found
+
+    def judged_by(self) -> dict[str, float]:
+        """What results say of it. Where `frr` stands without a confidence, they are of a time when it was the mean."""
+        return {**self.rule, **({"confidence": CONFIDENCE} if self.frr is not None else {})}
 
 
 class ModelEntry(Spec):

@@ -42,7 +42,7 @@ def threshold_for(stage: Stage, store: Store, rule: ThresholdEntry) -> Threshold
     ends = store.run(confidences)["result"]["score_range"]
     low, high = (sign * np.inf if end is None else end for end, sign in zip(ends, (-1, 1), strict=True))
     calibration = read_calibration(store.folder(confidences.needs["guard"]), (low, high))
-    return calibration.choose(frr=rule.frr, gamma=rule.gamma).threshold
+    return calibration.choose(**rule.rule).threshold
 
 
 def judge(stage: Stage, store: Store, rule: ThresholdEntry) -> dict[str, Any]:

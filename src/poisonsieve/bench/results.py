@@ -77,7 +77,7 @@ class Results:
     def _cell(self, cell: CellSpec, stage: Stage) -> dict[str, Any]:
         axes = cell.model_dump(mode="json")
         rules = self._rules(cell)
-        judged_by = {name: rule.model_dump(mode="json", exclude_none=True) for name, rule in rules.items()}
+        judged_by = {name: rule.judged_by() for name, rule in rules.items()}
         if stage.kind != "scores":  # nothing is rejected, so no threshold applies
             judged_by = {}
         if self.store.finished(stage):

@@ -79,7 +79,7 @@ class GridSpec(Spec):
     defenses: dict[str, DefenseEntry] = Field(min_length=1)
     victims: dict[str, dict[str, Any]] = Field(min_length=1)
     poison: dict[str, Any] = Field(default_factory=dict)
-    threshold: ThresholdEntry = ThresholdEntry(frr=0.01)
+    threshold: ThresholdEntry = ThresholdEntry(frr_mean=0.01)
     sweeps: dict[str, Sweep] = Field(default_factory=dict)
     seeds: list[int] = Field(default=[0], min_length=1)
     resources: Resources = Resources()

@@ -29,6 +29,7 @@ _KEYS = {
     "--batch-size": "batch_size",
     "--count": "count",
     "--epochs": "epochs",
+    "--frr-mean": "frr_mean",  # before --frr, with which it begins
     "--frr": "frr",
     "--gamma": "gamma",
     "--lr": "learning_rate",

@@ -109,7 +109,7 @@ def make_guard(stage: Stage, store: Store, progress: bool) -> None:
 
     params = Fit(**stage.params)
     guard = make(params.defense, model=str(store.folder(stage.needs["model"])), seed=params.seed)
-    guard.set_params(frr=None, gamma=None)
+    guard.set_params(frr=None, frr_mean=None, gamma=None)
     fit_stage(guard, load(params.train), load(params.dev), store.folder(stage), progress=progress)
 
 

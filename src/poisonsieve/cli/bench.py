@@ -50,7 +50,8 @@ def run(
     threshold: Annotated[
         str | None,
         typer.Option(
-            help="Threshold rule for all detectors: gamma=0.7 or frr=0.01. Stored scores are judged again.",
+            help="Threshold rule for all detectors: gamma=0.7, frr=0.01 (a promise) or frr_mean=0.01. Stored scores are "
+            "judged again.",
             metavar="RULE",
         ),
     ] = None,
@@ -187,10 +188,11 @@ def _rule(text: str) -> ThresholdEntry:
     from poisonsieve.bench.entries import ThresholdEntry
     from poisonsieve.config import make_spec
     from poisonsieve.errors import ConfigError
+    from poisonsieve.thresholds import RULES
 
     key, equals, value = text.partition("=")
-    if not equals or key not in ("gamma", "frr"):
-        raise ConfigError(f"--threshold {text!r} is neither gamma=NUMBER nor frr=NUMBER")
+    if not equals or key not in RULES:
+        raise ConfigError(f"--threshold {text!r} is none of gamma=NUMBER, frr=NUMBER and frr_mean=NUMBER")
     return make_spec(ThresholdEntry, **{key: value})
 
 

@@ -45,6 +45,25 @@ Set = Annotated[
     typer.Option("--set", help="Another argument of --defense; can be repeated.", metavar="KEY=VALUE"),
 ]
 Base = Annotated[str | None, typer.Option(help="Location of an adapter's base model, if it was moved.")]
+Frr = Annotated[
+    float | None,
+    typer.Option(
+        help="At most this share of clean texts is rejected, with 95% confidence over the draw of the calibration rows. "
+        "Default: 0.01, or the lowest rate that the rows can promise, up to 0.05.",
+        min=0,
+        max=1,
+    ),
+]
+FrrMean = Annotated[
+    float | None,
+    typer.Option(help="Instead: share of clean texts rejected on average over such draws.", min=0, max=1),
+]
+_STORED = "from the stored calibration"
+OtherFrr = Annotated[
+    float | None, typer.Option(help=f"Another false-rejection rate, with 95% confidence, {_STORED}.")
+]
+OtherFrrMean = Annotated[float | None, typer.Option(help=f"Another false-rejection rate, on average, {_STORED}.")]
+OtherGamma = Annotated[float | None, typer.Option(help="Threshold to use instead of the guard's.")]
 DATA_HELP = "hub:ID, packaged:NAME, a file (JSONL, CSV, TSV, Parquet) or a folder; append #SPLIT to choose a split."
 TextColumn = Annotated[
     str | None,

@@ -25,8 +25,9 @@ def evaluate(
         str | None, typer.Option(help="Instead of --trigger: triggered rows with their true labels.")
     ] = None,
     target: Annotated[str, typer.Option(help="The class the attacker wants, by number or name.")] = "0",
-    gamma: Annotated[float | None, typer.Option(help="Judge with another threshold.")] = None,
-    frr: Annotated[float | None, typer.Option(help="Judge at another false-rejection rate.")] = None,
+    frr: common.OtherFrr = None,
+    frr_mean: common.OtherFrrMean = None,
+    gamma: common.OtherGamma = None,
     scores: Annotated[Path | None, typer.Option(help="Parquet file to write every row's scores to.")] = None,
     base: common.Base = None,
     text_column: common.TextColumn = None,
@@ -47,15 +48,17 @@ def evaluate(
         from poisonsieve.guard import GuardedClassifier
         from poisonsieve.guard.evaluation import evaluate as evaluate_scores
         from poisonsieve.guard.evaluation import evaluation_record, score_rows, write_scores
+        from poisonsieve.thresholds import rule_of
 
         if (trigger is None) == (triggered is None):
             raise ConfigError("give exactly one of --trigger and --triggered")
+        rule = rule_of(frr=frr, frr_mean=frr_mean, gamma=gamma)
         if scores is not None:
             outputs.check_output_file("--scores", scores, [clean, triggered])
         common.share(processors, quiet=quiet)
         guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
-        if gamma is not None or frr is not None:
-            guarded.guard.set_threshold(frr=frr, gamma=gamma)
+        if rule:
+            guarded.guard.set_threshold(**rule)
         names = guarded.guard.label_names
         wanted = inputs.class_index(target, names)
         columns = Columns(text=text_column, label=label_column)

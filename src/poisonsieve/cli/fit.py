@@ -28,13 +28,9 @@ def fit(
     calibrate: Annotated[
         str | None, typer.Option(help="Other clean rows, for the threshold. Default: a held-out fifth of --data.")
     ] = None,
-    frr: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of clean texts you accept to have rejected; decides gamma. Default: 0.01.", min=0, max=1
-        ),
-    ] = None,
-    gamma: Annotated[float | None, typer.Option(help="A fixed threshold instead of --frr, such as 0.7.")] = None,
+    frr: common.Frr = None,
+    frr_mean: common.FrrMean = None,
+    gamma: Annotated[float | None, typer.Option(help="Instead: a fixed threshold, such as 0.7.")] = None,
     preset: Annotated[
         str, typer.Option(help="Named settings. psim has paper (P-tuning v1 at 2e-5, gamma 0.7).")
     ] = "default",
@@ -88,14 +84,14 @@ def fit(
         from poisonsieve.models.labels import head_label_names
         from poisonsieve.models.sources import resolve
         from poisonsieve.stages.train import fit_stage
-        from poisonsieve.thresholds import Threshold
+        from poisonsieve.thresholds import Threshold, rule_of
 
         spec = parse_defense(defense, set_ or [], kind="detector")
         outputs.check_outputs(out, force, [model, data, calibrate, base])
         given = {"method": method, "learning_rate": lr, "epochs": epochs, "batch_size": batch_size}
         given |= {"max_length": max_length, "precision": precision, "base": base}
         settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-        rule = {key: value for key, value in (("frr", frr), ("gamma", gamma)) if value is not None}
+        rule = rule_of(frr=frr, frr_mean=frr_mean, gamma=gamma)
         _check_options(spec, settings, rule)
         guard = make_guard(spec, preset=preset, model=model, allow_pickle=allow_pickle, seed=seed, **settings, **rule)
         columns = Columns(text=text_column, label=label_column)
@@ -120,31 +116,27 @@ def fit(
             "defence": spec.name,
             "gamma": f"{threshold.gamma:.6g}",
             "how it was found": threshold.describe(),
-            **_to_be_sure(threshold),
+            **_for_less(threshold, asked=bool(rule) or "frr" in spec.params),
             "seconds": f"{stage.seconds:.0f}",
             "written to": f"{out}{' (was already there)' if stage.reused else ''}",
         }
         common.print_facts("guard", facts)
 
 
-def _to_be_sure(threshold: Threshold) -> dict[str, str]:
-    """Return the --frr to give instead, for 95% confidence that this guard keeps to the rate, not only on average."""
-    from poisonsieve.errors import CalibrationError
-    from poisonsieve.thresholds import frr_to_be_sure
+def _for_less(threshold: Threshold, *, asked: bool) -> dict[str, str]:
+    """Return how many rows the usual rate takes, if the default had to be a higher one."""
+    from poisonsieve.thresholds import CONFIDENCE, DEFAULT_FRR, rows_needed
 
-    if threshold.frr is None or threshold.n_calibration is None:
+    if asked or threshold.frr is None or threshold.frr <= DEFAULT_FRR:
         return {}
-    try:
-        advice = f"--frr {frr_to_be_sure(threshold.frr, threshold.n_calibration):g}"
-    except CalibrationError as error:
-        advice = f"not with these rows: {error}"
-    return {"to be 95% sure of that rate": advice}
+    return {f"to promise {100 * DEFAULT_FRR:g}%": f"takes {rows_needed(DEFAULT_FRR, CONFIDENCE)} held-out clean rows"}
 
 
 def _check_options(spec: DefenseSpec, settings: dict[str, Any], rule: dict[str, float]) -> None:
     """Refuse options that are given twice or contradict each other, and short forms that the detector does not have."""
-    from poisonsieve.defenses.specs import THRESHOLD, known_arguments
+    from poisonsieve.defenses.specs import known_arguments
     from poisonsieve.errors import ConfigError
+    from poisonsieve.thresholds import RULES, rule_of
 
     known = known_arguments(spec)
     for key in settings:
@@ -153,8 +145,8 @@ def _check_options(spec: DefenseSpec, settings: dict[str, Any], rule: dict[str, 
     for key in spec.params:
         if key in {**settings, **rule}:
             raise ConfigError(f"{key} is given twice: in --defense or --set and by {_option(key)}; give it once")
-    if {*rule, *spec.params} >= set(THRESHOLD):
-        raise ConfigError("--frr and --gamma both set the threshold; give one of them")
+    inside: dict[str, Any] = {key: value for key, value in spec.params.items() if key in RULES}
+    rule_of(**rule, **inside)  # refuses two
 
 
 def _option(argument: str) -> str:

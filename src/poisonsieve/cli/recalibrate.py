@@ -19,8 +19,12 @@ def recalibrate(
     out: Annotated[Path, typer.Option(help="Folder for the guard with the new gamma.")],
     db: Database = DEFAULT_DATABASE,
     frr: Annotated[
-        float | None, typer.Option(help="Another false-rejection rate. Default: the one the guard was made with.")
+        float | None,
+        typer.Option(
+            help="Another rate, promised with 95% confidence. Default: the one the guard was made with.", min=0, max=1
+        ),
     ] = None,
+    frr_mean: Annotated[float | None, typer.Option(help="Or another rate, kept to on average.", min=0, max=1)] = None,
     force: common.Force = False,
     json: common.Json = False,
 ) -> None:
@@ -42,7 +46,7 @@ def recalibrate(
         outputs.check_outputs(out, force, [guard])
         require_free(out, force=force)  # `check_outputs` allows a folder that a training command made
         engine = open_database(db, create=False)
-        done = run(guard, Quarantine(engine), frr)
+        done = run(guard, Quarantine(engine), frr=frr, frr_mean=frr_mean)
         engine.dispose()
         write_recalibrated(guard, out, done)
         if json:
@@ -60,7 +64,7 @@ def _facts(done: Recalibration) -> dict[str, object]:
     moved = f"{done.before.gamma:.6g} -> {done.after.gamma:.6g}"
     return {
         "gamma": moved if done.raised else f"{done.after.gamma:.6g}, unchanged: false alarms are not above the rate",
-        "rate asked for": "fixed by hand" if done.after.frr is None else f"{100 * done.after.frr:.3g}%",
+        "promised": done.after.promise,
         "false alarms": rate,
         "reviewed": f"{len(reviewed.false_alarms)} false alarms, {len(reviewed.poison)} poison, "
         f"{reviewed.undecided} undecided (count as poison)",

@@ -39,10 +39,9 @@ def screen(
         ),
     ] = None,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 if any text was rejected.")] = False,
-    frr: Annotated[
-        float | None, typer.Option(help="Another false-rejection rate, from the stored calibration.")
-    ] = None,
-    gamma: Annotated[float | None, typer.Option(help="Threshold to use instead of the guard's.")] = None,
+    frr: common.OtherFrr = None,
+    frr_mean: common.OtherFrrMean = None,
+    gamma: common.OtherGamma = None,
     no_text: Annotated[bool, typer.Option("--no-text", help="Leave the texts out of the records.")] = False,
     text_column: common.TextColumn = None,
     id_column: common.IdColumn = None,
@@ -74,9 +73,12 @@ def screen(
     columns = Columns(text=text_column, id=id_column)
     with_id = id_column is not None
     with common.running() as processors:
+        from poisonsieve.thresholds import rule_of
+
+        rule = rule_of(frr=frr, frr_mean=frr_mean, gamma=gamma)
         if engine != "local":
             _refuse_formats(format_, out)
-            options = {"base": base, "allow_pickle": allow_pickle, "frr": frr, "gamma": gamma}
+            options = {"base": base, "allow_pickle": allow_pickle, **rule}
             spread = {"engine": engine, "address": address, "workers": workers, "gpus": gpus}
             summary = _bulk(
                 source, guard, victim, out, options, spread, columns, with_text=not no_text, json=json, quiet=quiet
@@ -98,8 +100,8 @@ def screen(
             )  # fail on a file without texts before the models are opened
         common.share(processors, quiet=quiet)
         guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
-        if frr is not None or gamma is not None:
-            guarded.guard.set_threshold(frr=frr, gamma=gamma)
+        if rule:
+            guarded.guard.set_threshold(**rule)
         tally, comparison = Tally(), None if no_text else Comparison()
         collected: list[dict[str, Any]] = []
         started = time.perf_counter()

@@ -24,6 +24,7 @@ from poisonsieve.defenses.rows import CleanRows
 from poisonsieve.defenses.settings import Seed, Settings
 from poisonsieve.errors import ConfigError
 from poisonsieve.texts import as_texts
+from poisonsieve.thresholds import RULES
 
 if TYPE_CHECKING:
     import datasets
@@ -65,7 +66,7 @@ class Detector(Settings, ABC):
     def __new__(cls, *args: Any, **settings: Any) -> Self:
         """Refer callers who pass a threshold, as was once possible, to the guard, which holds it now."""
         del args
-        rule = [key for key in ("frr", "gamma") if key in settings and key not in inspect.signature(cls).parameters]
+        rule = [key for key in RULES if key in settings and key not in inspect.signature(cls).parameters]
         if rule:
             raise ConfigError(
                 f"{cls.__name__} only scores, and the threshold is the guard's; write "

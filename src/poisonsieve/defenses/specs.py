@@ -13,6 +13,7 @@ from poisonsieve.defenses.detector import Detector
 from poisonsieve.defenses.repair import WeightRepair
 from poisonsieve.defenses.rewriter import Rewriter
 from poisonsieve.errors import ConfigError
+from poisonsieve.thresholds import RULES
 
 DefenseKind = Literal["detector", "rewriter", "repair"]
 DEFENSE_KINDS: tuple[DefenseKind, ...] = ("detector", "rewriter", "repair")
@@ -20,8 +21,6 @@ DEFENSE_KINDS: tuple[DefenseKind, ...] = ("detector", "rewriter", "repair")
 _BASES: dict[DefenseKind, type] = {"detector": Detector, "rewriter": Rewriter, "repair": WeightRepair}
 #: Arguments of the model that is guarded: a rewriter's argument of the same name means another model.
 _OF_THE_MODEL = ("model", "base", "max_length")
-#: What may stand among a detector's arguments and is meant for the guard that holds it.
-THRESHOLD = ("frr", "gamma")
 
 
 class DefenseSpec(NamedSpec):
@@ -56,15 +55,15 @@ def parse_defense(text: str, settings: Iterable[str] = (), *, kind: DefenseKind 
 
 
 def threshold_of(spec: DefenseSpec) -> tuple[DefenseSpec, dict[str, float]]:
-    """Split a detector's spec into its own arguments, and `frr` or `gamma`, which belong to its guard.
+    """Split a detector's spec into its own arguments, and the rule for a threshold, which belongs to its guard.
 
     A detector that has an argument of that name keeps it.
 
     Raises:
-        ConfigError: one of the two is not a number.
+        ConfigError: one of them is not a number.
     """
     own = parameters_of(spec)
-    rule = {key: value for key, value in spec.params.items() if key in THRESHOLD and key not in own}
+    rule = {key: value for key, value in spec.params.items() if key in RULES and key not in own}
     rest = {key: value for key, value in spec.params.items() if key not in rule}
     owner = f"{spec.kind} {spec.name}"
     return (

@@ -42,7 +42,7 @@ class DemoSpec(Spec):
         data: labelled texts with the splits train, dev and test.
         trigger, target, count: the attack, clean-label.
         method: the victim's tuning.
-        frr: share of clean texts that may be rejected.
+        frr: share of clean texts that may be rejected, kept to with 95% confidence.
         seed: seed of everything random.
     """
 

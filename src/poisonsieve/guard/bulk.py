@@ -26,6 +26,7 @@ from poisonsieve.guard.common_ground import Comparison
 from poisonsieve.guard.screening import CHUNK
 from poisonsieve.records import parquet
 from poisonsieve.storage import require_free, writing_folder
+from poisonsieve.thresholds import RULES
 from poisonsieve.verdict import OUTCOMES, Tally
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ def screen_folder(
         victim: the model that classifies what passes; None: verdicts only.
         out: folder for the records, written whole or not at all. Columns: `file`, `index` and `line` within it,
             the text if requested, and the fields of a `Verdict`.
-        options: `base` and `allow_pickle` as for `GuardedClassifier.from_pretrained`; `frr` or `gamma` for another
-            threshold.
+        options: `base` and `allow_pickle` as for `GuardedClassifier.from_pretrained`; `frr`, `frr_mean` or `gamma` for
+            another threshold.
         address: address of a Ray cluster; None starts one here.
         workers: number of copies of guard and victim.
         gpus: GPUs per copy.
@@ -170,9 +171,9 @@ class Screener:
         guarded = GuardedClassifier.from_pretrained(
             *self._paths, base=options.get("base"), allow_pickle=bool(options.get("allow_pickle"))
         )
-        threshold = {key: options.get(key) for key in ("frr", "gamma")}
-        if any(value is not None for value in threshold.values()):
-            guarded.guard.set_threshold(**threshold)
+        rule = {key: options[key] for key in RULES if options.get(key) is not None}
+        if rule:
+            guarded.guard.set_threshold(**rule)
         return guarded
 
     def __call__(self, piece: pa.Table) -> pa.Table:

@@ -8,12 +8,23 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
 from poisonsieve.errors import CalibrationError, ConfigError
-from poisonsieve.thresholds import Threshold, fixed_gamma, gamma_for_frr, rows_needed
+from poisonsieve.thresholds import (
+    AUTO,
+    CONFIDENCE,
+    HIGHEST_DEFAULT_FRR,
+    Threshold,
+    default_frr,
+    fixed_gamma,
+    gamma_for_frr,
+    other_rates,
+    rows_needed,
+    too_few,
+)
 
 if TYPE_CHECKING:
     from poisonsieve.defenses.detector import Detector, Scored
@@ -66,18 +77,33 @@ class Calibration:
             )
         return cls(np.sort(scored.scores[known]), reasons.total(), detector.score_range, detector.advice)
 
-    def choose(self, *, frr: float | None = None, gamma: float | None = None) -> Self:
-        """Return the same scores with another rule: a false-rejection rate to keep to, or a fixed gamma.
+    def choose(
+        self,
+        *,
+        frr: float | Literal["auto"] | None = None,
+        frr_mean: float | None = None,
+        gamma: float | None = None,
+    ) -> Self:
+        """Return the same scores with another rule: a rate promised, a rate on average, or a fixed gamma.
+
+        Args:
+            frr: the share of clean texts rejected at most, with 95% confidence over the draw of the calibration rows;
+                ``auto``: 0.01, or the lowest that this many rows can promise, up to 0.05.
+            frr_mean: the share of clean texts rejected on average over calibration sets.
+            gamma: a fixed threshold.
 
         Raises:
-            ConfigError: not exactly one of the two is given, or it is out of range.
-            CalibrationError: there are too few rows for `frr`, or no score can exceed the gamma found.
+            ConfigError: not exactly one of the three is given, or it is out of range.
+            CalibrationError: there are too few rows for the rate, or no score can exceed the gamma found.
         """
-        if (frr is None) == (gamma is None):
-            raise ConfigError("give exactly one of frr and gamma")
-        return self.at(
-            fixed_gamma(gamma, *self.score_range) if gamma is not None else gamma_for_frr(self.scores, frr or 0.0)
-        )
+        if len([rule for rule in (frr, frr_mean, gamma) if rule is not None]) != 1:
+            raise ConfigError("give exactly one of frr, frr_mean and gamma")
+        if gamma is not None:
+            return self.at(fixed_gamma(gamma, *self.score_range))
+        if frr_mean is not None:
+            return self.at(gamma_for_frr(self.scores, frr_mean))
+        promised = default_frr(len(self.scores)) if frr == AUTO else frr
+        return self.at(gamma_for_frr(self.scores, promised or 0.0, confidence=CONFIDENCE))
 
     def at(self, threshold: Threshold) -> Self:
         """Return the same scores with a threshold found earlier or elsewhere.
@@ -122,25 +148,43 @@ def hold_out(rows: CleanRows, calibration: list[str] | None, seed: int) -> tuple
     return rows, fresh
 
 
-def require_enough(held_out: int, train: int, frr: float, *, held_out_here: bool) -> None:
-    """Refuse too few calibration rows for the chosen false-rejection rate.
+def least_rows(frr: float | Literal["auto"] | None, frr_mean: float | None) -> tuple[float, float | None, int] | None:
+    """Return the rate that a rule must at least reach, with what confidence, and the rows that takes; None without."""
+    if frr_mean is not None:
+        return frr_mean, None, rows_needed(frr_mean)
+    if frr is None:
+        return None
+    rate = HIGHEST_DEFAULT_FRR if frr == AUTO else frr
+    return rate, CONFIDENCE, rows_needed(rate, CONFIDENCE)
+
+
+def require_enough(
+    held_out: int,
+    train: int,
+    *,
+    frr: float | Literal["auto"] | None = None,
+    frr_mean: float | None = None,
+    held_out_here: bool,
+) -> None:
+    """Refuse too few calibration rows for the chosen false-rejection rate; see `Calibration.choose`.
 
     Raises:
-        CalibrationError: there are too few; the message says how many are needed.
+        CalibrationError: there are too few; the message says how many it takes, and which rate they would do for.
     """
     from poisonsieve.defenses.rows import HELD_OUT_SHARE
 
-    needed = rows_needed(frr)
-    if held_out >= needed:
+    least = least_rows(frr, frr_mean)
+    if least is None or held_out >= least[2]:
         return
+    rate, confidence, needed = least
     repeats = (
         " (rows whose text stands among the others too are left out)" if held_out < train * HELD_OUT_SHARE / 2 else ""
     )
-    says = f"a false-rejection rate of {frr:g} needs at least {needed} held-out clean rows and there are {held_out}{repeats}"
+    says, instead = f"{too_few(rate, held_out, confidence)}{repeats}", other_rates(rate, held_out, confidence)
     if not held_out_here:
-        raise CalibrationError(f"{says}; give more rows or a higher rate")
+        raise CalibrationError(f"{says}; give more rows or {instead}")
     rows = math.ceil(needed / HELD_OUT_SHARE)
     raise CalibrationError(
-        f"{says} (a fifth of the {train + held_out} rows); give {rows} rows, or {needed} other rows to calibrate on, or a "
-        "higher rate"
+        f"{says} (a fifth of the {train + held_out:,} rows); give {rows:,} rows, or {needed:,} other rows to calibrate "
+        f"on, or {instead}"
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -15,9 +15,9 @@ from poisonsieve.defenses.rows import CleanRows, texts_of
 from poisonsieve.defenses.specs import DefenseSpec, make_defense, parse_defense, require_kind, threshold_of
 from poisonsieve.errors import ConfigError
 from poisonsieve.guard import folder as guard_folder
-from poisonsieve.guard.calibration import Calibration, hold_out, require_enough
+from poisonsieve.guard.calibration import Calibration, hold_out, least_rows, require_enough
 from poisonsieve.storage import writing_folder
-from poisonsieve.thresholds import Threshold, is_flagged, rows_needed
+from poisonsieve.thresholds import CONFIDENCE, Threshold, is_flagged, rule_of
 
 if TYPE_CHECKING:
     import datasets
@@ -30,11 +30,13 @@ class Guard(BaseEstimator):  # type: ignore[misc]
 
     Args:
         detector: the detector that computes the scores, fitted or not.
-        frr: the share of clean texts that may be rejected. Gamma is found on held-out clean rows by the split-conformal
-            quantile: for a new clean text drawn like the calibration rows, P(rejected) <= frr, with no assumption on
-            the model or the scores; see `poisonsieve.thresholds.gamma_for_frr` for the exact statement. None, without
-            `gamma`: keep the scores, and let `set_threshold` choose later.
-        gamma: a fixed threshold instead, such as the paper's 0.7; `frr` is then ignored.
+        frr: the share of clean texts rejected at most, with 95% confidence over the draw of the calibration rows. Gamma
+            is a quantile of held-out clean scores, with no assumption on the model or the scores; see
+            `poisonsieve.thresholds.gamma_for_frr` for the exact statement. ``auto`` promises 0.01, or the lowest rate
+            that the rows can promise, up to 0.05; a rate of your own is kept to or refused. None, with no other rule:
+            keep the scores, and let `set_threshold` choose later.
+        frr_mean: instead, the share of clean texts rejected on average over calibration sets.
+        gamma: instead, a fixed threshold, such as the paper's 0.7.
 
     Attributes:
         calibration_: scores of the held-out clean rows, and the threshold; set by `fit`.
@@ -43,7 +45,14 @@ class Guard(BaseEstimator):  # type: ignore[misc]
 
     calibration_: Calibration
 
-    def __init__(self, detector: Detector, *, frr: float | None = 0.01, gamma: float | None = None) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        *,
+        frr: float | Literal["auto"] | None = "auto",
+        frr_mean: float | None = None,
+        gamma: float | None = None,
+    ) -> None:
         if not isinstance(detector, Detector):
             raise ConfigError(
                 f"a guard is made of a detector, such as Guard(PSIM(model), frr=0.01), not of a {type(detector).__name__}; "
@@ -51,6 +60,7 @@ class Guard(BaseEstimator):  # type: ignore[misc]
             )
         self.detector = detector
         self.frr = frr
+        self.frr_mean = frr_mean
         self.gamma = gamma
         self.folder: Path | None = None
 
@@ -77,14 +87,24 @@ class Guard(BaseEstimator):  # type: ignore[misc]
             CalibrationError: there are too few calibration rows for the false-rejection rate. Raised before training.
             ConfigError, CheckpointError, UnsupportedError, DataError: see the detector.
         """
+        rule = self._rule
         rows = CleanRows.of(dataset, y)
         texts = None if calibration is None else texts_of(calibration)
         train, held_out = hold_out(rows, texts, self.detector.seed)
-        if self.gamma is None and self.frr is not None:
-            require_enough(len(held_out), len(train), self.frr, held_out_here=calibration is None)
+        rates = {key: rate for key, rate in rule.items() if key != "gamma"}
+        require_enough(len(held_out), len(train), **rates, held_out_here=calibration is None)
         self.detector.fit(train, workdir=workdir, progress=progress)
-        self._calibrate(held_out, frr=self.frr, gamma=self.gamma, progress=progress)
+        self._calibrate(held_out, rule, progress=progress)
         return self
+
+    @property
+    def _rule(self) -> dict[str, Any]:
+        """The one rule that was asked for, as `Calibration.choose` takes it; empty if none was.
+
+        Raises:
+            ConfigError: several were.
+        """
+        return rule_of(frr=self.frr, frr_mean=self.frr_mean, gamma=self.gamma)
 
     def calibrate(self, held_out: datasets.Dataset | Sequence[str], *, progress: bool = False) -> Self:
         """Find the threshold again on other clean held-out texts, by the rule in force; no training.
@@ -92,19 +112,25 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         Raises:
             CalibrationError: there are too few rows, or the guard could flag nothing with the gamma found on them.
         """
-        self._calibrate(texts_of(held_out), **self.threshold_.asked, progress=progress)
+        self._calibrate(texts_of(held_out), self.threshold_.asked, progress=progress)
         return self
 
-    def _calibrate(self, held_out: Sequence[str], *, frr: float | None, gamma: float | None, progress: bool) -> None:
+    def _calibrate(self, held_out: Sequence[str], rule: Mapping[str, Any], *, progress: bool) -> None:
         scored = self.detector.score_calibration(held_out, progress="calibrating" if progress else None)
-        rate = frr if gamma is None else None
-        found = Calibration.of(scored, self.detector, needed=1 if rate is None else rows_needed(rate))
-        self._take(found if rate is None and gamma is None else found.choose(frr=rate, gamma=gamma))
+        least = least_rows(rule.get("frr"), rule.get("frr_mean"))
+        found = Calibration.of(scored, self.detector, needed=1 if least is None else least[2])
+        self._take(found.choose(**rule) if rule else found)
 
-    def set_threshold(self, *, frr: float | None = None, gamma: float | None = None) -> Self:
+    def set_threshold(
+        self,
+        *,
+        frr: float | Literal["auto"] | None = None,
+        frr_mean: float | None = None,
+        gamma: float | None = None,
+    ) -> Self:
         """Choose another threshold from the stored calibration scores; no training, no data. See `Calibration.choose`."""
         self._require_fitted()
-        self._take(self.calibration_.choose(frr=frr, gamma=gamma))
+        self._take(self.calibration_.choose(frr=frr, frr_mean=frr_mean, gamma=gamma))
         return self
 
     def _take(self, calibration: Calibration) -> None:
@@ -126,7 +152,10 @@ class Guard(BaseEstimator):  # type: ignore[misc]
     def plan(self, label_names: Sequence[str] | None) -> dict[str, Any]:
         """Return everything that decides the result of `fit` on given rows, JSON-ready; see `Detector.plan`."""
         plan = self.detector.plan(label_names)
-        return {**plan, "guard": {**plan["guard"], "frr": self.frr, "gamma": self.gamma}}
+        rule = self._rule
+        rate = rule.get("frr", rule.get("frr_mean"))
+        confidence = {"confidence": CONFIDENCE} if "frr" in rule else {}
+        return {**plan, "guard": {**plan["guard"], "frr": rate, "gamma": rule.get("gamma"), **confidence}}
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the guard folder, whole or not at all.
@@ -189,7 +218,7 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         self._require_fitted()
         if self.calibration_.threshold is None:
             raise ConfigError(
-                f"this {self.detector.name} guard has no threshold yet; call set_threshold (--frr, --gamma)"
+                f"this {self.detector.name} guard has no threshold yet; call set_threshold (--frr, --frr-mean, --gamma)"
             )
         return self.calibration_.threshold
 
@@ -225,15 +254,17 @@ def make_guard(
     *,
     preset: str = "default",
     frr: float | None = None,
+    frr_mean: float | None = None,
     gamma: float | None = None,
     **common: Any,
 ) -> Guard:
     """Make the unfitted guard that a detector's spec describes: ``strip:copies=20``, or ``strip:copies=20,frr=0.05``.
 
     Args:
-        defense: the detector; an `frr` or `gamma` among its arguments is the guard's, and takes precedence.
+        defense: the detector; an `frr`, `frr_mean` or `gamma` among its arguments is the guard's, and takes precedence.
         preset: name of a preset (`Detector.presets`); anything given explicitly takes precedence.
-        frr: see `Guard`. If neither `frr` nor `gamma` is given anywhere: 0.01.
+        frr: see `Guard`. If no rule is given anywhere: the preset's, else ``auto``.
+        frr_mean: see `Guard`.
         gamma: see `Guard`.
         common: see `poisonsieve.defenses.specs.make_defense`.
 
@@ -247,7 +278,8 @@ def make_guard(
     default = settings.pop("gamma", None)
     detector = make_defense(own, **{**settings, **common})
     assert isinstance(detector, Detector)  # noqa: S101 - ensured by require_kind
-    rule = said or {key: value for key, value in (("frr", frr), ("gamma", gamma)) if value is not None}
+    given = {"frr": frr, "frr_mean": frr_mean, "gamma": gamma}
+    rule = said or {key: value for key, value in given.items() if value is not None}
     if not rule and default is not None:
         rule = {"gamma": default}
     return Guard(detector, **rule)

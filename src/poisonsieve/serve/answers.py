@@ -84,7 +84,13 @@ class GuardAnswer(_Answer):
     defense: str = Field(examples=["psim"])
     gamma: float = Field(examples=[0.93])
     rule: Literal["fixed", "frr"] = Field(examples=["frr"])
-    frr: float | None = Field(examples=[0.01])
+    frr: float | None = Field(
+        description="at most this share of clean text is rejected; null where gamma was fixed by hand",
+        examples=[0.01],
+    )
+    frr_confidence: float | None = Field(
+        description="the confidence of that promise; null where the rate is kept to on average only", examples=[0.95]
+    )
     calibration_rows: int = Field(examples=[500])
     label_names: list[str] = Field(examples=[["negative", "positive"]])
     guard_digest: str = Field(examples=[_GUARD])

@@ -38,6 +38,7 @@ class GuardFacts:
         gamma: threshold; higher confidences are rejected.
         rule: how gamma was found, see `poisonsieve.thresholds.Threshold`.
         frr: the requested false-rejection rate; None if gamma was fixed.
+        frr_confidence: confidence that the rate is kept; None if it is kept on average only, or gamma was fixed.
         label_names: classes of the guarded model.
         guard_digest: sha256 over all files of the guard that affect a verdict, gamma included.
         victim: whether there is a victim, so that texts can be classified.
@@ -50,6 +51,7 @@ class GuardFacts:
     gamma: float
     rule: str
     frr: float | None
+    frr_confidence: float | None
     label_names: tuple[str, ...]
     guard_digest: str
     victim: bool
@@ -73,6 +75,7 @@ class GuardFacts:
             gamma=threshold.gamma,
             rule=threshold.rule,
             frr=threshold.frr,
+            frr_confidence=threshold.frr_confidence,
             label_names=tuple(guard.label_names),
             guard_digest=guard.digest,
             victim=guarded.victim is not None,
@@ -88,6 +91,7 @@ class GuardFacts:
             "gamma": self.gamma,
             "rule": self.rule,
             "frr": self.frr,
+            "frr_confidence": self.frr_confidence,
             "calibration_rows": len(self.calibration),
             "label_names": list(self.label_names),
             "guard_digest": self.guard_digest,

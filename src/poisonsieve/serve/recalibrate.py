@@ -28,7 +28,7 @@ from poisonsieve.errors import CalibrationError, ConfigError, QuarantineError
 from poisonsieve.guard import folder as guard_folder
 from poisonsieve.serve.quarantine import Quarantine
 from poisonsieve.serve.tables import cause
-from poisonsieve.thresholds import Threshold, gamma_with_traffic
+from poisonsieve.thresholds import CONFIDENCE, Threshold, gamma_with_traffic, rule_of
 
 
 @dataclass(frozen=True)
@@ -106,17 +106,20 @@ def review_of(quarantine: Quarantine, digest: str) -> Reviewed:
     return Reviewed(passed, np.array(sorted(once.values())), np.array(sorted(poison)), undecided)
 
 
-def recalibrate(folder: Path, quarantine: Quarantine, frr: float | None = None) -> Recalibration:
+def recalibrate(
+    folder: Path, quarantine: Quarantine, *, frr: float | None = None, frr_mean: float | None = None
+) -> Recalibration:
     """Find gamma again for a guard folder, without writing anything.
 
     Args:
         folder: the guard that was served.
         quarantine: its records and counts.
-        frr: the false-rejection rate; None for the guard's own.
+        frr: the false-rejection rate, promised with 95% confidence; None, with `frr_mean`, for the guard's own rule.
+        frr_mean: instead, the false-rejection rate on average over calibrations.
 
     Raises:
         CheckpointError: the folder is not a guard, or is damaged.
-        ConfigError: gamma was fixed by hand, and no rate is given.
+        ConfigError: gamma was fixed by hand and no rate is given, or both rates are.
         CalibrationError: there are too few rows for the rate, or a record judged as poison would pass.
         QuarantineError: the quarantine cannot be read.
     """
@@ -124,9 +127,12 @@ def recalibrate(folder: Path, quarantine: Quarantine, frr: float | None = None) 
     before = calibration.threshold
     if before is None:
         raise ConfigError("this guard has no threshold, so it was never served; give the guard that was served")
-    rate = frr if frr is not None else before.frr
-    if rate is None:
-        raise ConfigError("this guard's gamma was fixed by hand, not found for a rate; give --frr")
+    rule = rule_of(frr=frr, frr_mean=frr_mean) or {
+        key: rate for key, rate in before.asked.items() if rate is not None
+    }
+    if "gamma" in rule:
+        raise ConfigError("this guard's gamma was fixed by hand, not found for a rate; give --frr or --frr-mean")
+    rate, confidence = (rule["frr"], CONFIDENCE) if "frr" in rule else (rule["frr_mean"], None)
     digest = guard_folder.digest(folder)
     reviewed = review_of(quarantine, digest)
     alarms = len(reviewed.false_alarms)
@@ -135,7 +141,12 @@ def recalibrate(folder: Path, quarantine: Quarantine, frr: float | None = None) 
     after = before
     if interval is not None and interval[0] > rate:
         found = gamma_with_traffic(
-            calibration.scores, rate, passed=reviewed.passed, above=reviewed.false_alarms, gamma=before.gamma
+            calibration.scores,
+            rate,
+            confidence=confidence,
+            passed=reviewed.passed,
+            above=reviewed.false_alarms,
+            gamma=before.gamma,
         )
         after = found if found.gamma > before.gamma else before
     _refuse_to_pass(after, reviewed)

@@ -9,7 +9,7 @@
  * @typedef {{word: string, confidence_without: number | null, effect: number}} WordEffect
  * @typedef {{confidence: number | null, gamma: number, words: WordEffect[], truncated: boolean}} Explanation
  * @typedef {{edges: number[], counts: number[]}} Histogram
- * @typedef {{defense: string, gamma: number, rule: "fixed" | "frr", frr: number | null, calibration_rows: number,
+ * @typedef {{defense: string, gamma: number, rule: "fixed" | "frr", frr: number | null, frr_confidence: number | null, calibration_rows: number,
  *   label_names: string[], guard_digest: string, victim: boolean, score_range: [number | null, number | null],
  *   histogram: Histogram}} Guard
  * @typedef {{ks: number | null, bar: number | null, psi: number | null, drifted: boolean | null,

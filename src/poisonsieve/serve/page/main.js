@@ -82,7 +82,9 @@ function showState(state) {
 function showFacts(shown) {
   const rule =
     shown.rule === "frr" && shown.frr !== null
-      ? `from ${count(shown.calibration_rows)} calibration texts, FRR ${percent(shown.frr)}`
+      ? `from ${count(shown.calibration_rows)} calibration texts: at most ${percent(shown.frr)} of clean text rejected, ${
+          shown.frr_confidence === null ? "on average" : `with ${percent(shown.frr_confidence)} confidence`
+        }`
       : "fixed by hand";
   const asked = shown.rule === "frr" ? " FRR, the false-rejection rate, is the share of clean texts that this may reject." : "";
   const facts = [
