@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-SINGLE = ("msp", "dan", "mahalanobis", "psim", "psim-distance")
-UNIONS = (("psim", "dan"), ("psim", "mahalanobis"), ("psim-distance", "mahalanobis"))
+SINGLE = ("msp", "dan", "mahalanobis", "psim", "psim-rarity")
+UNIONS = (("psim", "dan"), ("psim", "mahalanobis"), ("psim-rarity", "mahalanobis"))
 SETS = ("calibrate", "clean", "triggered")
 #: Rows of the settings that a what_takes run does not hold: where gamma is set, and the test rows.
 ROWS = {

@@ -11,7 +11,7 @@ from poisonsieve.defenses.network import ModelDetector
 from poisonsieve.defenses.one_pass import OnePassDetector
 from poisonsieve.defenses.onion import ONION
 from poisonsieve.defenses.psim import PSIM
-from poisonsieve.defenses.psim_distance import PSIMDistance
+from poisonsieve.defenses.psim_rarity import PSIMRarity
 from poisonsieve.defenses.rap import RAP
 from poisonsieve.defenses.repair import WeightRepair
 from poisonsieve.defenses.rewriter import Rewriter
@@ -39,7 +39,7 @@ __all__ = [
     "Mahalanobis",
     "ModelDetector",
     "OnePassDetector",
-    "PSIMDistance",
+    "PSIMRarity",
     "Rewriter",
     "RuleSCPD",
     "Scored",

@@ -12,14 +12,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from poisonsieve.defenses.gaussians import FEWEST_ROWS, cube_roots, layer_gaussians
 from poisonsieve.defenses.rows import CleanRows
 from poisonsieve.defenses.states import StatesDetector
 from poisonsieve.errors import DataError
 from poisonsieve.models.results import PerText
 from poisonsieve.registry import register
-
-#: Minimum number of rows to estimate a Gaussian from.
-_FEWEST_ROWS = 10
 
 
 @register("defense", "mahalanobis")
@@ -51,12 +49,10 @@ class Mahalanobis(StatesDetector):
     def _learn(self, rows: CleanRows, progress: bool) -> None:
         fitted, held_out = rows.hold_out(self.seed)
         found = self._states(fitted.texts, "reading clean rows" if progress else None)
-        states = found.values[np.isfinite(found.values).all(axis=(1, 2))].astype(np.float64)
-        if len(states) < _FEWEST_ROWS:
+        states = found.values[np.isfinite(found.values).all(axis=(1, 2))]
+        if len(states) < FEWEST_ROWS:
             raise DataError(f"the model can read {len(states)} of the {len(fitted)} clean rows; give more rows")
-        means = states.mean(axis=0)
-        self.means_ = means.astype(np.float32)
-        self.whiteners_ = np.stack([whitener(states[:, layer] - mean) for layer, mean in enumerate(means)])
+        self.means_, self.whiteners_ = layer_gaussians(states)
         self._normalise(held_out, progress)
 
     def _distances(self, states: PerText) -> np.ndarray:
@@ -69,26 +65,3 @@ class Mahalanobis(StatesDetector):
 
     def _shapes(self, layers: int, hidden: int) -> dict[str, tuple[int | None, ...]]:
         return {"means": (layers, hidden), "whiteners": (layers, hidden, hidden)}
-
-
-def cube_roots(states: np.ndarray, means: np.ndarray, whiteners: np.ndarray) -> np.ndarray:
-    """Return the cube root of each layer's squared distance: float64, shape (n, layers).
-
-    Args:
-        states: shape (n, layers, hidden); NaN where there is none.
-        means: shape (layers, hidden).
-        whiteners: shape (layers, hidden, hidden); see `whitener`.
-    """
-    # float32, and one product for all layers: for a single text this is much of the guard's extra cost.
-    away = np.matmul(states.swapaxes(0, 1) - means[:, None], whiteners)
-    roots: np.ndarray = np.cbrt(np.einsum("lnd,lnd->nl", away, away, dtype=np.float64))
-    return roots
-
-
-def whitener(centered: np.ndarray) -> np.ndarray:
-    """Return a root of the inverse shrunk covariance of centred rows: (n, d) -> (d, d), lower triangular, float32."""
-    from sklearn.covariance import LedoitWolf
-
-    precision: np.ndarray = LedoitWolf(assume_centered=True).fit(centered).precision_
-    root: np.ndarray = np.linalg.cholesky(precision).astype(np.float32)
-    return root

@@ -9,15 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from poisonsieve.defenses.gaussians import FEWEST_ROWS, center_and_scale
 from poisonsieve.defenses.one_pass import OnePassDetector
 from poisonsieve.defenses.tensors import read_tensors, write_tensors
-from poisonsieve.errors import CheckpointError, ConfigError, DataError
+from poisonsieve.errors import ConfigError, DataError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.results import Logits, PerText, Pooling
 
 TENSORS_FILE = "distances.safetensors"
-#: Rows needed to put the layers on one scale: the mean and deviation of fewer rows are noise.
-_FEWEST_ROWS = 10
 
 
 class StatesDetector(OnePassDetector):
@@ -53,17 +52,14 @@ class StatesDetector(OnePassDetector):
         """Put the layers on one scale by rows that nothing else was estimated on."""
         distances = self._distances(self._states(held_out, "reading held-out rows" if progress else None))
         distances = distances[np.isfinite(distances).all(axis=1)]
-        if len(distances) < _FEWEST_ROWS:
+        if len(distances) < FEWEST_ROWS:
             raise DataError(
                 f"a fifth of the clean rows, without repeats and unreadable ones, is {len(distances)}, and {self.name} "
-                f"needs {_FEWEST_ROWS} to put the layers on one scale; give more rows"
+                f"needs {FEWEST_ROWS} to put the layers on one scale; give more rows"
             )
-        self.center_, self.scale_ = distances.mean(axis=0), distances.std(axis=0, ddof=1)
-        if not (self.scale_ > 0).all():
-            raise CheckpointError(
-                f"layer {1 + int(np.argmin(self.scale_))} of {self.model} gives every text the same features; try "
-                "another pooling, or another model"
-            )
+        self.center_, self.scale_ = center_and_scale(
+            distances, of=str(self.model), remedy="try another pooling, or another model"
+        )
 
     def _judge(self, logits: Logits, states: PerText | None) -> np.ndarray:
         assert states is not None  # noqa: S101 - it reads states; for the type checker
