@@ -32,7 +32,7 @@ def test_rows_that_are_marked_as_triggered_are_no_clean_rows(tiny, toy_train, to
     marked = toy_train.add_column("triggered", [index < 3 for index in range(len(toy_train))])
     clean = toy_dev.add_column("triggered", [False] * len(toy_dev))
     with pytest.raises(DataError, match="3 of the 160 rows are marked as triggered"):
-        Guard(MSP(tiny("encoder")), frr=0.1).fit(marked)
+        Guard(MSP(tiny("encoder")), frr_mean=0.1).fit(marked)
     with pytest.raises(DataError, match="3 of the 160 rows are marked as triggered"):
-        Guard(MSP(tiny("encoder")), frr=0.1).fit(toy_dev, calibration=marked)
-    Guard(MSP(tiny("encoder")), frr=0.1).fit(clean)
+        Guard(MSP(tiny("encoder")), frr_mean=0.1).fit(toy_dev, calibration=marked)
+    Guard(MSP(tiny("encoder")), frr_mean=0.1).fit(clean)

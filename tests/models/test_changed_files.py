@@ -25,9 +25,9 @@ def folders(tmp_path_factory):
     model = make_encoder(place / "encoder")
     make_decoder(place / "decoder")
     rows = dataset(sentences(120, seed=1))
-    Guard(PSIM(model), frr=0.1).fit(rows).save_pretrained(place / "prompt")
-    Guard(PSIM(model, method="lora"), frr=0.1).fit(rows).save_pretrained(place / "lora")
-    Guard(DAN(model), frr=0.1).fit(rows).save_pretrained(place / "dan")
+    Guard(PSIM(model), frr_mean=0.1).fit(rows).save_pretrained(place / "prompt")
+    Guard(PSIM(model, method="lora"), frr_mean=0.1).fit(rows).save_pretrained(place / "lora")
+    Guard(DAN(model), frr_mean=0.1).fit(rows).save_pretrained(place / "dan")
     return place
 
 
@@ -88,6 +88,6 @@ def test_a_guard_from_a_model_with_one_changed_value(data, folders, tmp_path):
     change(data.draw, content)
     (folder / "config.json").write_text(json.dumps(content))
     try:
-        Guard(PSIM(folder), frr=0.2).fit(dataset(sentences(60, seed=1)))
+        Guard(PSIM(folder), frr_mean=0.2).fit(dataset(sentences(60, seed=1)))
     except PoisonsieveError as error:
         assert len(str(error).splitlines()) == 1

@@ -49,7 +49,7 @@ DETECTORS = ["psim", "msp", "dan", "strip", "rap"]
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_guard_from_an_adapter_that_peft_wrote(name, adapter, base, rows, tmp_path):
-    guard = Guard(registry.get("defense", name)(adapter), frr=0.1).fit(rows)
+    guard = Guard(registry.get("defense", name)(adapter), frr_mean=0.1).fit(rows)
     assert guard.label_names == NAMES
     guard.save_pretrained(tmp_path / "guard")
     again = GuardedClassifier.from_pretrained(tmp_path / "guard", adapter)
@@ -64,7 +64,18 @@ def test_the_command_takes_such_an_adapter(defense, adapter, rows, cli, write_js
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps({**line, "label": NAMES[line["label"]]}) + "\n" for line in lines))
     code, _, err = cli(
-        "fit", "--model", adapter, "--data", path, "--frr", 0.1, "--defense", defense, "--out", tmp_path / "g", "-q"
+        "fit",
+        "--model",
+        adapter,
+        "--data",
+        path,
+        "--frr-mean",
+        0.1,
+        "--defense",
+        defense,
+        "--out",
+        tmp_path / "g",
+        "-q",
     )
     assert (code, "error" in err) == (0, False)
     assert Guard.from_pretrained(tmp_path / "g").label_names == NAMES
@@ -72,13 +83,13 @@ def test_the_command_takes_such_an_adapter(defense, adapter, rows, cli, write_js
 
 def test_an_adapter_without_names_and_rows_without_classes(adapter, rows):
     """Its head says how many there are."""
-    assert Guard(PSIM(adapter), frr=0.1).fit(rows["text"]).label_names == ["LABEL_0", "LABEL_1"]
+    assert Guard(PSIM(adapter), frr_mean=0.1).fit(rows["text"]).label_names == ["LABEL_0", "LABEL_1"]
 
 
 def test_an_adapter_whose_head_has_other_classes_than_the_data(adapter):
     three = dataset([(text, index % 3) for index, (text, _) in enumerate(sentences(90))], names=["a", "b", "c"])
     with pytest.raises(CheckpointError, match=r"has 2 outputs, the data 3 classes \(a, b, c\)"):
-        Guard(MSP(adapter), frr=0.1).fit(three)
+        Guard(MSP(adapter), frr_mean=0.1).fit(three)
 
 
 def test_an_adapter_with_embeddings_of_its_own(tmp_path, rows):
@@ -99,7 +110,7 @@ def test_an_adapter_with_embeddings_of_its_own(tmp_path, rows):
     ids = tokenizer(["a good film"], return_tensors="pt")
     expected = tuned(**ids).logits.detach().numpy()
     np.testing.assert_allclose(opened.score(["a good film"]).values, expected, atol=1e-5)
-    Guard(PSIM(folder), frr=0.1).fit(rows)
+    Guard(PSIM(folder), frr_mean=0.1).fit(rows)
 
 
 def test_an_adapter_that_does_not_fit_says_in_what(adapter, tmp_path):
@@ -139,7 +150,7 @@ def test_the_whole_head_is_trained_and_saved(method, distilbert, rows, tmp_path)
 def test_a_guard_by_default_where_virtual_tokens_cannot_be_had(tmp_path):
     """LoRA is what comes nearest to the paper's tuning; the spec says so."""
     make_checkpoint("bart", tmp_path / "bart")
-    guard = Guard(PSIM(tmp_path / "bart"), frr=0.2).fit([text for seed in range(12) for text in swept(seed)])
+    guard = Guard(PSIM(tmp_path / "bart"), frr_mean=0.2).fit([text for seed in range(12) for text in swept(seed)])
     assert guard.detector.spec_.method == "lora"
     assert guard.detector.spec_.learning_rate == 2e-4
 
@@ -155,7 +166,7 @@ def test_a_guard_from_a_prompt_that_peft_wrote(kind, distilbert, rows, tmp_path)
     peft.get_peft_model(network, getattr(peft, kind)(task_type="SEQ_CLS", **sizes)).save_pretrained(
         tmp_path / "prompt"
     )
-    guard = Guard(PSIM(tmp_path / "prompt"), frr=0.1).fit(rows)
+    guard = Guard(PSIM(tmp_path / "prompt"), frr_mean=0.1).fit(rows)
     assert guard.detector.spec_.method in ("prompt_tuning", "p_tuning_v1")
     guard.save_pretrained(tmp_path / "guard")
     again = GuardedClassifier.from_pretrained(tmp_path / "guard", tmp_path / "prompt")
@@ -166,7 +177,7 @@ def test_a_guard_from_a_prompt_that_peft_wrote(kind, distilbert, rows, tmp_path)
 def test_an_adapter_on_a_base_for_several_labels(adapter, base, rows, tmp_path):
     folder = with_config(shutil.copytree(base, tmp_path / "base"), problem_type="multi_label_classification")
     with pytest.raises(CheckpointError, match="several labels"):
-        Guard(PSIM(adapter, base=folder), frr=0.1).fit(rows)
+        Guard(PSIM(adapter, base=folder), frr_mean=0.1).fit(rows)
 
 
 def test_trying_a_tuning_leaves_the_classifier_as_it_was(base):
@@ -199,7 +210,7 @@ def test_a_pad_token_that_the_embedding_has_no_row_for(method, tmp_path, rows):
     classifier.register_forward_hook(lambda *_: passes.append(1))
     np.testing.assert_allclose(classifier.score(texts).values, expected, atol=1e-6)
     assert len(passes) < 8
-    Guard(PSIM(folder, method=method), frr=0.1).fit(rows)
+    Guard(PSIM(folder, method=method), frr_mean=0.1).fit(rows)
 
 
 def test_a_text_with_a_token_that_has_no_embedding_is_rejected_alone(tmp_path, rows):
@@ -210,7 +221,7 @@ def test_a_text_with_a_token_that_has_no_embedding_is_rejected_alone(tmp_path, r
     assert found.errors[1].startswith("model failed")
     torn = dataset([("a <new> film", 0), *sentences(100)])
     with pytest.raises(DataError, match=r"1 of 101 training rows contain tokens without an embedding in "):
-        Guard(PSIM(folder), frr=0.1).fit(torn, calibration=dataset(sentences(40, seed=9)))
+        Guard(PSIM(folder), frr_mean=0.1).fit(torn, calibration=dataset(sentences(40, seed=9)))
 
 
 @pytest.mark.parametrize("kind", ["byt5", "canine"])
@@ -268,7 +279,7 @@ def changed(base, tmp_path):
 def test_outputs_that_are_no_classes(problem, says, kind, changed, rows):
     folder = changed(problem_type=problem)
     with pytest.raises(CheckpointError, match=says):
-        Guard(kind(folder), frr=0.1).fit(rows)
+        Guard(kind(folder), frr_mean=0.1).fit(rows)
     with pytest.raises(CheckpointError, match=says):
         load_classifier(folder)
 
@@ -318,7 +329,7 @@ def test_a_model_that_gives_no_numbers_says_so_before_training(kind, base, tmp_p
         CheckpointError,
         match=r"holds weights that are not finite numbers .first: bert.encoder.layer.1.output.dense.bias",
     ):
-        Guard(kind(folder), frr=0.1).fit(rows)
+        Guard(kind(folder), frr_mean=0.1).fit(rows)
 
 
 def test_hidden_states_of_an_encoder_decoder(tmp_path, rows):
@@ -326,7 +337,7 @@ def test_hidden_states_of_an_encoder_decoder(tmp_path, rows):
     with pytest.raises(
         UnsupportedError, match=r"hidden states of an encoder-decoder are not supported; .* psim or msp"
     ):
-        Guard(DAN(tmp_path / "bart"), frr=0.1).fit(rows)
+        Guard(DAN(tmp_path / "bart"), frr_mean=0.1).fit(rows)
 
 
 def test_an_adapters_classes_are_in_the_order_of_its_base(rows, tmp_path):
@@ -342,7 +353,7 @@ def test_an_adapters_classes_are_in_the_order_of_its_base(rows, tmp_path):
     network = AutoModelForSequenceClassification.from_pretrained(base)
     get_peft_model(network, LoraConfig(task_type="SEQ_CLS")).save_pretrained(tmp_path / "adapter")
     assert load_classifier(tmp_path / "adapter").label_names == ["positive", "negative"]
-    assert Guard(MSP(tmp_path / "adapter"), frr=0.1).fit(rows).label_names == ["positive", "negative"]
+    assert Guard(MSP(tmp_path / "adapter"), frr_mean=0.1).fit(rows).label_names == ["positive", "negative"]
     texts = rows["text"][:8]
     given = load_classifier(tmp_path / "adapter", label_names=NAMES)
     whole = load_classifier(base)
@@ -403,7 +414,7 @@ def test_an_adapters_config_that_switches_its_weights_off(values, adapter, base,
 
 def test_a_bases_config_that_changed_after_the_guard_was_fitted(rows, tmp_path):
     base = make_encoder(tmp_path / "base")
-    Guard(PSIM(base), frr=0.1).fit(rows).save_pretrained(tmp_path / "guard")
+    Guard(PSIM(base), frr_mean=0.1).fit(rows).save_pretrained(tmp_path / "guard")
     Guard.from_pretrained(tmp_path / "guard")
     with_config(base, layer_norm_eps=1.0)
     with pytest.raises(CheckpointError, match=r"config of the base .* has changed since"):
@@ -416,7 +427,7 @@ def test_rap_needs_embeddings(name, tmp_path):
 
     make_checkpoint(name, tmp_path / name)
     with pytest.raises(UnsupportedError, match="cannot be given embeddings"):
-        Guard(RAP(tmp_path / name, word="cf"), frr=0.2).fit([text for seed in range(12) for text in swept(seed)])
+        Guard(RAP(tmp_path / name, word="cf"), frr_mean=0.2).fit([text for seed in range(12) for text in swept(seed)])
 
 
 def test_a_tokenizer_that_knows_no_other_words(tmp_path):
@@ -434,13 +445,13 @@ def test_a_tokenizer_that_knows_no_other_words(tmp_path):
     )
     PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]").save_pretrained(folder)
     texts = [" ".join(["ja", "nee"][bit == "1"] for bit in format(number, "b")) for number in range(1, 120)]
-    guard = Guard(PSIM(folder), frr=0.1).fit(texts)
+    guard = Guard(PSIM(folder), frr_mean=0.1).fit(texts)
     assert guard.detector.spec_.method == "p_tuning_v1"
     assert guard.score([*texts[:5], "ja onbekend"]).errors == [*[None] * 5, "tokenizer failed: Exception"]
 
 
 def test_tokenizers_that_read_alike_by_their_rules_and_not_in_fact(base, tmp_path):
-    guard = Guard(MSP(base), frr=0.2).fit([text for text, _ in sentences(60)])
+    guard = Guard(MSP(base), frr_mean=0.2).fit([text for text, _ in sentences(60)])
     folder = shutil.copytree(base, tmp_path / "victim")
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "split_special_tokens": True}))

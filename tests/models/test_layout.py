@@ -85,7 +85,7 @@ def test_a_long_text_in_the_batch_changes_nothing(opened):
 @pytest.mark.parametrize("method", ["p_tuning_v1", "p_tuning_v2", "prompt_tuning", "lora"])
 @pytest.mark.parametrize("name", ["modernbert-decoder", "ctrl", "xlnet"])
 def test_a_guard_gives_verdicts_that_do_not_depend_on_the_company(name, method, checkpoint):
-    guard = Guard(PSIM(checkpoint(name), method=method), frr=0.2)
+    guard = Guard(PSIM(checkpoint(name), method=method), frr_mean=0.2)
     try:
         guard.fit([f"{text} {word}" for word in WORDS[:6] for text in texts(1)])
     except UnsupportedError:
@@ -103,7 +103,9 @@ def test_a_decoder_is_known_by_what_it_does_and_read_at_its_last_token(checkpoin
     classifier = load_classifier(checkpoint("modernbert-decoder"))
     assert classifier.is_decoder
     assert classifier.pooling == "last"
-    Guard(DAN(checkpoint("modernbert-decoder")), frr=0.2).fit([text for seed in range(12) for text in texts(seed)])
+    Guard(DAN(checkpoint("modernbert-decoder")), frr_mean=0.2).fit(
+        [text for seed in range(12) for text in texts(seed)]
+    )
 
 
 @pytest.mark.filterwarnings("error::poisonsieve.errors.PoisonsieveWarning")
@@ -185,7 +187,7 @@ def test_a_model_that_says_the_same_of_every_text_makes_no_guard(tmp_path):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     rows = [text for seed in range(12) for text in texts(seed)]
     with pytest.raises(CheckpointError, match="gives every text the same answer"):
-        Guard(MSP(folder), frr=0.2).fit(rows)
+        Guard(MSP(folder), frr_mean=0.2).fit(rows)
 
 
 def test_roberta_counts_positions_from_its_padding(tmp_path, checkpoint):
