@@ -98,3 +98,9 @@ def test_an_effect_is_how_far_the_confidence_falls():
     assert (said["confidence"], said["gamma"], said["truncated"]) == (0.9, 0.8, False)
     unknown = effects(leave_out("mn", 9), [verdict(None), verdict(0.6)])
     assert unknown["words"][0]["effect"] == 0.0
+
+
+def test_without_spaces_letters_are_left_out_one_by_one():
+    found = leave_out("这片mn好 看", 10)
+    assert found.words == ["这", "片", "mn", "好", "看"]
+    assert found.texts == ["这片mn好 看", "片mn好 看", "这mn好 看", "这片好 看", "这片mn看", "这片mn好 "]

@@ -5,11 +5,14 @@ p-value must hold after Bonferroni's correction for all traits that occur often 
 named in at most one of a hundred comparisons. The strongest trait is named first; the texts that have it are put aside,
 and the rest is compared again, so that a second trigger is named too.
 
+In scripts written without spaces, letters take the place of words.
+
 Of the passed texts only hashes of their traits are kept, no text.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import string
 import unicodedata
@@ -22,12 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poisonsieve.verdict import Outcome
+from poisonsieve.words import find_words
 
 Kind = Literal["contains", "begins", "character"]
 
 WORDS = 400  # maximum words compared of a text; guards read little more
 LETTERS = 60  # maximum letters compared of a word
 LONGEST = 5  # maximum words of a phrase, as many as in `I watched this 3D movie`
+LONGEST_LETTERS = 8  # maximum words of a phrase that begins in a script without spaces, whose letters count as words
 OPENING = 3  # maximum words of an opening
 LEAST = 3  # minimum number of texts, rejected and passed together, for a trait to be tested
 TIMES = (
@@ -46,7 +51,8 @@ class Group:
 
     Attributes:
         kind: whether they contain the phrase, begin with it, or contain a character, which the phrase names as `U+200B`.
-        phrase: in lower case, words separated by one blank, punctuation around them left out.
+        phrase: in lower case, words separated by one blank (by none in scripts without spaces), punctuation around them
+            left out.
         rejected, of_rejected: how many of how many rejected texts have it.
         passed, of_passed: the same of the texts that passed.
         p_value: of Fisher's exact test, corrected for the number of traits tested.
@@ -147,13 +153,18 @@ class Comparison:
 
 def traits(text: str) -> set[str]:
     """Return what a text has: `contains:PHRASE`, `begins:PHRASE` and `character:U+XXXX`."""
-    words = [(word.strip(_MARKS).casefold() or word)[:LETTERS] for word in text.split(maxsplit=WORDS)[:WORDS]]
-    found = {
-        f"contains:{' '.join(words[start : start + length])}"
-        for length in range(1, LONGEST + 1)
-        for start in range(len(words) - length + 1)
-    }
-    found.update(f"begins:{' '.join(words[:length])}" for length in range(1, min(OPENING, len(words)) + 1))
+    matches = list(itertools.islice(find_words(text), WORDS))
+    words = [(match.group().strip(_MARKS).casefold() or match.group())[:LETTERS] for match in matches]
+    pairs = itertools.pairwise(matches)
+    blanks = ["", *(" " if after.start() > before.end() else "" for before, after in pairs)]
+    found: set[str] = set()
+    for start, match in enumerate(matches):
+        phrase = ""
+        for place in range(start, min(len(words), start + (LONGEST_LETTERS if match["letter"] else LONGEST))):
+            phrase += words[place] if place == start else blanks[place] + words[place]
+            found.add(f"contains:{phrase}")
+            if start == 0 and (place < OPENING or match["letter"]):
+                found.add(f"begins:{phrase}")
     found.update(f"character:U+{ord(character):04X}" for character in set("".join(words)) if _is_unseen(character))
     return found
 
@@ -250,7 +261,7 @@ def _best(names: Sequence[str], ours: _Table, passing: _Table, tests: int) -> tu
     def rank(index: int) -> tuple[float, float, int, str]:
         place = places[index]
         apart = passed[place] / of_passed - rejected[place] / of_rejected  # decides where p-values underflow to 0
-        return float(tail[index]), float(apart), -names[place].count(" "), names[place]
+        return float(tail[index]), float(apart), -sum(1 for _ in find_words(names[place])), names[place]
 
     best = min(range(len(places)), key=rank)
     return (int(places[best]), float(corrected[best])) if corrected[best] <= ALPHA else None

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from poisonsieve.verdict import Verdict
-
-_WORD = re.compile(r"\S+")
+from poisonsieve.words import find_words
 
 
 @dataclass(frozen=True)
@@ -28,10 +26,10 @@ class WordsLeftOut:
 
 
 def leave_out(text: str, max_words: int) -> WordsLeftOut:
-    """Leave out each of the first `max_words` words between white space, with the white space after it."""
+    """Leave out each of the first `max_words` words, as `find_words` finds them, with the white space after it."""
     words: list[str] = []
     texts = [text]
-    for found in _WORD.finditer(text):
+    for found in find_words(text):
         if len(words) == max_words:
             return WordsLeftOut(words, texts, True)
         behind = text[found.end() :]

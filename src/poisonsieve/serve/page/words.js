@@ -99,8 +99,8 @@ export function explained(text, explanation, spread) {
 }
 
 /**
- * Return where each word begins. The service splits at white space as Python defines it; searching for each word after
- * the previous one finds the same positions, whatever this browser treats as white space.
+ * Return where each word begins. The service splits at white space as Python defines it, and scripts without spaces into
+ * letters; searching for each word after the previous one finds the same positions, whatever this browser does.
  *
  * @param {string} text
  * @param {WordEffect[]} words
