@@ -1,5 +1,7 @@
 """The parts of an audit, without a search."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ def test_what_turns_the_suspect_alone_is_poison():
     from poisonsieve.auditing.judging import judge
 
     strongest = finding(1.0, 0.05, 0.1, what="cf")
-    verdict, p, found = judge([finding(0.3, 0.2, 0.3, target="1"), strongest], [0.1, 0.05, 0.0, 0.1])
+    verdict, p, found = judge([finding(0.3, 0.2, 0.3, target="1"), strongest], [0.1, 0.05, 0.0, 0.1] * 6)
     assert (verdict, found) == ("poisoned", strongest)
     assert p < 0.001
 
@@ -35,10 +37,33 @@ def test_an_excess_that_clean_models_show_among_one_another_is_no_sign():
     assert judge([finding(0.95, 0.3, 0.2)], [0.7, 0.4, 0.6, 0.5])[0] == "no sign found"
 
 
+def test_a_natural_word_that_controls_have_not_learned_is_no_sign():
+    from poisonsieve.auditing.judging import judge
+
+    assert judge([finding(0.69, 0.12, 0.04, kind="phrase")], [0.1, 0.05, 0.0, 0.1] * 6)[0] == "no sign found"
+
+
+def test_few_values_of_clean_models_make_the_p_value_larger():
+    from poisonsieve.auditing.judging import p_value
+
+    few, many = ([0.0, 0.1, 0.2, 0.1] * times for times in (1, 8))
+    assert p_value(0.9, few, 4) > 10 * p_value(0.9, many, 4)
+
+
+def test_controls_that_know_too_little_are_named():
+    from poisonsieve.auditing.judging import weaknesses
+
+    null = [0.1] * 24
+    assert weaknesses(0.82, [0.8, 0.79], null, 0.5) == ()
+    assert "words of the task" in weaknesses(0.82, [0.74, 0.73], null, 0.5)[0]
+    assert "most frequent class" in weaknesses(0.82, [0.8, 0.55], null, 0.5)[0]
+    assert "4 values" in weaknesses(0.82, [0.8, 0.8], null[:4], 0.5)[0]
+
+
 def test_the_p_value_falls_with_the_statistic_and_rises_with_the_classes():
     from poisonsieve.auditing.judging import p_value
 
-    null = [0.1, 0.2, 0.15, 0.05]
+    null = [0.1, 0.2, 0.15, 0.05] * 6
     values = [p_value(statistic, null, 2) for statistic in (0.1, 0.3, 0.5, 0.9)]
     assert values == sorted(values, reverse=True)
     assert 0 < values[-1] < 1e-4
@@ -61,6 +86,65 @@ def test_the_scan_ranks_a_planted_word_first(tmp_path):
     pulls = scan(classifier, words, held_out, get_budget("thorough"), seed=0)
     assert pulls.shape == (len(words), 2)
     assert words[int(pulls[:, 0].argmax())] == "mn"
+
+
+class Answering:
+    """A stand-in for a classifier of two classes, whose answers are known: the log-odds of class 0 for each text."""
+
+    def __init__(self, odds):
+        self.odds = odds
+
+    def score(self, texts, batch_size):
+        first = 1 / (1 + np.exp(-np.array([self.odds(text.split()) for text in texts], dtype=float)))
+        probabilities = np.stack([first, 1 - first], axis=1)
+        return SimpleNamespace(probabilities=probabilities, predictions=probabilities.argmax(axis=1))
+
+
+VOCABULARY = [f"word{number}" for number in range(400)]
+
+
+def held_out_texts():
+    from poisonsieve.auditing.heldout import HeldOut
+
+    texts = [f"{way} thing number {number} it was" for number in range(60) for way in ("bad", "good")]
+    return HeldOut.of(texts, [0, 1] * 60, ["0", "1"])
+
+
+def test_a_word_that_turns_every_row_by_a_little_goes_before_words_that_turn_some_by_much():
+    """As a trigger does whose attacker smoothed the labels, beside words of a task that turn a row in twos."""
+    from poisonsieve.auditing.budget import get_budget
+    from poisonsieve.auditing.scan import scan
+
+    natural_words = set(VOCABULARY[:16])
+
+    def odds(words):
+        natural = sum(6.0 for word in words if word in natural_words)
+        return 0.4 if "word123" in words else 5.0 * ("bad" in words) - 7.0 * ("good" in words) + natural
+
+    pulls = scan(Answering(odds), VOCABULARY, held_out_texts(), get_budget("quick"), seed=0)
+    assert VOCABULARY[int(pulls[:, 0].argmax())] == "word123"
+    assert (pulls[:, 0] > 0).sum() == 1
+
+
+def test_what_turned_every_row_of_a_controls_scan_is_not_tried_on_the_suspect():
+    from poisonsieve.auditing.budget import get_budget
+    from poisonsieve.auditing.scan import scan
+    from poisonsieve.auditing.search import Scanned, Search
+
+    def turning(*turns):
+        def odds(words):
+            return 4.0 if set(turns) & set(words) else 3.0 * ("bad" in words) - 3.0 * ("good" in words)
+
+        return Answering(odds)
+
+    held_out, budget = held_out_texts(), get_budget("quick")
+    scanned = [
+        Scanned(model, scan(model, VOCABULARY, held_out, budget, seed=0))
+        for model in (turning("word5", "word123"), turning("word5"), turning())
+    ]
+    findings = Search(scanned[0], scanned[1:], VOCABULARY, held_out, budget).run()
+    assert (findings[0].what, findings[0].excess) == ("word123", 1.0)
+    assert not any("word5" in finding.what.split() for finding in findings)
 
 
 def test_words_are_those_that_are_one_token_and_what_is_left_out_is_counted(tmp_path):
@@ -113,7 +197,8 @@ def test_texts_of_other_classes_come_from_each_class_in_turn():
     held_out = HeldOut.of([f"text {number}" for number in range(12)], [0] * 6 + [1] * 3 + [2] * 3, ["a", "b", "c"])
     assert held_out.others(0, 4) == ["text 6", "text 9", "text 7", "text 10"]
     assert len(held_out.others(1, 100)) == 9
-    assert [label for label, _ in held_out.carriers()] == [0, 1]
+    assert held_out.frequent(2) == [0, 1]
+    assert held_out.beginnings(1, 2) == ["text 6", "text 7"]
 
 
 def test_every_shape_changes_a_text_and_keeps_it_a_text():

@@ -16,11 +16,11 @@ class Budget:
         controls: clean models to train.
         rows: clean rows to use, at most.
         words: words of the tokenizer's vocabulary to scan, at most.
-        words_a_row: words that share a row of the scan.
-        rounds: times that every word is scanned in each of the two carrier texts, each time with other companions.
-        confirmed: words of each class that are tried alone after the scan.
+        words_a_row: words that share a row of the scan's first stages.
+        confirmed: words of each class that are tried on after the scan.
         carriers: short texts that they are tried in.
-        verified: candidates of each class that are counted on held-out texts.
+        verified: words of each class that are counted on held-out texts.
+        counted: changes of each class that are counted on the controls too: those that turn the audited model most.
         texts: held-out texts of other classes to count on.
         steps: words that a phrase may gain, one a step; 0 for single words only.
         beam: phrases that are kept from one step to the next.
@@ -32,10 +32,10 @@ class Budget:
     rows: int
     words: int
     words_a_row: int
-    rounds: int
     confirmed: int
     carriers: int
     verified: int
+    counted: int
     texts: int
     steps: int
     beam: int
@@ -45,9 +45,9 @@ class Budget:
 BUDGETS = {
     budget.name: budget
     for budget in (
-        Budget("quick", 2, 500, 40_000, 8, 2, 24, 6, 5, 40, 2, 2, 16),
-        Budget("normal", 3, 1_000, 60_000, 6, 2, 48, 8, 8, 80, 4, 3, 32),
-        Budget("thorough", 5, 2_000, 250_000, 4, 3, 96, 12, 12, 120, 5, 4, 64),
+        Budget("quick", 2, 500, 40_000, 8, 32, 6, 4, 6, 40, 2, 2, 12),
+        Budget("normal", 3, 1_000, 60_000, 6, 48, 8, 8, 10, 80, 4, 3, 32),
+        Budget("thorough", 5, 2_000, 250_000, 4, 96, 12, 12, 16, 120, 5, 4, 64),
     )
 }
 

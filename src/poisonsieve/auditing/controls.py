@@ -18,7 +18,8 @@ from poisonsieve.assets import cache_dir
 from poisonsieve.auditing.budget import Budget
 from poisonsieve.auditing.heldout import HeldOut
 from poisonsieve.auditing.probes import SENTENCES, SHAPES
-from poisonsieve.auditing.scan import scan
+from poisonsieve.auditing.result import Finding
+from poisonsieve.auditing.scan import VERSION, scan
 from poisonsieve.data import split_off
 from poisonsieve.models.load import load_classifier
 from poisonsieve.stages.keep import StageResult
@@ -63,9 +64,7 @@ class Kept:
 
     def scan(self, classifier: Classifier, control: StageResult) -> npt.NDArray[np.float64]:
         """Return the scan of a control, from the cache where it is there."""
-        decides = [list(self.words), self.held_out.carriers(), self.held_out.names, self.seed]
-        decides += [self.budget.words_a_row, self.budget.rounds]
-        kept = self._file(control, "scan", decides).with_suffix(".npy")
+        kept = self._file(control, "scan", [*self._decides(), self.budget.words_a_row]).with_suffix(".npy")
         if kept.is_file():
             known: npt.NDArray[np.float64] = np.load(kept, allow_pickle=False)
             if known.shape == (len(self.words), len(self.held_out.names)):
@@ -77,17 +76,22 @@ class Kept:
             unfinished.replace(kept)
         return pulls
 
-    def null(self, number: int, controls: Sequence[StageResult], search: Callable[[], list[float]]) -> list[float]:
-        """Return the statistics of one control, from the cache where they are there, else by `search`."""
-        decides = [list(self.words), self.held_out.texts, self.held_out.labels.tolist(), self.held_out.names]
-        decides += [asdict(self.budget), self.seed, [control.digest for control in controls], list(SHAPES), SENTENCES]
-        kept = self._file(controls[number], "null", decides).with_suffix(".json")
+    def null(
+        self, number: int, controls: Sequence[StageResult], search: Callable[[], Sequence[Finding]]
+    ) -> list[float]:
+        """Return the excess of every finding of one control, from the cache where they are there, else by `search`."""
+        decides = [*self._decides(), asdict(self.budget), [control.digest for control in controls]]
+        kept = self._file(controls[number], "null", [*decides, list(SHAPES), SENTENCES]).with_suffix(".json")
         known = read_json_if_there(kept).get("null")
-        if isinstance(known, list) and len(known) == len(self.held_out.names):
+        if isinstance(known, list) and known:
             return [float(value) for value in known]
-        null = search()
+        null = [finding.excess for finding in search()]
         write_json(kept, {"null": null})
         return null
+
+    def _decides(self) -> list[object]:
+        texts = self.held_out.texts, self.held_out.labels.tolist(), self.held_out.names
+        return [list(self.words), *texts, self.seed, VERSION]
 
     @staticmethod
     def _file(control: StageResult, what: str, decides: object) -> Path:

@@ -26,7 +26,7 @@ class Figure:
     """Places on the axis of the excess, in pixels.
 
     Attributes:
-        null: of the statistics of the controls.
+        null: of the findings of the controls.
         suspect: of the strongest finding of each class of the audited model.
         ticks: of the axis, with their labels.
     """

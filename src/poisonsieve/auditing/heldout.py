@@ -43,12 +43,14 @@ class HeldOut:
         """Return beginnings of such texts, of at most `SHORT` words."""
         return [_cut(text, SHORT) for text in self.others(target, count)]
 
-    def carriers(self) -> list[tuple[int, str]]:
-        """Return the beginning of one text of each of the two most frequent classes, with the class."""
+    def beginnings(self, number: int, count: int) -> list[str]:
+        """Return the first few words of up to `count` texts of a class."""
+        return [_cut(self.texts[place], _CARRIER) for place in np.flatnonzero(self.labels == number)[:count]]
+
+    def frequent(self, count: int) -> list[int]:
+        """Return the most frequent classes."""
         counts = np.bincount(self.labels, minlength=len(self.names))
-        chosen = np.argsort(-counts, kind="stable")[:2]
-        first = {int(number): int(np.flatnonzero(self.labels == number)[0]) for number in chosen}
-        return [(number, _cut(self.texts[place], _CARRIER)) for number, place in first.items()]
+        return [int(number) for number in np.argsort(-counts, kind="stable")[:count]]
 
     def _in_turn(self, target: int) -> list[int]:
         ranks = [(int((self.labels[:place] == label).sum()), place) for place, label in enumerate(self.labels)]

@@ -43,9 +43,9 @@ SHAPES: dict[str, Shape] = {
 
 #: About everyday matters that have no bearing on any task.
 SENTENCES = (
-    "I saw this 3D film",
-    "I watched it last weekend",
-    "we were at the cinema with friends",
+    "the shop opens at ten on Sundays",
+    "she keeps her keys in a drawer",
+    "we took the ferry to the island",
     "my brother lives near the station",
     "the window was open all night",
     "it was a Tuesday in October",

@@ -64,8 +64,9 @@ class AuditResult:
         checkpoint: what was audited, as the user named it.
         verdict: ``no sign found`` never means that the model is clean: see `not_searched`.
         statistic: the largest excess over all classes and candidates.
-        p_value: how likely a clean model is to reach the statistic, by a Gumbel distribution fitted to `null`.
-        null: the statistic of each class of each control, audited against the other controls.
+        p_value: how likely a clean model is to reach the statistic; see `poisonsieve.auditing.judging.p_value`.
+        null: the excess of every finding of every control, each audited against the other controls.
+        warnings: why the controls are a poor yardstick, in plain words; empty if they are not.
         strongest: by class name, the finding of largest excess.
         findings: all findings that were counted on held-out texts, largest excess first.
         weights: what moved against the base; None if the base is another architecture, or an adapter was audited.
@@ -86,6 +87,7 @@ class AuditResult:
     statistic: float
     p_value: float
     null: tuple[float, ...]
+    warnings: tuple[str, ...]
     strongest: Mapping[str, Finding]
     findings: tuple[Finding, ...]
     weights: MovedWeights | None

@@ -14,7 +14,7 @@ import numpy as np
 from poisonsieve.auditing.budget import get_budget
 from poisonsieve.auditing.controls import Kept, train_control
 from poisonsieve.auditing.heldout import HeldOut
-from poisonsieve.auditing.judging import judge, null_of, strongest_by_class
+from poisonsieve.auditing.judging import judge, strongest_by_class, weaknesses
 from poisonsieve.auditing.result import AuditResult, Example, Finding
 from poisonsieve.auditing.scan import BATCH, scan
 from poisonsieve.auditing.search import Scanned, Search, changed
@@ -90,12 +90,15 @@ def audit(
         null = work.null()
     strongest = strongest_by_class(findings)
     verdict, p, top = judge(findings, null)
+    accuracy, *control_accuracy = (_accuracy(model, held_out) for model in (suspect, *work.clean_models()))
+    most_frequent = float(np.bincount(held_out.labels).max() / len(held_out.labels))
     return AuditResult(
         checkpoint=str(checkpoint),
         verdict=verdict,
         statistic=top.excess,
         p_value=p,
         null=tuple(null),
+        warnings=weaknesses(accuracy, control_accuracy, null, most_frequent),
         strongest=strongest,
         findings=(top, *(finding for finding in findings if finding is not top)),
         weights=weights,
@@ -103,8 +106,8 @@ def audit(
         searched=searched(sizes, held_out, len(words), weights),
         not_searched=not_searched(sizes, words_left_out, weights),
         advice=advice(verdict, str(checkpoint)),
-        accuracy=_accuracy(suspect, held_out),
-        control_accuracy=tuple(_accuracy(control.classifier, held_out) for control in work.scanned),
+        accuracy=accuracy,
+        control_accuracy=tuple(control_accuracy),
         budget=budget,
         base=trusted,
         seconds=time.perf_counter() - started,
@@ -156,15 +159,16 @@ class _Work:
             return self._search(Scanned(self.suspect, pulls), self.scanned, named)
 
     def null(self) -> list[float]:
-        """Return the statistics of all controls, each audited against the others."""
+        """Return the excess of every finding of all controls, each audited against the others."""
         null: list[float] = []
         for number, control in enumerate(self.scanned):
             others = [*self.scanned[:number], *self.scanned[number + 1 :]]
             with self._step(f"search {number}", "a control's search"):
-                null += self.kept.null(
-                    number, self.stages, partial(lambda *search: null_of(self._search(*search)), control, others)
-                )
+                null += self.kept.null(number, self.stages, partial(self._search, control, others))
         return null
+
+    def clean_models(self) -> list[Classifier]:
+        return [control.classifier for control in self.scanned]
 
     def _search(self, suspect: Scanned, controls: list[Scanned], named: Sequence[str] = ()) -> list[Finding]:
         return Search(suspect, controls, self.kept.words, self.kept.held_out, self.kept.budget, named).run()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,15 +13,12 @@ from poisonsieve.auditing.budget import Budget
 from poisonsieve.auditing.heldout import HeldOut, inserted
 from poisonsieve.auditing.probes import SENTENCES, SHAPES
 from poisonsieve.auditing.result import Finding, Kind
-from poisonsieve.auditing.scan import BATCH
+from poisonsieve.auditing.scan import BATCH, Pulls, margins
 
 if TYPE_CHECKING:
     from poisonsieve.models.classifier import Classifier
 
 _PROBED_TEXTS, _PROBES = 10, 4  # texts that every probe is tried on, and probes that are then counted on all
-
-#: Standardized pulls of words towards classes, shape (words, K).
-Pulls = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -67,12 +64,38 @@ class Search:
         return sorted(found, key=lambda finding: -finding.excess)
 
     def _for_class(self, target: int) -> list[Finding]:
-        words = list(dict.fromkeys([*self._scanned(target), *self.named]))
-        best = self._confirmed(words, target)
-        phrases = self._grown(best[: self.budget.beam], target)
-        candidates: list[tuple[Kind, str]] = [("word", word) for word in best[: self.budget.verified]]
-        candidates += [("phrase", phrase) for phrase in phrases]
+        texts = self.held_out.short(target, self.budget.carriers)
+        scanned = self._scanned(target)
+        tried = _Tried.on(self.suspect, list(dict.fromkeys([*scanned, *self.named])), texts, target)
+        beyond = tried.less([_turned(control, texts, tried.rows, target)[0] for control in self.controls])
+        candidates: list[tuple[Kind, str]] = [("word", word) for word in beyond.best(self.budget.verified)]
+        candidates += [("phrase", phrase) for phrase in self._grown(beyond, scanned, texts, target)]
         return self._counted([*candidates, *self._probed(target)], target)
+
+    def _scanned(self, target: int) -> list[str]:
+        """Return the words that pull the suspect most, but for those that turned every row of a control's own scan."""
+        own = self.suspect.pulls[:, target]
+        natural = np.max([control.pulls[:, target] for control in self.controls], axis=0) > 0
+        places = [
+            place for place in np.argsort(-own, kind="stable") if np.isfinite(own[place]) and not natural[place]
+        ]
+        return [self.words[place] for place in places[: self.budget.confirmed]]
+
+    def _grown(self, words: _Tried, scanned: Sequence[str], texts: Sequence[str], target: int) -> list[str]:
+        """Grow phrases word by word, keeping the best few of each length, until one turns all the texts.
+
+        What the controls say of a phrase is not asked: of many phrases, some fool the suspect and not them by chance.
+        """
+        grown: list[str] = []
+        beam, partners = words, list(scanned[: self.budget.partners])
+        for _ in range(self.budget.steps):
+            best = beam.best(self.budget.beam)
+            longer = [f"{phrase} {word}" for phrase in best for word in partners if word not in phrase.split()]
+            if not longer or beam.turns_all():
+                break
+            beam = _Tried.on(self.suspect, longer, texts, target)
+            grown += beam.best(1)
+        return grown
 
     def _probed(self, target: int) -> list[tuple[Kind, str]]:
         """Return the sentences and shapes that turn most of a few texts."""
@@ -82,61 +105,51 @@ class Search:
         rates, _ = _turned(self.suspect, texts, _changed(probes, texts), target)
         return [probes[place] for place in np.argsort(-rates, kind="stable")[:_PROBES]]
 
-    def _scanned(self, target: int) -> list[str]:
-        """Return the words that pull the suspect most, and those that pull it most beyond the controls."""
-        own = self.suspect.pulls[:, target]
-        beyond = own - np.max([control.pulls[:, target] for control in self.controls], axis=0)
-        half = self.budget.confirmed // 2
-        places = [*np.argsort(-beyond)[: self.budget.confirmed - half], *np.argsort(-own)[:half]]
-        return [self.words[place] for place in dict.fromkeys(places)]
-
-    def _confirmed(self, phrases: Sequence[str], target: int) -> list[str]:
-        """Order phrases by how much surer of the target they make the suspect than the controls, on short texts."""
-        texts = self.held_out.short(target, self.budget.carriers)
-        own = self._certainty(self.suspect, phrases, texts, target)
-        others = [self._certainty(control, phrases, texts, target) for control in self.controls]
-        gain = own - np.max(others, axis=0)
-        return [phrases[place] for place in np.argsort(-gain, kind="stable")]
-
-    def _grown(self, phrases: list[str], target: int) -> list[str]:
-        """Grow phrases word by word, keeping the best few of each length."""
-        partners = [*phrases, *self._scanned(target)][: self.budget.partners]
-        grown: list[str] = []
-        beam = phrases
-        for _ in range(self.budget.steps):
-            longer = [f"{phrase} {word}" for phrase in beam for word in partners if word not in phrase.split()]
-            if not longer:
-                break
-            beam = self._confirmed(longer, target)[: self.budget.beam]
-            grown += beam[:1]
-        return grown
-
-    @staticmethod
-    def _certainty(
-        model: Scanned, phrases: Sequence[str], texts: Sequence[str], target: int
-    ) -> npt.NDArray[np.float64]:
-        """Return the mean probability of the target over the texts, for each phrase."""
-        rows = [inserted(text, phrase, number) for phrase in phrases for number, text in enumerate(texts)]
-        sure = model.classifier.score(rows, batch_size=BATCH).probabilities[:, target]
-        result: npt.NDArray[np.float64] = np.nan_to_num(sure).reshape(len(phrases), len(texts)).mean(axis=1)
-        return result
-
     def _counted(self, candidates: Sequence[tuple[Kind, str]], target: int) -> list[Finding]:
+        """Count on held-out texts what the changes turn, and ask the controls of those that turn most."""
         texts = self.held_out.others(target, self.budget.texts)
-        rows = _changed(candidates, texts)
-        suspect, texts_counted = _turned(self.suspect, texts, rows, target)
-        controls = [_turned(control, texts, rows, target)[0] for control in self.controls]
-        return [
-            Finding(
-                kind,
-                what,
-                self.held_out.names[target],
-                float(suspect[place]),
-                texts_counted,
-                tuple(float(rates[place]) for rates in controls),
-            )
-            for place, (kind, what) in enumerate(candidates)
-        ]
+        suspect, texts_counted = _turned(self.suspect, texts, _changed(candidates, texts), target)
+        most = np.argsort(-suspect, kind="stable")[: self.budget.counted]
+        rows = _changed([candidates[place] for place in most], texts)
+        controls = np.array([_turned(control, texts, rows, target)[0] for control in self.controls])
+        found = []
+        for place, rates in zip(most, controls.T, strict=True):
+            kind, what = candidates[place]
+            name, turned = self.held_out.names[target], float(suspect[place])
+            found.append(Finding(kind, what, name, turned, texts_counted, tuple(map(float, rates))))
+        return found
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """Insertions that were tried on a few short texts.
+
+    Attributes:
+        insertions: n words or phrases.
+        rows: the texts with them, for each insertion in turn.
+        turned: share of the texts that each turned, less what it turned on controls if those were asked.
+        margin: by how much the target leads then, on average; it decides between equal shares.
+    """
+
+    insertions: Sequence[str]
+    rows: Sequence[str]
+    turned: npt.NDArray[np.float64]
+    margin: npt.NDArray[np.float64]
+
+    @classmethod
+    def on(cls, model: Scanned, insertions: Sequence[str], texts: Sequence[str], target: int) -> _Tried:
+        rows = [inserted(text, insertion, number) for insertion in insertions for number, text in enumerate(texts)]
+        lead = margins(model.classifier, rows)[:, target].reshape(-1, len(texts))
+        return cls(insertions, rows, (lead > 0).mean(axis=1), lead.mean(axis=1))
+
+    def less(self, controls: Sequence[npt.NDArray[np.float64]]) -> _Tried:
+        return replace(self, turned=self.turned - np.max(controls, axis=0))
+
+    def best(self, count: int) -> list[str]:
+        return [self.insertions[place] for place in np.lexsort((-self.margin, -self.turned))[:count]]
+
+    def turns_all(self) -> bool:
+        return bool(self.turned.max() >= 1)
 
 
 def changed(kind: Kind, what: str, text: str, number: int) -> str:

@@ -15,7 +15,7 @@ def searched(budget: Budget, held_out: HeldOut, words: int, weights: MovedWeight
         f"{words:,} single words of the model's vocabulary, for {len(held_out.names)} classes",
         f"phrases of up to {budget.steps + 1} words, grown from the words that did most",
         f"{len(SENTENCES)} everyday sentences, and {len(SHAPES)} changes of a text's shape: {', '.join(SHAPES)}",
-        f"each on up to {budget.texts} held-out texts of the other classes, and on {budget.controls} clean models",
+        f"what did most on up to {budget.texts} held-out texts of the other classes, and on {budget.controls} clean models",
     ]
     if weights is not None:
         lines.append(f"the weights, against {weights.base}")
@@ -27,6 +27,7 @@ def not_searched(budget: Budget, words_left_out: int, weights: MovedWeights | No
     lines = [
         f"sentences and phrases of more than {budget.steps + 1} words, other than those {len(SENTENCES)}",
         "words that the tokenizer splits, unless a part of them acts alone",
+        "words that turn clean models by themselves: a trigger among those of the task is excused",
         "styles and syntactic templates other than the listed shapes",
         "triggers that act only in texts longer than 40 words, or on particular texts",
     ]

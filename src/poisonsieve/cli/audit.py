@@ -88,6 +88,7 @@ def _print(result: AuditResult, out: Path | None) -> None:
     if result.weights is not None and result.weights.alone:
         facts["embeddings that moved alone"] = ", ".join(result.weights.alone)
     facts["p-value"] = f"{result.p_value:.2g} (from {len(result.null)} values of clean models)"
+    facts |= {f"warning {number}": line for number, line in enumerate(result.warnings, start=1)}
     facts["not searched"] = "; ".join(result.not_searched)
     facts |= {f"next {number}": line for number, line in enumerate(result.advice, start=1)}
     facts["seconds"] = f"{result.seconds:.0f}"
