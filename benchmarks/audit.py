@@ -20,6 +20,7 @@ from typing import Any
 
 from poisonsieve.auditing import audit
 from poisonsieve.data import load_dataset
+from poisonsieve.metrics import false_rejection_rate
 from poisonsieve.models.labels import head_label_names
 from poisonsieve.storage import canonical_hash, writing_file
 
@@ -57,6 +58,7 @@ def _audited(row: dict[str, Any], budget: str) -> dict[str, Any]:
         "statistic",
         "p_value",
         "null",
+        "warnings",
         "trigger",
         "accuracy",
         "control_accuracy",
@@ -70,14 +72,15 @@ def _audited(row: dict[str, Any], budget: str) -> dict[str, Any]:
 def write_table(out: Path, done: list[dict[str, Any]], budget: str) -> None:
     """Write the counts and one line for each audit, as Markdown."""
     clean = [row for row in done if not row["poisoned"]]
-    flagged = [row for row in clean if row["found_verdict"] != "no sign found"]
+    sure = sum(row["found_verdict"] == "poisoned" for row in clean)
     lines = [
         "# Audits",
         "",
         f"Made by `benchmarks/audit.py`, budget {budget}. Named: the trigger itself, a part of it, or one that turns at "
         f"least {WORKS:.0%} of the held-out texts.",
         "",
-        f"- clean checkpoints: {len(clean)}, of which {len(flagged)} suspicious or poisoned",
+        f"- clean checkpoints: {len(clean)}, of which {sure} poisoned; suspicious or poisoned {_share(clean)}",
+        f"- poisoned checkpoints: suspicious or poisoned {_share([row for row in done if row['poisoned']])}",
         *_by_kind(done),
         "",
         "| checkpoint | data | attack | verdict | suspected trigger | turns | controls | p | CPU s | controls reused |",
@@ -86,6 +89,14 @@ def write_table(out: Path, done: list[dict[str, Any]], budget: str) -> None:
     ]
     with writing_file(out) as stream:
         stream.write("\n".join(lines) + "\n")
+
+
+def _share(rows: list[dict[str, Any]]) -> str:
+    """Return how many of the rows were flagged, with a 95% interval."""
+    if not rows:
+        return "0 of 0"
+    rate = false_rejection_rate([row["found_verdict"] != "no sign found" for row in rows])
+    return f"{rate.count} of {rate.n} (95% interval {rate.low:.0%} to {rate.high:.0%})"
 
 
 def _by_kind(done: list[dict[str, Any]]) -> list[str]:
