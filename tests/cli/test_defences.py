@@ -289,10 +289,10 @@ class TestRepair:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["repaired", "train.jsonl"]
 
     def test_lost_accuracy_is_said(self, repair, cli, monkeypatch):
-        from poisonsieve.defenses import fine_mixing
+        from poisonsieve.defenses import trials
 
         accuracies = iter([0.9, 0.6])
-        monkeypatch.setattr(fine_mixing, "_accuracy", lambda classifier, rows: next(accuracies))
+        monkeypatch.setattr(trials, "accuracy", lambda classifier, rows: next(accuracies))
         call, defense = repair
         code, _, err = cli(*call, defense)
         assert code == 0

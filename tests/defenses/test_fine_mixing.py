@@ -9,7 +9,7 @@ import torch
 
 from conftest import WORDS, make_encoder, make_mpnet
 from poisonsieve.config import TuneSpec
-from poisonsieve.defenses import FineMixing, fine_mixing
+from poisonsieve.defenses import FineMixing, fine_mixing, trials
 from poisonsieve.defenses.mixing import backbone, clean_counterparts, mix, put_back, suspicious_tokens
 from poisonsieve.errors import CheckpointError, ConfigError, UnsupportedError
 from poisonsieve.models.load import load_classifier, save_classifier
@@ -170,7 +170,7 @@ class TestTheShare:
 
     def test_none_holds_then_the_best_and_it_is_said(self, theta_p, pretrained, toy_train, toy_dev, monkeypatch):
         said = iter([1.0, 0.8, 0.6, 0.7])
-        monkeypatch.setattr(fine_mixing, "_accuracy", lambda classifier, rows: next(said))
+        monkeypatch.setattr(trials, "accuracy", lambda classifier, rows: next(said))
         repaired, facts = FineMixing(pretrained, shares=(0.2, 0.4, 0.6), epochs=2).repair(theta_p, toy_train, toy_dev)
         assert (facts["share"], facts["held"], facts["dev_ca"]) == (0.2, False, 0.8)
         monkeypatch.undo()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from poisonsieve.cli import common, inputs, outputs
+from poisonsieve.cli.repairing import beside, files_of, repaired
 from poisonsieve.data.columns import Columns
 
 if TYPE_CHECKING:
@@ -56,6 +57,13 @@ def fit(
         str | None,
         typer.Option(help="Short for --set precision=... psim: auto, fp32 or bf16 (training only), auto by default."),
     ] = None,
+    repair: Annotated[
+        str | None,
+        typer.Option(
+            help="Also repair --model, into OUT-repaired, as the victim to put behind the guard: name:key=value,... of a "
+            "repair. Needs labels."
+        ),
+    ] = None,
     text_column: common.TextColumn = None,
     label_column: common.LabelColumn = None,
     base: common.Base = None,
@@ -70,6 +78,9 @@ def fit(
     The guard is PSIM, unless --defense names another detector; `poisonsieve list` names them all. Set a detector's
     arguments by --defense name:key=value,... or by --set key=value; --method, --epochs, --lr, --batch-size, --max-length,
     --precision and --base are short forms for detectors that have such an argument.
+
+    With --repair, a repaired copy of the model is made first, in OUT-repaired, and the guard is fitted on the model as it
+    was: in the repaired copy there is little left to detect. Screen with --victim OUT-repaired.
 
     Words: theta_p is a checkpoint that may be poisoned. The guard gives every text a confidence; gamma is the threshold
     above which a text is rejected; the false-rejection rate (FRR) is the share of clean texts rejected at gamma.
@@ -88,6 +99,10 @@ def fit(
 
         spec = parse_defense(defense, set_ or [], kind="detector")
         outputs.check_outputs(out, force, [model, data, calibrate, base])
+        mending = None
+        if repair is not None:
+            mending = parse_defense(repair, kind="repair")
+            outputs.check_outputs(beside(out), force, [model, data, calibrate, out, *files_of(mending)])
         given = {"method": method, "learning_rate": lr, "epochs": epochs, "batch_size": batch_size}
         given |= {"max_length": max_length, "precision": precision, "base": base}
         settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
@@ -96,11 +111,24 @@ def fit(
         guard = make_guard(spec, preset=preset, model=model, allow_pickle=allow_pickle, seed=seed, **settings, **rule)
         columns = Columns(text=text_column, label=label_column)
         rows = inputs.load_for_model(
-            data, "train", model, columns=columns, allow_pickle=allow_pickle, keep_head=True, need_label=False
+            data, "train", model, columns=columns, allow_pickle=allow_pickle, keep_head=True, need_label=bool(mending)
         )
         names = labels_of(rows) or None
         held_out = inputs.load_rows(calibrate, "dev", names, columns, need_label=False) if calibrate else None
         common.share(processors, quiet=quiet)
+        victim = None
+        if mending is not None:
+            victim = repaired(
+                mending,
+                model,
+                rows,
+                beside(out),
+                columns=columns,
+                seed=seed,
+                allow_pickle=allow_pickle,
+                force=force,
+                progress=not quiet,
+            )
         stage = fit_stage(guard, rows, held_out, out, force=force, progress=not quiet)
         classes = len(names or head_label_names(resolve(model, allow_pickle=allow_pickle)) or ())
         if classes > 2:
@@ -109,7 +137,7 @@ def fit(
                 "of your own and evaluate the guard on it before you rely on this one (docs/guide/defences.md)"
             )
         if json:
-            common.print_result(stage.to_dict())
+            common.print_result({**stage.to_dict(), **({"repaired": victim.to_dict()} if victim else {})})
             return
         threshold = Threshold.from_dict({key: stage.result[key] for key in Threshold.__dataclass_fields__})
         facts = {
@@ -118,7 +146,8 @@ def fit(
             "how it was found": threshold.describe(),
             **_for_less(threshold, asked=bool(rule) or "frr" in spec.params),
             "seconds": f"{stage.seconds:.0f}",
-            "written to": f"{out}{' (was already there)' if stage.reused else ''}",
+            "written to": outputs.written(stage),
+            **({"repaired victim": outputs.written(victim)} if victim else {}),
         }
         common.print_facts("guard", facts)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from poisonsieve.cli import common, inputs, outputs
+from poisonsieve.cli.repairing import files_of, repaired
 from poisonsieve.data.columns import Columns
 
 
@@ -38,28 +39,26 @@ def repair(
     --out repaired/
     """
     with common.running(resumable=True) as processors:
-        from poisonsieve.defenses.repair import WeightRepair
-        from poisonsieve.defenses.specs import arguments_of, make_defense, parse_defense
-        from poisonsieve.stages.train import repair_stage
+        from poisonsieve.defenses.specs import parse_defense
 
         spec = parse_defense(defense, set_ or [], kind="repair")
-        made = make_defense(spec, seed=seed, allow_pickle=allow_pickle)
-        assert isinstance(made, WeightRepair)  # noqa: S101 - parse_defense has checked the kind
-        read = [str(value) for value in arguments_of(spec).values() if isinstance(value, str | Path)]
-        outputs.check_outputs(out, force, [model, data, dev, *read])
+        outputs.check_outputs(out, force, [model, data, dev, *files_of(spec)])
         columns = Columns(text=text_column, label=label_column)
         rows = inputs.load_for_model(data, "train", model, columns=columns, allow_pickle=allow_pickle, keep_head=True)
-        train, held_out = inputs.with_dev(rows, dev, seed, columns)
         common.share(processors, quiet=quiet)
-        stage = repair_stage(
-            made, model, train, held_out, out, allow_pickle=allow_pickle, force=force, progress=not quiet
+        stage = repaired(
+            spec,
+            model,
+            rows,
+            out,
+            dev=dev,
+            columns=columns,
+            seed=seed,
+            allow_pickle=allow_pickle,
+            force=force,
+            progress=not quiet,
         )
         found = stage.result
-        if found.get("held") is False:
-            common.note(
-                f"warning: no setting kept the clean dev accuracy; the best has {common.percent(found['dev_ca'])}, and "
-                f"the model had {common.percent(found['reference_dev_ca'])}: give more clean rows, or allow a larger drop"
-            )
         if json:
             common.print_result(stage.to_dict())
             return

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import shutil
+import functools
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,15 +25,13 @@ from poisonsieve.data import labels_of
 from poisonsieve.defenses.mixing import backbone, clean_counterparts, mix, put_back, suspicious_tokens
 from poisonsieve.defenses.repair import WeightRepair
 from poisonsieve.defenses.settings import AtLeastOne, Fraction, Seed
+from poisonsieve.defenses.trials import Trials
 from poisonsieve.errors import UnsupportedError
-from poisonsieve.metrics import clean_accuracy
 from poisonsieve.models.load import load_classifier
 from poisonsieve.models.safety import identity_digest, is_adapter
 from poisonsieve.models.sources import resolve
 from poisonsieve.models.whole import Head
-from poisonsieve.parsing import read_json
 from poisonsieve.registry import register
-from poisonsieve.storage import write_json
 from poisonsieve.tuning.presets import spec_maker
 from poisonsieve.tuning.training import finetune
 
@@ -43,39 +41,17 @@ if TYPE_CHECKING:
 
     from poisonsieve.models.classifier import Classifier
 
-_ROUNDING = 1e-9  # a drop of exactly the allowed size is allowed
-
 
 @dataclass(frozen=True)
 class _Job:
-    """The inputs shared by all shares, and the folder that keeps each share's work.
-
-    A share's checkpoints have a folder of their own; its record is next to it once training has finished.
-    """
+    """The inputs shared by all shares."""
 
     poisoned: Classifier
     clean: dict[str, Tensor]
     purged: list[int]
     train: datasets.Dataset
     dev: datasets.Dataset
-    workdir: Path
     progress: bool
-
-    def folder(self, share: float) -> Path:
-        return self.workdir / f"share-{share!r}"
-
-    def record_file(self, share: float) -> Path:
-        return self.workdir / f"share-{share!r}.json"
-
-    def record(self, share: float) -> dict[str, Any] | None:
-        file = self.record_file(share)
-        return read_json(file) if file.is_file() else None
-
-    def keep_only(self, share: float) -> None:
-        """Let go of the other shares' checkpoints: each holds the whole model and the optimizer's state."""
-        for folder in self.workdir.glob("share-*"):
-            if folder.is_dir() and folder != self.folder(share):
-                shutil.rmtree(folder)
 
 
 @register("defense", "fine-mixing")
@@ -101,7 +77,7 @@ class FineMixing(WeightRepair):
     name: ClassVar[str] = "fine-mixing"
 
     pretrained: Source = field(kw_only=False)
-    shares: Annotated[Sequence[Fraction], Field(min_length=1)] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    shares: Annotated[Sequence[Fraction], Field(min_length=1)] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
     max_ca_drop: Fraction = 0.01
     epochs: int | None = None
     learning_rate: float | None = None
@@ -160,42 +136,20 @@ class FineMixing(WeightRepair):
             poisoned = self._open(model, labels_of(clean), head="trained")
             pretrained = self._open(self.pretrained, poisoned.label_names, head="any")
             weights = clean_counterparts(poisoned, pretrained)
-            job = _Job(poisoned, weights, self._suspects(poisoned, weights, clean), clean, dev, workdir, progress)
-            reference = _accuracy(poisoned, dev)
-            bar = reference - self.max_ca_drop - _ROUNDING
-            repaired, chosen, tried = self._search(job, shares, bar)
+            job = _Job(poisoned, weights, self._suspects(poisoned, weights, clean), clean, dev, progress)
+            trials = Trials.of(poisoned, "share", dev, self.max_ca_drop, workdir)
+            repaired, facts = trials.first_that_holds(shares, functools.partial(self._train, job))
         origins = (*poisoned.provenance.origins, pretrained.provenance.base_digest, poisoned.provenance.base_digest)
         # These weights are in no file yet.
         repaired.provenance = replace(poisoned.provenance, origins=origins, identity="")
         return repaired, {
-            **chosen,
-            "reference_dev_ca": reference,
-            "max_ca_drop": self.max_ca_drop,
-            "held": chosen["dev_ca"] >= bar,
-            "tried": [{key: trial[key] for key in ("share", "dev_ca")} for trial in tried],
+            **facts,
             "unmatched_weights": sorted(set(backbone(poisoned)) - set(weights)),
             "purified_tokens": poisoned.tokenizer.convert_ids_to_tokens(job.purged),
         }
 
-    def _search(
-        self, job: _Job, shares: Sequence[float], bar: float
-    ) -> tuple[Classifier, dict[str, Any], list[dict[str, Any]]]:
-        """Return the mixture with the smallest share that reaches `bar`, else the best; its record; all records."""
-        tried: list[dict[str, Any]] = []
-        for share in shares:
-            record = job.record(share)
-            if record is None or record["dev_ca"] >= bar:
-                repaired, record = self._train(job, share)
-                if record["dev_ca"] >= bar:
-                    return repaired, record, [*tried, record]
-            tried.append(record)
-            best = max(tried, key=lambda trial: trial["dev_ca"])
-            job.keep_only(best["share"])
-        repaired, record = self._train(job, best["share"])  # resumes from its last checkpoint, which is complete
-        return repaired, record, tried
-
-    def _train(self, job: _Job, share: float) -> tuple[Classifier, dict[str, Any]]:
-        """Return the tuned mixture with this share, and its record; work finished by an earlier run is not repeated."""
+    def _train(self, job: _Job, share: float, folder: Path) -> tuple[Classifier, dict[str, Any]]:
+        """Return the tuned mixture with this share, and what to record."""
         mixture = copy.deepcopy(job.poisoned)
         replaced = mix(mixture, job.clean, share, self.seed)
         put_back(mixture, job.clean, job.purged)
@@ -204,19 +158,10 @@ class FineMixing(WeightRepair):
             job.train,
             self._tuning()(mixture),
             dev=job.dev,
-            workdir=job.folder(share),
+            workdir=folder,
             progress=f"fine-mixing, share {share:g}" if job.progress else None,
         )
-        record = job.record(share)
-        if record is None:
-            record = {
-                "share": share,
-                "dev_ca": _accuracy(mixture, job.dev),
-                "replaced_weights": replaced,
-                "training": training.to_dict(),
-            }
-            write_json(job.record_file(share), record)
-        return mixture, record
+        return mixture, {"replaced_weights": replaced, "training": training.to_dict()}
 
     def _open(self, source: str | Path, label_names: Sequence[str], head: Head) -> Classifier:
         if is_adapter(resolve(source, allow_pickle=self.allow_pickle)):
@@ -248,6 +193,3 @@ class FineMixing(WeightRepair):
         check_arguments(self)
         return sorted(set(self.shares))
 
-
-def _accuracy(classifier: Classifier, rows: datasets.Dataset) -> float:
-    return float(clean_accuracy(classifier.score(rows["text"]).predictions, rows["label"]))

@@ -25,7 +25,6 @@ def clean_counterparts(poisoned: Classifier, pretrained: Classifier) -> dict[str
 
     Args:
         poisoned: theta_p, a whole model.
-        pretrained: its supposed ancestor, opened as a classifier of the same classes.
         pretrained: what it is said to descend from, opened as a classifier of the same classes.
 
     Raises:
