@@ -12,6 +12,7 @@ from poisonsieve.defenses import Detector, Rewriter
 from poisonsieve.defenses.detector import Scored
 from poisonsieve.errors import ConfigError
 from poisonsieve.models.load import load_classifier
+from poisonsieve.models.safety import identity_digest
 
 pytest_plugins = ["commands"]
 
@@ -328,6 +329,47 @@ class TestRepair:
         refused(*call, f"{defense},shares=2", says="shares")
         refused(*call, "psim", says="psim is a detector, not a repair; use poisonsieve fit")
         refused(*call, defense, "--out", pretrained.parent, "--force", says="would replace")
+
+
+class TestARepairedVictim:
+    """`fit --repair`: a guard, and behind it a repaired victim."""
+
+    @pytest.fixture
+    def call(self, fit, pretrained):
+        repair = f"fine-mixing:pretrained={pretrained},shares=0.5,epochs=1"
+        return [*fit, "--defense", "msp", "--frr-mean", "0.1", "--repair", repair]
+
+    def test_guard_and_victim(self, call, cli, tiny, test_file, tmp_path):
+        code, out, err = cli(*call, "--json")
+        assert code == 0, err
+        said = json.loads(out)
+        victim = tmp_path / "guard-repaired"
+        assert (said["out"], said["repaired"]["out"]) == (str(tmp_path / "guard"), str(victim))
+        assert said["repaired"]["share"] == 0.5
+        guarded = json.loads((tmp_path / "guard" / "guard.json").read_text())["base"]
+        assert (guarded["source"], guarded["identity"]) == (str(tiny("encoder")), identity_digest([tiny("encoder")]))
+        assert identity_digest([victim]) != guarded["identity"]
+        code, out, err = cli("screen", tmp_path / "guard", test_file, "--victim", victim, "--json", "--quiet")
+        assert code == 0, err
+        assert json.loads(out)["n"] == 30
+
+    def test_neither_is_made_twice(self, call, fit, cli):
+        assert cli(*call)[0] == 0
+        again = json.loads(cli(*call, "--json")[1])
+        assert (again["reused"], again["repaired"]["reused"]) == (True, True)
+        without = [*fit, "--defense", "msp", "--frr-mean", "0.1"]
+        assert json.loads(cli(*without, "--json")[1])["reused"]  # the guard is the same with and without
+        assert "guard-repaired (was already there)" in " ".join(cli(*call)[1].split())
+
+    def test_wrong_options(self, fit, refused, rows_file, tmp_path, call):
+        refused(*fit, "--repair", "psim", says="psim is a detector, not a repair")
+        refused(*fit, "--repair", "fine-mixing", says="fine-mixing needs pretrained")
+        bare = rows_file("bare.jsonl", [{"text": "a film"}] * 40)
+        refused(*call, "--data", bare, says="label")
+        (tmp_path / "guard-repaired").mkdir()
+        (tmp_path / "guard-repaired" / "mine").write_text("")
+        refused(*call, says="guard-repaired")
+        assert not (tmp_path / "guard").exists()
 
 
 def test_list_shows_defences_by_what_they_do(cli):

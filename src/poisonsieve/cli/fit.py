@@ -102,7 +102,7 @@ def fit(
         mending = None
         if repair is not None:
             mending = parse_defense(repair, kind="repair")
-            outputs.check_outputs(beside(out), force, [model, data, calibrate, out, *files_of(mending)])
+            outputs.check_outputs(beside(out), force, [model, data, calibrate, *files_of(mending)])
         given = {"method": method, "learning_rate": lr, "epochs": epochs, "batch_size": batch_size}
         given |= {"max_length": max_length, "precision": precision, "base": base}
         settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}

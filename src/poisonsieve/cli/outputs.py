@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from poisonsieve.errors import ConfigError
+
+if TYPE_CHECKING:
+    from poisonsieve.stages.keep import StageResult
 
 
 def check_outputs(out: Path, force: bool, inputs: Sequence[str | Path | None] = ()) -> None:
@@ -60,3 +64,8 @@ def check_output_file(option: str, out: Path, inputs: Sequence[str | Path | None
                 raise ConfigError(f"{option} {out} would replace {source}, which is read; choose another file")
         if not out.exists():
             require_free(out)
+
+
+def written(stage: StageResult) -> str:
+    """Return where a stage's result is, for people."""
+    return f"{stage.out}{' (was already there)' if stage.reused else ''}"

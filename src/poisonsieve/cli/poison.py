@@ -113,6 +113,6 @@ def poison(
             "attack success on dev (ASR)": "the trigger fits none of the rows"
             if asr is None
             else common.percent(asr),
-            "written to": f"{out}{' (was already there)' if stage.reused else ''}",
+            "written to": outputs.written(stage),
         }
         common.print_facts("poisoned model", facts)

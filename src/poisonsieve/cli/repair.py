@@ -67,6 +67,6 @@ def repair(
             **({"share of the weights kept": f"{found['share']:g}"} if "share" in found else {}),
             "clean accuracy on dev (CA)": common.percent(found["dev_ca"]),
             "seconds": f"{stage.seconds:.0f}",
-            "written to": f"{out}{' (was already there)' if stage.reused else ''}",
+            "written to": outputs.written(stage),
         }
         common.print_facts("repaired model", facts)

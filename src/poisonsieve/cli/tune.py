@@ -86,6 +86,6 @@ def tune(
             "trained weights": f"{training['trained_weights']:,}",
             "accuracy on dev": common.percent(stage.result["dev_ca"]),
             "best epoch": f"{training['best_epoch']} of {len(training['epochs'])}",
-            "written to": f"{out}{' (was already there)' if stage.reused else ''}",
+            "written to": outputs.written(stage),
         }
         common.print_facts("tuned model", facts)

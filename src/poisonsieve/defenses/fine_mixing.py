@@ -192,4 +192,3 @@ class FineMixing(WeightRepair):
         """Return the shares in ascending order, after validating the settings, which `set_params` may have changed."""
         check_arguments(self)
         return sorted(set(self.shares))
-
