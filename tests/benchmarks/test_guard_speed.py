@@ -1,0 +1,50 @@
+"""The benchmark of what a guard costs: its clock, and the whole of it on a tiny model."""
+
+import json
+import sys
+
+import pytest
+
+import guard_speed
+from conftest import write_toy_rows
+from interleaved import Spread, in_turn, times_of
+
+
+def test_every_round_begins_with_another_way_and_the_first_is_not_timed():
+    called = []
+    seconds = in_turn({name: lambda name=name: called.append(name) for name in "abc"}, rounds=3)
+    assert "".join(called) == "abcbcacababc"
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3, "c": 3}
+
+
+def test_ratios_are_taken_within_rounds():
+    found = times_of({"bare": [1.0, 10.0, 2.0], "guarded": [2.0, 20.0, 5.0]}, "bare")
+    assert found["bare"] == Spread(1.0, 1.0, 1.0)
+    assert found["guarded"] == Spread(2.0, 2.0, 2.25)
+
+
+def test_the_table_has_every_way_and_counts_their_operations(tiny, tmp_path, monkeypatch, capsys):
+    counts = {"--rounds": 1, "--blocks": 1, "--fit-rounds": 1, "--rows": 16, "--fit-rows": 120}
+    options = [str(part) for pair in counts.items() for part in pair]
+    data = ["--model", str(tiny("encoder")), "--data", str(write_toy_rows(tmp_path)), "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["guard_speed.py", *options, *data])
+    guard_speed.main()
+    report = json.loads((tmp_path / "guard_speed.json").read_text())
+    rows = {row["name"]: row for row in report["rows"]}
+    two, one = ("PSIM, as published", "PSIM", "psim-rarity"), ("victim alone", "mahalanobis", "msp")
+    assert list(rows) == [one[0], *two, *one[1:], "transformers' pipeline"]
+    assert {rows[name]["passes"] for name in two} == {"two"}
+    assert {rows[name]["passes"] for name in one} == {"one"}
+    bare = rows["victim alone"]["million_operations"]
+    assert rows["transformers' pipeline"]["million_operations"] == rows["msp"]["million_operations"] == bare
+    assert bare < rows["mahalanobis"]["million_operations"] < 1.5 * bare
+    assert rows["PSIM"]["million_operations"] > 2 * bare * 0.9  # a rejected text is not read again
+    table = (tmp_path / "guard_speed.md").read_text()
+    assert all(f"| {name} |" in table for name in rows)
+    assert table.splitlines()[2] in capsys.readouterr().out
+
+
+def test_too_few_rows_are_refused(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["guard_speed.py", "--rows", "3"])
+    with pytest.raises(SystemExit):
+        guard_speed.parse()
