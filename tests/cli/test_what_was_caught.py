@@ -47,6 +47,18 @@ def test_the_last_line_names_the_trigger(cli, planted_guard, source):
     assert len(err.splitlines()) == 2
 
 
+def test_what_the_guard_promises_is_said_once(cli, planted_guard, source):
+    found = cli("screen", planted_guard, source)[2]
+    assert found.count("The guard promises") == 1
+    assert "The guard promises no rate, since gamma was fixed by hand.\n" in found
+    err = cli("screen", planted_guard, source, "--frr-mean", "0.2")[2]
+    assert "The guard promises 20% of clean text rejected on average over calibrations (40 rows).\n" in err
+    _, out, err = cli("screen", planted_guard, source, "--frr", "0.2", "--json")
+    assert json.loads(out)["promised"] == "at most 20% of clean text rejected, with 95% confidence (40 rows)"
+    assert "promises" not in err
+    assert "promises" not in cli("screen", planted_guard, source, "--quiet")[2]
+
+
 def test_json_has_it_with_its_counts(cli, planted_guard, source):
     _, out, _ = cli("screen", planted_guard, source, "--quiet", "--json")
     (group,) = json.loads(out)["in_common"]

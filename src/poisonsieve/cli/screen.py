@@ -117,14 +117,15 @@ def screen(
                     comparison.add(record.text, record.verdict.outcome)
         seconds = time.perf_counter() - started
         groups = comparison.groups() if comparison else None
+        threshold = guarded.guard.threshold_
         summary = {
-            **{**tally.to_dict(), "gamma": guarded.guard.threshold_.gamma, "seconds": seconds},
+            **{**tally.to_dict(), "gamma": threshold.gamma, "promised": threshold.promise, "seconds": seconds},
             "in_common": None if groups is None else [group.to_dict() for group in groups],
         }
         if json:
             common.print_result({**summary, **({"out": str(out)} if out else {"records": collected})})
         else:
-            _note(summary)
+            _note(summary, quiet=quiet)
     if exit_code and summary["rejected"]:
         raise typer.Exit(common.EXIT_FOUND)
 
@@ -196,16 +197,18 @@ def _bulk(
     if json:
         common.print_result({**summary, "out": str(out)})
     else:
-        _note(summary)
+        _note(summary, quiet=quiet)
     return summary
 
 
-def _note(summary: dict[str, Any]) -> None:
-    """Say what came out, and what the rejected texts have in common."""
+def _note(summary: dict[str, Any], *, quiet: bool) -> None:
+    """Say what came out, the rate that the guard promises, and what the rejected texts have in common."""
     common.note(
         f"{summary['n']} texts: {summary['passed']} passed, {summary['poisoned']} rejected as poisoned, "
         f"{summary['not_scored']} rejected unscored, {summary['truncated']} truncated; {summary['seconds']:.1f} s"
     )
+    if not quiet:
+        common.note(f"The guard promises {summary['promised']}.")
     groups = summary["in_common"]
     for group in (groups or [])[:_GROUPS]:
         common.note(group["says"])

@@ -11,7 +11,7 @@ import functools
 import itertools
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,9 @@ from poisonsieve.data.files import extensions, format_of
 from poisonsieve.data.inputs import read_inputs
 from poisonsieve.data.left_out import refuse_left_out
 from poisonsieve.data.shards import require_whole
-from poisonsieve.errors import DataError
+from poisonsieve.errors import CheckpointError, DataError
 from poisonsieve.guard.common_ground import Comparison
+from poisonsieve.guard.folder import read_calibration
 from poisonsieve.guard.screening import CHUNK
 from poisonsieve.records import parquet
 from poisonsieve.storage import require_free, writing_folder
@@ -71,8 +72,9 @@ def screen_folder(
         progress: let Ray draw its progress bars.
 
     Returns:
-        Counts of rows in total, passed, poisoned, not scored and truncated; gamma; the seconds taken; and what poisoned
-        texts have in common, see `in_common`, which is None without texts in the records.
+        Counts of rows in total, passed, poisoned, not scored and truncated; gamma and what is promised with it; the
+        seconds taken; and what poisoned texts have in common, see `in_common`, which is None without texts in the
+        records.
 
     Raises:
         DataError: there is no file to screen, a file has no text column or is not in the format its name says, a shard
@@ -85,6 +87,7 @@ def screen_folder(
     opening = {**options, "base": _everywhere(options.get("base"))}
     require_free(out)
     _check_beginnings(files, columns)
+    promised = _promised(guard, _rule(options))
     started = time.perf_counter()
     ray = connect(address, progress=progress)
     try:
@@ -93,7 +96,11 @@ def screen_folder(
         screened = _records(ray, files, worker, columns, workers, gpus)
         with telling_cause(), no_tracebacks(progress), writing_folder(out) as target:
             screened.write_parquet(str(target))
-            summary = {**summary_of(target), "in_common": in_common(target) if with_text else None}
+            summary = {
+                **summary_of(target),
+                "promised": promised,
+                "in_common": in_common(target) if with_text else None,
+            }
     finally:
         ray.shutdown()
     return {**summary, "seconds": time.perf_counter() - started}
@@ -171,7 +178,7 @@ class Screener:
         guarded = GuardedClassifier.from_pretrained(
             *self._paths, base=options.get("base"), allow_pickle=bool(options.get("allow_pickle"))
         )
-        rule = {key: options[key] for key in RULES if options.get(key) is not None}
+        rule = _rule(options)
         if rule:
             guarded.guard.set_threshold(**rule)
         return guarded
@@ -237,6 +244,24 @@ def files_to_screen(source: Path) -> list[Path]:
     if not files:
         raise DataError(f"{source} holds no file to screen; use {extensions()}")
     return [path.absolute() for path in files]
+
+
+def _rule(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the threshold's rule among the options; empty for the guard's own."""
+    return {key: options[key] for key in RULES if options.get(key) is not None}
+
+
+def _promised(guard: Path, rule: Mapping[str, Any]) -> str:
+    """Return what a guard folder promises about clean text, perhaps by another rule than its own.
+
+    Raises:
+        CheckpointError, CalibrationError: see `read_calibration`; or the guard has no threshold.
+    """
+    calibration = read_calibration(guard)
+    threshold = (calibration.choose(**rule) if rule else calibration).threshold
+    if threshold is None:
+        raise CheckpointError(f"{guard} has no threshold; give --frr, --frr-mean or --gamma")
+    return threshold.promise
 
 
 def _folder(file: Path) -> Path:
