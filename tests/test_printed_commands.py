@@ -1,12 +1,21 @@
-"""Commands of the README and of Getting started work as they are printed, with tiny models in the folders they name."""
+"""Commands of the README and of Getting started work as they are printed.
 
+Those on folders and files of the user's run with tiny models in the folders they name. Those on packaged models and data
+run on them, which takes minutes each. What is fetched from the hub comes from one that stands in for it.
+"""
+
+import contextlib
+import json
 import os
 import re
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -56,24 +65,38 @@ def place(tiny, write_jsonl, tmp_path):
         shutil.copytree(tiny("encoder"), tmp_path / name)
     for seed, (name, rows) in enumerate({"clean": 600, "train": 160, "dev": 140, "inbox": 30, "test": 40}.items()):
         shutil.move(write_jsonl(f"{name}.jsonl", dataset(sentences(rows, seed=seed))), tmp_path / f"{name}.jsonl")
-    script = tmp_path / "bin/poisonsieve"
+    return with_command(tmp_path)
+
+
+@pytest.fixture
+def empty(tmp_path):
+    """A folder with nothing but `poisonsieve` on the path."""
+    return with_command(tmp_path)
+
+
+def with_command(folder):
+    script = folder / "bin/poisonsieve"
     script.parent.mkdir()
     script.write_text(f"#!{sys.executable}\nfrom poisonsieve.cli.main import run\nrun()\n")
     script.chmod(0o755)
-    return tmp_path
+    return folder
 
 
-def run(place, command, *, codes=(0,)):
+def environment(place):
     source = Path(poisonsieve.__file__).parents[1]
-    path = f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    environment = {
+    return {
         **os.environ,
-        "PATH": path,
+        "PATH": f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(source),
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
     }
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=280)
+
+
+def run(place, command, *, codes=(0,), minutes=5):
+    done = subprocess.run(
+        command, cwd=place, env=environment(place), capture_output=True, text=True, timeout=60 * minutes - 20
+    )
     assert done.returncode in codes, done.stderr[-2000:]
     return done.stdout
 
@@ -98,3 +121,107 @@ def test_getting_started_from_the_command_line_and_from_python(place):
     shutil.rmtree(place / "guard")
     out = run(place, [sys.executable, "-c", "\n".join(blocks(STARTED, "python"))])
     assert len(out.splitlines()) == 4  # gamma, two verdicts, the rates
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_readme_serves_a_guard(place):
+    """Started, asked and stopped; only the port is a free one."""
+    run(place, shlex.split("poisonsieve fit --model downloaded-checkpoint/ --data clean.jsonl --out guard/"))
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = str(sock.getsockname()[1])
+    install, serve, ask = block_with(README, "poisonsieve serve").replace("8000", port).splitlines()
+    assert install.startswith("pip install")
+    with running(place, serve) as server:
+        answer = json.loads(run(place, ["bash", "-c", f"{ask} --retry 120 --retry-connrefused --retry-delay 1"]))
+        page = run(place, ["curl", "-s", f"http://localhost:{port}/"])
+    assert server.returncode in (0, -signal.SIGTERM)
+    assert answer["verdicts"][0]["outcome"] in ("passed", "poisoned")
+    assert page.startswith("<!doctype html>")
+
+
+@contextlib.contextmanager
+def running(place, command):
+    """A command in the background, stopped at the end."""
+    with subprocess.Popen(shlex.split(command), cwd=place, env=environment(place)) as process:
+        try:
+            yield process
+            process.terminate()
+            process.wait(60)
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_readme_measures_a_guard(empty):
+    """On packaged data and real weights: the attack takes, and the guard stops it."""
+    lines = block_with(README, "poisonsieve poison ").splitlines()
+    evaluate, show = lines[-2:]
+    assert show == "poisonsieve list"
+    run(empty, ["bash", "-e", "-c", "\n".join([*lines[:-2], show])], minutes=50)
+    found = json.loads(run(empty, shlex.split(f"{evaluate} --json")))
+    assert found["asr"] > 0.9
+    assert found["guarded_asr"] < 0.05
+    assert found["ca_lost"] < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    "command", ["poisonsieve compare cr-fdk --scale", "poisonsieve bench run table01 --scale packaged"]
+)
+def test_the_readme_measures_defences_without_data_of_ones_own(command, empty):
+    pytest.importorskip("spacy")
+    run(empty, ["bash", "-e", "-c", block_with(README, command)], minutes=55)
+    (results,) = empty.glob("*/grids/*/results.json")
+    cells = json.loads(results.read_text(encoding="utf-8"))["cells"]
+    assert {cell["status"] for cell in cells} == {"done"}
+    attacked = [cell for cell in cells if cell["attack"] in ("BadNet", "InSent")]
+    assert min(cell["metrics"]["asr"] for cell in attacked if cell["defense"] == "none") > 0.9
+    assert max(cell["metrics"]["asr"] for cell in attacked if cell["defense"].lower() == "psim") < 0.1
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub with all data sets of the experiments, each with the published number of rows."""
+    import datasets
+    import huggingface_hub
+
+    from poisonsieve.data.fetching import SOURCES
+
+    published = {source.id: source.rows for source in SOURCES.values()}
+
+    def load(dataset_id, config=None):
+        return datasets.DatasetDict(
+            {
+                {"dev": "validation"}.get(split, split): datasets.Dataset.from_dict(
+                    {"text": [f"{split} {row}" for row in range(count)], "label": [row % 2 for row in range(count)]}
+                )
+                for split, count in published[dataset_id].items()
+            }
+        )
+
+    facts = SimpleNamespace(sha="c0ffee", card_data=SimpleNamespace(license="mit"))
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: facts)
+    monkeypatch.setattr(datasets, "load_dataset", load)
+
+
+@pytest.mark.slow
+def test_the_readme_fetches_what_its_experiments_read(hub, cli, tmp_path, monkeypatch):
+    from poisonsieve.bench.comparison import load_comparison
+    from poisonsieve.bench.spec import load_grid
+    from poisonsieve.cli.experiments import find_config, require_rows
+
+    monkeypatch.chdir(tmp_path)
+    fetch, compare, bench = (
+        shlex.split(line)[1:] for line in block_with(README, "poisonsieve data fetch").splitlines()
+    )
+    code, said, err = cli(*fetch)
+    assert code == 0, err
+    assert said.count("licence") == 3
+    root = Path(compare[compare.index("--data-root") + 1])
+    spec = load_comparison(find_config(Path(compare[1]), "comparison"), root)
+    require_rows([spec.data, spec.attacker], root)
+    grid = load_grid(find_config(Path(bench[2]), "grid"), scale=bench[bench.index("--scale") + 1], data_root=root)
+    require_rows([rows for entry in grid.datasets.values() for rows in (entry.data, entry.attacker)], root)
