@@ -14,9 +14,12 @@ from typing import Any, Literal, Self, get_args
 Outcome = Literal["passed", "poisoned", "not_scored"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
-#: What stopped a text: the guard's score; no text could be read; the tokenizer found no tokens or failed; the model
-#: raised, or gave no finite number; the victim could not answer; or a detector that does not say what.
-Cause = Literal["above_gamma", "not_read", "no_tokens", "tokenizer", "exception", "not_finite", "victim", "other"]
+#: What stopped a text: the guard's score; the other texts it came with; no text could be read; the tokenizer found no
+#: tokens or failed; the model raised, or gave no finite number; the victim could not answer; or a detector that does not
+#: say what.
+Cause = Literal[
+    "above_gamma", "traffic", "not_read", "no_tokens", "tokenizer", "exception", "not_finite", "victim", "other"
+]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 
@@ -59,7 +62,7 @@ def outcome_of(cause: Cause | None) -> Outcome:
     """Return the outcome that follows from a cause; None means that the text passed."""
     if cause is None:
         return "passed"
-    return "poisoned" if cause == "above_gamma" else "not_scored"
+    return "poisoned" if cause in ("above_gamma", "traffic") else "not_scored"
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,17 @@ class Verdict:
         """Make the verdict on a text without a confidence; `why` is a `Failure` or a sentence."""
         return cls(cause_of(why), str(why), None, gamma, truncated)
 
+    def of_a_campaign(self) -> Self:
+        """Return the verdict on a text that passed by itself, and is rejected for what it shares with others."""
+        return replace(self.unanswered(), cause="traffic", reason="stands apart together with other texts")
+
     def unanswered(self) -> Self:
         """Return the guard's part alone, as without a victim."""
         return replace(self, label=None, label_name=None, score=None)
 
     @property
     def outcome(self) -> Outcome:
-        """``passed``, ``poisoned`` (its confidence is above gamma) or ``not_scored`` (it could not be judged)."""
+        """``passed``, ``poisoned`` (its confidence is above gamma, or it is part of a campaign) or ``not_scored``."""
         return outcome_of(self.cause)
 
     @property

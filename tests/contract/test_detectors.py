@@ -12,6 +12,7 @@ from conftest import dataset, sentences
 from poisonsieve import Guard, registry
 from poisonsieve.defenses import Detector
 from poisonsieve.errors import CalibrationError, CheckpointError, ConfigError, DataError
+from poisonsieve.guard.traffic import examine
 
 ODD_TEXTS = ["", "good", "   ", "💥", "a\x00b", "good film " * 400, "mn"]
 
@@ -114,6 +115,21 @@ def test_no_texts_no_scores(fitted):
 def test_something_that_is_no_string_is_named(fitted):
     with pytest.raises(DataError, match="text 1 is int"):
         fitted.decision_function(["a good film", 7])
+
+
+def test_with_a_network_it_compares_texts_together(fitted, tmp_path, toy_dev, toy_train):
+    """A detector with a network keeps its states of the calibration rows, and finds the same when opened."""
+    if fitted.classifier is None:
+        assert fitted.reference_ is None
+        return
+    assert len(fitted.reference_.states) == len(fitted.reference_.classes) == len(toy_dev)
+    texts = list(toy_train["text"])
+    found = examine(fitted, texts)
+    assert found.scores.shape == found.flagged.shape == (len(texts),)
+    assert np.isfinite(found.scores).all()
+    fitted.save_pretrained(tmp_path / "guard")
+    again = examine(Guard.from_pretrained(tmp_path / "guard"), texts)
+    np.testing.assert_allclose(again.scores, found.scores, atol=1e-4)
 
 
 def test_more_than_two_classes(kind, tiny):

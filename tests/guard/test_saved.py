@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from poisonsieve import Guard, GuardedClassifier
+from poisonsieve.errors import ConfigError
 from poisonsieve.guard.folder import digest as guard_digest
+from poisonsieve.guard.traffic import examine
 
 SAVED = Path(__file__).parent / "saved"
 EXPECTED = json.loads((SAVED / "expected.json").read_text(encoding="utf-8"))
@@ -40,3 +42,9 @@ def test_verdicts_are_as_they_were(saved):
 def test_the_digest_that_quarantines_know_them_by_is_as_it_was(saved):
     folder, then, _ = saved
     assert guard_digest(folder) == then["digest"]
+
+
+def test_it_keeps_no_states_and_says_so_when_texts_are_compared_together(saved):
+    _, _, guard = saved
+    with pytest.raises(ConfigError, match="fit it again"):
+        examine(guard, [f"a film {number}" for number in range(60)])

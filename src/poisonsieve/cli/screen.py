@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,6 +38,13 @@ def screen(
             help="jsonl, csv, parquet, or sarif (rejected inputs only). Default: by the suffix of --out, else jsonl.",
         ),
     ] = None,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together",
+            help="Also compare all texts together with the guard's calibration rows, and reject those of a campaign.",
+        ),
+    ] = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 if any text was rejected.")] = False,
     frr: common.OtherFrr = None,
     frr_mean: common.OtherFrrMean = None,
@@ -63,7 +70,9 @@ def screen(
     """Screen texts: write one record per input, in order.
 
     Inputs that cannot be read or scored are rejected, with the reason. The summary names the words that rejected texts
-    have in common and others lack, unless --no-text is given. Screening is deterministic, so --seed has no effect. With
+    have in common and others lack, unless --no-text is given. With --together the whole input is held in memory and
+    tested as one: many texts with one trigger give each other away where a single one does not. No verdict gets milder.
+    Screening is deterministic, so --seed has no effect. With
     --engine ray, INPUT may be a folder of JSONL and Parquet files larger than memory, and --out is a folder of Parquet
     files.
 
@@ -77,6 +86,7 @@ def screen(
 
         rule = rule_of(frr=frr, frr_mean=frr_mean, gamma=gamma)
         if engine != "local":
+            _refuse_together(together)
             _refuse_formats(format_, out)
             options = {"base": base, "allow_pickle": allow_pickle, **rule}
             spread = {"engine": engine, "address": address, "workers": workers, "gpus": gpus}
@@ -89,7 +99,7 @@ def screen(
         from poisonsieve.data.inputs import read_inputs
         from poisonsieve.guard import GuardedClassifier
         from poisonsieve.guard.common_ground import Comparison
-        from poisonsieve.guard.screening import screened
+        from poisonsieve.guard.screening import screened, screened_together
         from poisonsieve.verdict import Tally
 
         writing = _output(format_, out, source, with_text=not no_text, with_id=with_id, json=json)
@@ -104,10 +114,13 @@ def screen(
             guarded.guard.set_threshold(**rule)
         tally, comparison = Tally(), None if no_text else Comparison()
         collected: list[dict[str, Any]] = []
-        started = time.perf_counter()
+        started, traffic = time.perf_counter(), None
         with contextlib.ExitStack() as stack:
             put = stack.enter_context(writing) if writing else None
-            for record in screened(guarded, rows, progress=not quiet):
+            records: Iterable[Record] = screened(guarded, rows, progress=not quiet)
+            if together:
+                records, traffic = screened_together(guarded, rows, progress=not quiet)
+            for record in records:
                 if put:
                     put(record)
                 else:
@@ -121,6 +134,7 @@ def screen(
         summary = {
             **{**tally.to_dict(), "gamma": threshold.gamma, "promised": threshold.promise, "seconds": seconds},
             "in_common": None if groups is None else [group.to_dict() for group in groups],
+            **({} if traffic is None else {"traffic": traffic.to_dict(guarded.guard.label_names)}),
         }
         if json:
             common.print_result({**summary, **({"out": str(out)} if out else {"records": collected})})
@@ -149,6 +163,18 @@ def _output(
             raise ConfigError(f"--json prints one JSON object on stdout; give --out for the {kind}")
         return None
     return writing_records(kind, out, source=source, with_text=with_text, stdout=common.print_text, with_id=with_id)
+
+
+def _refuse_together(together: bool) -> None:
+    """Refuse to compare texts that are spread over a cluster.
+
+    Raises:
+        ConfigError: `together` is on.
+    """
+    from poisonsieve.errors import ConfigError
+
+    if together:
+        raise ConfigError("--together compares texts on one machine; leave --engine ray out, or give a part of them")
 
 
 def _refuse_formats(asked: str | None, out: Path | None) -> None:
@@ -209,6 +235,8 @@ def _note(summary: dict[str, Any], *, quiet: bool) -> None:
     )
     if not quiet:
         common.note(f"The guard promises {summary['promised']}.")
+    if "traffic" in summary:
+        common.note(summary["traffic"]["says"])
     groups = summary["in_common"]
     for group in (groups or [])[:_GROUPS]:
         common.note(group["says"])

@@ -1,7 +1,8 @@
 """The guard folder: the only module that knows its files and their format.
 
-Beside the detector's own files there are ``guard.json`` (detector, threshold, versions) and ``calibration.json`` (the
-sorted scores); ``victim/`` may hold a victim. None of them contains text.
+Beside the detector's own files there are ``guard.json`` (detector, threshold, versions), ``calibration.json`` (the
+sorted scores) and ``traffic.safetensors`` (the calibration rows' hidden states, see `poisonsieve.guard.reference`);
+``victim/`` may hold a victim. None of them contains text.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from poisonsieve.thresholds import Threshold
 
 if TYPE_CHECKING:
     from poisonsieve.defenses.detector import Detector
+    from poisonsieve.guard.reference import Reference
 
 VICTIM = "victim"
 FORMAT_VERSION = 1
@@ -49,9 +51,11 @@ def require_room(folder: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"{folder} holds a guard; save_pretrained(..., overwrite=True) replaces it")
 
 
-def write(folder: Path, detector: Detector, calibration: Calibration) -> None:
+def write(folder: Path, detector: Detector, calibration: Calibration, reference: Reference | None) -> None:
     """Write a guard's files into an existing, empty folder. Atomicity is the caller's responsibility."""
     state = detector.save(folder)
+    if reference is not None:
+        reference.write(folder)
     write_json(folder / _CALIBRATION_FILE, {"scores": calibration.scores.tolist()})
     write_json(
         folder / _GUARD_FILE,

@@ -16,6 +16,7 @@ from poisonsieve.defenses.specs import DefenseSpec, make_defense, parse_defense,
 from poisonsieve.errors import ConfigError
 from poisonsieve.guard import folder as guard_folder
 from poisonsieve.guard.calibration import Calibration, hold_out, least_rows, require_enough
+from poisonsieve.guard.reference import Reference
 from poisonsieve.storage import writing_folder
 from poisonsieve.thresholds import CONFIDENCE, Threshold, is_flagged, rule_of
 
@@ -40,10 +41,13 @@ class Guard(BaseEstimator):  # type: ignore[misc]
 
     Attributes:
         calibration_: scores of the held-out clean rows, and the threshold; set by `fit`.
+        reference_: hidden states of the same rows, to compare traffic with; None if its network returns none, or if an
+            earlier version fitted it.
         folder: the folder it was opened from or saved to; None if there is none, or if it has changed since.
     """
 
     calibration_: Calibration
+    reference_: Reference | None = None
 
     def __init__(
         self,
@@ -120,6 +124,9 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         least = least_rows(rule.get("frr"), rule.get("frr_mean"))
         found = Calibration.of(scored, self.detector, needed=1 if least is None else least[2])
         self._take(found.choose(**rule) if rule else found)
+        self.reference_ = Reference.of(
+            self.classifier, held_out, progress="reading calibration rows" if progress else None
+        )
 
     def set_threshold(
         self,
@@ -179,7 +186,7 @@ class Guard(BaseEstimator):  # type: ignore[misc]
     def write(self, folder: Path) -> None:
         """Write the guard's files into an existing, empty folder."""
         self._require_fitted()
-        guard_folder.write(folder, self.detector, self.calibration_)
+        guard_folder.write(folder, self.detector, self.calibration_, self.reference_)
 
     @classmethod
     def from_pretrained(
@@ -205,6 +212,7 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         found = calibration.threshold
         guard = cls(detector, **(found.asked if found else {"frr": None}))
         guard.calibration_ = calibration
+        guard.reference_ = Reference.open(folder)
         guard.folder = folder
         return guard
 

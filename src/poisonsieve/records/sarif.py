@@ -88,7 +88,7 @@ def _result(record: Record, artifact: dict[str, str], *, with_text: bool) -> dic
     verdict = record.verdict
     rule = "not-read" if verdict.cause == "not_read" else verdict.outcome.replace("_", "-")
     message = verdict.reason or ""
-    if verdict.outcome == "poisoned":
+    if verdict.cause == "above_gamma":
         message = f"poisoned: confidence {verdict.confidence} > gamma {verdict.gamma}"
     text = {"text": record.text} if with_text and record.text is not None else {}
     confidence = {} if verdict.confidence is None else {"confidence": verdict.confidence}
