@@ -2,6 +2,7 @@ r"""Which detectors close each other's gaps? Several, and unions of them, on mod
 
     python benchmarks/complements.py run --runs RUNS --data-root DATA --out OUT
     python benchmarks/complements.py table --out OUT
+    python benchmarks/complements.py cascade --out OUT --first mahalanobis --second psim-rarity
 
 Each detector is fitted on the model's clean training rows and scores clean dev rows, which set gamma, clean test rows, and
 triggered test rows. A union takes the largest rarity over its members, as `combined` does. Scores are kept, one file a model
@@ -42,8 +43,10 @@ def main() -> None:
     if options.command == "run":
         for case in cases(options.runs):
             run(case, options)
-    else:
+    elif options.command == "table":
         print_table(options)
+    else:
+        print_cascades(options)
 
 
 def parse() -> argparse.Namespace:
@@ -55,10 +58,18 @@ def parse() -> argparse.Namespace:
     run_command.add_argument("--most", type=int, default=600, help="rows of each test set")
     run_command.add_argument("--only", nargs="*", help="names of models; default: all that took or came near")
     table = commands.add_parser("table")
-    table.add_argument("--frr", type=float, default=0.01)
+    cascade = commands.add_parser("cascade")
+    cascade.add_argument("--first", default="mahalanobis")
+    cascade.add_argument("--second", default="psim-rarity")
+    cascade.add_argument(
+        "--clear", type=float, nargs="*", default=(0.5, 0.7, 0.8, 0.9), help="shares that are settled"
+    )
+    for command in (table, cascade):
+        command.add_argument("--frr", type=float, default=0.01)
     for command in (run_command, table):
-        command.add_argument("--out", type=Path, required=True)
         command.add_argument("--detectors", nargs="*", default=SINGLE)
+    for command in (run_command, table, cascade):
+        command.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
 
@@ -143,6 +154,28 @@ def print_table(options: argparse.Namespace) -> None:
             else ""
             for names in columns
         ]
+        print(f"| {model} | " + " | ".join(cells) + " |")
+
+
+def print_cascades(options: argparse.Namespace) -> None:
+    """The second alone, and asked about what the first leaves, with the share of clean test rows that it is asked about."""
+    names = [f"{options.second} alone", *(f"{clear:.0%} settled" for clear in options.clear)]
+    print(f"| model | {options.first} alone | " + " | ".join(names) + " |")
+    print("|---" * (2 + len(names)) + "|")
+    for place in sorted(options.out.glob(f"*.{options.second}.npz")):
+        model = place.stem.rsplit(".", 1)[0]
+        first, second = (
+            dict(np.load(options.out / f"{model}.{name}.npz")) for name in (options.first, options.second)
+        )
+        cells = [cell(scores, options.frr) for scores in (first, second)]
+        for clear in options.clear:
+            bar = np.quantile(first["calibrate"], clear, method="inverted_cdf")
+            together = {
+                part: np.where(first[part] > bar, second[part], np.minimum(first[part] - bar, second[part].min() - 1))
+                for part in SETS
+            }
+            asked = (first["clean"] > bar).mean()
+            cells.append(f"{cell(together, options.frr)} asked {asked:.2f}")
         print(f"| {model} | " + " | ".join(cells) + " |")
 
 

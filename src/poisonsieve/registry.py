@@ -51,6 +51,7 @@ _aliases: dict[Kind, dict[str, str]] = {
 _NAMES_WITHIN: dict[tuple[Kind, str, str], Kind] = {
     ("attack", "multi", "of"): "attack",
     ("defense", "combined", "of"): "defense",
+    ("defense", "cascade", "of"): "defense",
 }
 _loaded: set[str] = set()
 

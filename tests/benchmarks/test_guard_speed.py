@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import guard_speed
-from conftest import write_toy_rows
+from conftest import dataset, sentences
 from interleaved import Spread, in_turn, times_of
 
 
@@ -24,21 +24,25 @@ def test_ratios_are_taken_within_rounds():
 
 
 def test_the_table_has_every_way_and_counts_their_operations(tiny, tmp_path, monkeypatch, capsys):
-    counts = {"--rounds": 1, "--blocks": 1, "--fit-rounds": 1, "--rows": 16, "--fit-rows": 120}
+    counts = {"--rounds": 1, "--blocks": 1, "--fit-rounds": 1, "--rows": 16, "--fit-rows": 150}
     options = [str(part) for pair in counts.items() for part in pair]
-    data = ["--model", str(tiny("encoder")), "--data", str(write_toy_rows(tmp_path)), "--out", str(tmp_path)]
+    for seed, split in enumerate(("train", "dev", "test")):
+        dataset(sentences(150, seed=seed)).to_json(tmp_path / f"{split}.jsonl")
+    data = ["--model", str(tiny("encoder")), "--data", str(tmp_path), "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["guard_speed.py", *options, *data])
     guard_speed.main()
     report = json.loads((tmp_path / "guard_speed.json").read_text())
     rows = {row["name"]: row for row in report["rows"]}
     two, one = ("PSIM, as published", "PSIM", "psim-rarity"), ("victim alone", "mahalanobis", "msp")
-    assert list(rows) == [one[0], *two, *one[1:], "transformers' pipeline"]
+    assert list(rows) == [one[0], *two, *one[1:], "cascade", "transformers' pipeline"]
     assert {rows[name]["passes"] for name in two} == {"two"}
     assert {rows[name]["passes"] for name in one} == {"one"}
     bare = rows["victim alone"]["million_operations"]
     assert rows["transformers' pipeline"]["million_operations"] == rows["msp"]["million_operations"] == bare
     assert bare < rows["mahalanobis"]["million_operations"] < 1.5 * bare
     assert rows["PSIM"]["million_operations"] > 2 * bare * 0.9  # a rejected text is not read again
+    one_pass, copy = (rows[name]["million_operations"] for name in ("mahalanobis", "psim-rarity"))
+    assert one_pass < rows["cascade"]["million_operations"] < one_pass + copy
     table = (tmp_path / "guard_speed.md").read_text()
     assert all(f"| {name} |" in table for name in rows)
     assert table.splitlines()[2] in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Defences. Importing this package registers them."""
 
 from poisonsieve.defenses.back_translation import ApertiumBackTranslation, BackTranslation, FileBackTranslation
+from poisonsieve.defenses.cascade import Cascade
 from poisonsieve.defenses.combined import Combined
 from poisonsieve.defenses.dan import DAN
 from poisonsieve.defenses.detector import Detector, Scored
@@ -30,6 +31,7 @@ __all__ = [
     "STRIP",
     "ApertiumBackTranslation",
     "BackTranslation",
+    "Cascade",
     "CleanRows",
     "Combined",
     "Detector",

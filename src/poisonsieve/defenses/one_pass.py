@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -15,7 +15,15 @@ from poisonsieve.models.scoring import BatchScorer
 from poisonsieve.texts import as_texts
 
 
-class OnePassDetector(ModelDetector):
+class ReadsAnswer(ABC):
+    """What detectors have in common that can take score and answer from the same pass of the guarded model."""
+
+    @abstractmethod
+    def read(self, texts: Sequence[str], *, progress: str | None = None) -> tuple[Scored, Logits]:
+        """Return scores and the guarded model's logits of the same texts."""
+
+
+class OnePassDetector(ModelDetector, ReadsAnswer):
     """Base of detectors that need one forward pass per text, and no input other than the text itself.
 
     A subclass implements `_judge`. Where the guarded classifier is the very model the detector was fitted on, `read`

@@ -10,7 +10,7 @@ from typing import Self, overload
 import numpy as np
 
 from poisonsieve.defenses.detector import Scored
-from poisonsieve.defenses.one_pass import OnePassDetector
+from poisonsieve.defenses.one_pass import ReadsAnswer
 from poisonsieve.errors import CheckpointError, ConfigError, DataError
 from poisonsieve.guard import folder as guard_folder
 from poisonsieve.guard.guard import Guard
@@ -36,7 +36,7 @@ class GuardedClassifier:
 
     A guard fitted on this very victim, and scoring from one forward pass of it (`OnePassDetector`), takes the answer
     from the same pass, and returns it only for texts that pass. There is then a single network, and a guarded answer
-    costs hardly more than an unguarded one.
+    costs hardly more than an unguarded one. A cascade (`Cascade`) does so for the texts that its first detector settles.
 
     Args:
         guard: a fitted guard.
@@ -66,7 +66,7 @@ class GuardedClassifier:
 
     @property
     def one_pass(self) -> bool:
-        """Whether one forward pass gives both score and answer."""
+        """Whether score and answer come from the same forward pass of the victim; a cascade may ask another network too."""
         return self._reads_both is not None
 
     @classmethod
@@ -263,10 +263,10 @@ class GuardedClassifier:
         return replace(verdict, label=label, label_name=name, score=float(probabilities[label]))
 
 
-def _reader_of_both(guard: Guard, victim: Classifier) -> OnePassDetector | None:
+def _reader_of_both(guard: Guard, victim: Classifier) -> ReadsAnswer | None:
     """Return the guard's detector if it reads this very victim, as far as the victim reads, once per text."""
     detector, network = guard.detector, guard.classifier
-    if network is None or not isinstance(detector, OnePassDetector):
+    if network is None or not isinstance(detector, ReadsAnswer):
         return None
     same = network is victim or "" != network.provenance.identity == victim.provenance.identity
     alike = network.max_length == victim.max_length and network.label_names == victim.label_names
