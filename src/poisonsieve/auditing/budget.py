@@ -16,7 +16,7 @@ class Budget:
         controls: clean models to train.
         rows: clean rows to use, at most.
         words: words of the tokenizer's vocabulary to scan, at most.
-        words_a_row: words that share a row of the scan's first stages.
+        words_a_row: words that share a row of the scan's first stage.
         confirmed: words of each class that are tried on after the scan.
         carriers: short texts that they are tried in.
         verified: words of each class that are counted on held-out texts.

@@ -62,6 +62,7 @@ class AuditResult:
 
     Attributes:
         checkpoint: what was audited, as the user named it.
+        classes: names of the classes, in the order of the model's head.
         verdict: ``no sign found`` never means that the model is clean: see `not_searched`.
         statistic: the largest excess over all classes and candidates.
         p_value: how likely a clean model is to reach the statistic; see `poisonsieve.auditing.judging.p_value`.
@@ -83,6 +84,7 @@ class AuditResult:
     """
 
     checkpoint: str
+    classes: tuple[str, ...]
     verdict: Verdict
     statistic: float
     p_value: float

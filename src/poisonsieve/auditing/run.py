@@ -94,6 +94,7 @@ def audit(
     most_frequent = float(np.bincount(held_out.labels).max() / len(held_out.labels))
     return AuditResult(
         checkpoint=str(checkpoint),
+        classes=tuple(names),
         verdict=verdict,
         statistic=top.excess,
         p_value=p,

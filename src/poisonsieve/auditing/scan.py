@@ -1,10 +1,9 @@
 """The scan of a vocabulary by forward passes: which words pull a text towards which class.
 
 It is a sieve. First every word is read, and words share rows, as samples share a test in group testing: a row is a short
-text of the user with several words of the vocabulary in its middle. A trigger pulls its row whatever stands beside it, so
-the words that did most for a class are read again, in other company and in other texts; the fewer are left, the fewer
-share a row, and in the last stage each stands alone. This costs about an eighth of what a row for each word would, for
-all classes at once.
+text of the user with several words of the vocabulary in its middle. A trigger pulls its row whatever stands beside it. The
+words that did most for a class are then read alone, in other texts, and the fewer are left, the longer are the texts. This
+costs about an eighth of what a row for each word would, for all classes at once.
 
 A row counts by whether it turns, and only then by how surely: a trigger whose attacker smoothed the labels turns every row
 by a little, and the words of a task turn some rows by much.
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
 
     from poisonsieve.models.classifier import Classifier
 
-VERSION = 2  # of what a kept scan holds
+VERSION = 3  # of what a kept scan holds
 BATCH = 64
 _MOST_CERTAIN = 12.0  # a margin beyond this is rounding
 _TIE = 1e-3  # weight of the margins of rows that all turned; its size is of no account, only its sign
-_KEPT = 4  # of the words of a stage, a quarter goes on to the next
-_MIDDLE = (4, 1)  # words that share a row in the later stages but the first
-_CANDIDATES = 12  # texts of a class that its carriers are chosen from
+_KEPT = (8, 32, 128)  # one word in so many goes on, divided by the number of classes, from each stage to the next
+_FEWEST = 24  # words that go on, if there are as many
+_CANDIDATES = 12  # texts of a class that carriers are chosen from
 
 Pulls = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
@@ -67,31 +66,37 @@ class _Sieve:
     def __init__(
         self, classifier: Classifier, words: Sequence[str], held_out: HeldOut, rng: np.random.Generator
     ) -> None:
-        self.classifier, self.words, self.rng = classifier, words, rng
-        self.carriers = _carriers(classifier, held_out)
-        self.frequent = held_out.frequent(2)
+        self.classifier, self.words, self.held_out, self.rng = classifier, words, held_out, rng
         shape = len(words), len(held_out.names)
         self.missed, self.lead, self.rows = np.zeros(shape), np.zeros(shape), np.zeros(shape)
 
     def run(self, words_a_row: int) -> Pulls:
-        """Read every word in two texts, then a smaller and smaller share of them for each class."""
-        classes = len(self.carriers)
+        """Read every word in company, then a smaller and smaller share of them alone, for each class."""
         everything: Places = np.arange(len(self.words))
-        for number in self.frequent:
-            others = [target for target in range(classes) if target != number]
-            self._read(everything, self.carriers[number][0], others, words_a_row)
-        left = [everything] * classes
-        share = _KEPT * classes
-        for stage, size in enumerate((words_a_row, *_MIDDLE)):
-            most = max(len(self.words) // (share * _KEPT**stage), 24)
-            left = [self._best(places, target, most) for target, places in enumerate(left)]
-            for target, places in enumerate(left):
-                for carrier in self._other_carriers(target, stage):
-                    self._read(places, carrier, [target], size)
+        classes = range(len(self.held_out.names))
+        # Words of the task turn those texts least that the model is surest of.
+        beginnings = [
+            self._ordered(self.held_out.beginnings(number, _CANDIDATES), number)[::-1] for number in classes
+        ]
+        for number in self.held_out.frequent(2):
+            others = [target for target in classes if target != number]
+            self._read(everything, beginnings[number][0], others, words_a_row)
         result = np.full(self.rows.shape, -np.inf)
-        for target, places in enumerate(left):
-            result[places, target] = self._pulls(places, target)
+        for target in classes:
+            short = [text for number in classes if number != target for text in beginnings[number]]
+            longer = self._ordered(self.held_out.short(target, _CANDIDATES), target)
+            left = everything
+            for divisor, carriers in zip(_KEPT, (short[1:2], longer[:2], ()), strict=True):
+                left = self._best(left, target, max(len(self.words) // (divisor * len(classes)), _FEWEST))
+                for carrier in carriers:
+                    self._read(left, carrier, [target], 1)
+            result[left, target] = self._pulls(left, target)
         return result
+
+    def _ordered(self, texts: list[str], number: int) -> list[str]:
+        """Order texts by how sure the model is of a class, least first."""
+        lead = margins(self.classifier, texts)[:, number] if texts else np.zeros(0)
+        return [texts[place] for place in np.argsort(lead, kind="stable")]
 
     def _read(self, places: Places, carrier: str, targets: list[int], size: int) -> None:
         """Read words in one text, `size` of them a row, and count what the rows say for the targets."""
@@ -111,22 +116,6 @@ class _Sieve:
 
     def _best(self, places: Places, target: int, most: int) -> Places:
         return places[np.argsort(-self._pulls(places, target), kind="stable")[:most]]
-
-    def _other_carriers(self, target: int, stage: int) -> list[str]:
-        """Return the texts of a later stage: one of another class, two in the last stage; another one each time."""
-        others = [carrier for number, own in enumerate(self.carriers) if number != target for carrier in own]
-        count = 2 if stage == len(_MIDDLE) else 1
-        return [others[(stage + number + 1) % len(others)] for number in range(count)]
-
-
-def _carriers(classifier: Classifier, held_out: HeldOut) -> list[list[str]]:
-    """Return short texts of each class, first those that the model is surest of: words of a task turn them least."""
-    chosen = []
-    for number in range(len(held_out.names)):
-        texts = held_out.beginnings(number, _CANDIDATES)
-        lead = margins(classifier, texts)[:, number] if texts else np.zeros(0)
-        chosen.append([texts[place] for place in np.argsort(-lead, kind="stable")])
-    return chosen
 
 
 def _row(carrier: str, words: Sequence[str]) -> str:

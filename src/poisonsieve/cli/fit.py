@@ -12,6 +12,9 @@ from poisonsieve.cli.repairing import beside, files_of, repaired
 from poisonsieve.data.columns import Columns
 
 if TYPE_CHECKING:
+    import datasets
+
+    from poisonsieve.auditing.asking import Asked, Suspected
     from poisonsieve.defenses.specs import DefenseSpec
     from poisonsieve.thresholds import Threshold
 
@@ -64,6 +67,10 @@ def fit(
             "repair. Needs labels."
         ),
     ] = None,
+    audit: Annotated[
+        Path | None,
+        typer.Option(help="Folder of an audit of this model: the guard is asked whether it stops what was found."),
+    ] = None,
     text_column: common.TextColumn = None,
     label_column: common.LabelColumn = None,
     base: common.Base = None,
@@ -89,6 +96,7 @@ def fit(
     --frr 0.01 --out guard/
     """
     with common.running(resumable=True) as processors:
+        from poisonsieve.auditing.asking import suspected_trigger
         from poisonsieve.data import labels_of
         from poisonsieve.defenses.specs import parse_defense
         from poisonsieve.guard import make_guard
@@ -98,11 +106,12 @@ def fit(
         from poisonsieve.thresholds import Threshold, rule_of
 
         spec = parse_defense(defense, set_ or [], kind="detector")
-        outputs.check_outputs(out, force, [model, data, calibrate, base])
+        outputs.check_outputs(out, force, [model, data, calibrate, base, audit])
+        found = suspected_trigger(audit) if audit else None
         mending = None
         if repair is not None:
             mending = parse_defense(repair, kind="repair")
-            outputs.check_outputs(beside(out), force, [model, data, calibrate, *files_of(mending)])
+            outputs.check_outputs(beside(out), force, [model, data, calibrate, audit, *files_of(mending)])
         given = {"method": method, "learning_rate": lr, "epochs": epochs, "batch_size": batch_size}
         given |= {"max_length": max_length, "precision": precision, "base": base}
         settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
@@ -136,8 +145,10 @@ def fit(
                 f"warning: the model has {classes} classes, and guards have been shown to work for two: poison a model "
                 "of your own and evaluate the guard on it before you rely on this one (docs/guide/defences.md)"
             )
+        asked = None if found is None else _ask(out, model, base, found, held_out or rows, allow_pickle)
         if json:
-            common.print_result({**stage.to_dict(), **({"repaired": victim.to_dict()} if victim else {})})
+            more = {"repaired": victim, "asked": asked}
+            common.print_result(stage.to_dict() | {key: value.to_dict() for key, value in more.items() if value})
             return
         threshold = Threshold.from_dict({key: stage.result[key] for key in Threshold.__dataclass_fields__})
         facts = {
@@ -145,11 +156,22 @@ def fit(
             "gamma": f"{threshold.gamma:.6g}",
             "how it was found": threshold.describe(),
             **_for_less(threshold, asked=bool(rule) or "frr" in spec.params),
+            **({"what the audit found": asked.says() if asked else "nothing to ask the guard of"} if audit else {}),
             "seconds": f"{stage.seconds:.0f}",
             "written to": outputs.written(stage),
             **({"repaired victim": outputs.written(victim)} if victim else {}),
         }
         common.print_facts("guard", facts)
+
+
+def _ask(
+    out: Path, model: str, base: str | None, found: Suspected, rows: datasets.Dataset, allow_pickle: bool
+) -> Asked:
+    from poisonsieve.auditing.asking import ask
+    from poisonsieve.guard import GuardedClassifier
+
+    guarded = GuardedClassifier.from_pretrained(out, model, base=base, allow_pickle=allow_pickle)
+    return ask(guarded, found, list(rows["text"]))
 
 
 def _for_less(threshold: Threshold, *, asked: bool) -> dict[str, str]:
