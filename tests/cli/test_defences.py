@@ -157,7 +157,10 @@ class TestFit:
             ("--defense long-texts --set length=3", "no argument 'length'; known: unit, max_length"),
             ("--defense long-texts:unit=1 --set unit=2", "unit is given twice"),
             ("--set epochs=2 --epochs 2", "epochs is given twice: in --defense or --set and by --epochs"),
-            ("--defense combined --max-length 9", "combined has no max_length (--max-length); it has: of, seed, base"),
+            (
+                "--defense combined --max-length 9",
+                "combined has no max_length (--max-length); it has: of, seed, base",
+            ),
             ("--defense none", "unknown defense 'none'"),
             ("--defense without-word", "a rewriter, not a detector; use poisonsieve rewrite"),
             ("--defense fine-mixing:pretrained=minilm", "a repair, not a detector; use poisonsieve repair"),

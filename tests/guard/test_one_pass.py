@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from poisonsieve import Guard, GuardedClassifier, load_classifier
-from poisonsieve.defenses import DAN, MSP, PSIM, Mahalanobis
+from poisonsieve.defenses import DAN, MSP, PSIM, Mahalanobis, OnePassRarity
 
-DETECTORS = {"mahalanobis": Mahalanobis, "dan": DAN, "msp": MSP}
+DETECTORS = {"mahalanobis": Mahalanobis, "dan": DAN, "msp": MSP, "rarity": OnePassRarity}
 
 
 @pytest.fixture(scope="module", params=DETECTORS)

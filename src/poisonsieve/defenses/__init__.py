@@ -10,6 +10,7 @@ from poisonsieve.defenses.mahalanobis import Mahalanobis
 from poisonsieve.defenses.msp import MSP
 from poisonsieve.defenses.network import ModelDetector
 from poisonsieve.defenses.one_pass import OnePassDetector
+from poisonsieve.defenses.one_pass_rarity import OnePassRarity
 from poisonsieve.defenses.onion import ONION
 from poisonsieve.defenses.psim import PSIM
 from poisonsieve.defenses.psim_rarity import PSIMRarity
@@ -41,6 +42,7 @@ __all__ = [
     "Mahalanobis",
     "ModelDetector",
     "OnePassDetector",
+    "OnePassRarity",
     "PSIMRarity",
     "Rewriter",
     "RuleSCPD",
