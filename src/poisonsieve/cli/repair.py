@@ -17,7 +17,7 @@ def repair(
     data: Annotated[str, typer.Option(help=f"Clean rows to tune on. {common.DATA_HELP}")],
     out: Annotated[Path, typer.Option(help="Folder for the repaired model.")],
     defense: Annotated[
-        str, typer.Option(help="name:key=value,... of a repair, such as fine-mixing:pretrained=minilm.")
+        str, typer.Option(help="feature-shift, or fine-mixing:pretrained=minilm; name:key=value,... sets arguments.")
     ],
     set_: common.Set = None,
     dev: Annotated[

@@ -5,6 +5,7 @@ from poisonsieve.defenses.cascade import Cascade
 from poisonsieve.defenses.combined import Combined
 from poisonsieve.defenses.dan import DAN
 from poisonsieve.defenses.detector import Detector, Scored
+from poisonsieve.defenses.feature_shift import FeatureShift
 from poisonsieve.defenses.fine_mixing import FineMixing
 from poisonsieve.defenses.mahalanobis import Mahalanobis
 from poisonsieve.defenses.msp import MSP
@@ -36,6 +37,7 @@ __all__ = [
     "CleanRows",
     "Combined",
     "Detector",
+    "FeatureShift",
     "FileBackTranslation",
     "FileSCPD",
     "FineMixing",

@@ -13,7 +13,7 @@ import copy
 import functools
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -23,14 +23,11 @@ from poisonsieve.building import check_arguments
 from poisonsieve.config import Precision, Source, TuneSpec
 from poisonsieve.data import labels_of
 from poisonsieve.defenses.mixing import backbone, clean_counterparts, mix, put_back, suspicious_tokens
-from poisonsieve.defenses.repair import WeightRepair
+from poisonsieve.defenses.repair import WeightRepair, note_descent, open_whole
 from poisonsieve.defenses.settings import AtLeastOne, Fraction, Seed
 from poisonsieve.defenses.trials import Trials
-from poisonsieve.errors import UnsupportedError
-from poisonsieve.models.load import load_classifier
-from poisonsieve.models.safety import identity_digest, is_adapter
+from poisonsieve.models.safety import identity_digest
 from poisonsieve.models.sources import resolve
-from poisonsieve.models.whole import Head
 from poisonsieve.registry import register
 from poisonsieve.tuning.presets import spec_maker
 from poisonsieve.tuning.training import finetune
@@ -40,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from poisonsieve.models.classifier import Classifier
+    from poisonsieve.models.whole import Head
 
 
 @dataclass(frozen=True)
@@ -139,9 +137,7 @@ class FineMixing(WeightRepair):
             job = _Job(poisoned, weights, self._suspects(poisoned, weights, clean), clean, dev, progress)
             trials = Trials.of(poisoned, "share", dev, self.max_ca_drop, workdir)
             repaired, facts = trials.first_that_holds(shares, functools.partial(self._train, job))
-        origins = (*poisoned.provenance.origins, pretrained.provenance.base_digest, poisoned.provenance.base_digest)
-        # These weights are in no file yet.
-        repaired.provenance = replace(poisoned.provenance, origins=origins, identity="")
+        note_descent(repaired, poisoned, pretrained)
         return repaired, {
             **facts,
             "unmatched_weights": sorted(set(backbone(poisoned)) - set(weights)),
@@ -164,13 +160,7 @@ class FineMixing(WeightRepair):
         return mixture, {"replaced_weights": replaced, "training": training.to_dict()}
 
     def _open(self, source: str | Path, label_names: Sequence[str], head: Head) -> Classifier:
-        if is_adapter(resolve(source, allow_pickle=self.allow_pickle)):
-            raise UnsupportedError(
-                f"{source} is an adapter; fine-mixing mixes whole models: give the whole checkpoint it was tuned from"
-            )
-        return load_classifier(
-            source, label_names=label_names, head=head, allow_pickle=self.allow_pickle, seed=self.seed
-        )
+        return open_whole(source, label_names, head, allow_pickle=self.allow_pickle, seed=self.seed)
 
     def _suspects(self, poisoned: Classifier, clean: dict[str, Tensor], rows: datasets.Dataset) -> list[int]:
         if not self.purify_embeddings:

@@ -91,7 +91,7 @@ class Trials:
         }
 
     def _holds(self, record: dict[str, Any]) -> bool:
-        return bool(record["dev_ca"] >= self.reference - self.max_ca_drop - _ROUNDING)
+        return keeps_to(record["dev_ca"], self.reference, self.max_ca_drop)
 
     def _folder(self, value: float) -> Path:
         return self.workdir / f"{self.setting}-{value!r}"
@@ -113,3 +113,8 @@ class Trials:
 def accuracy(classifier: Classifier, rows: datasets.Dataset) -> float:
     """Return the accuracy on rows with `text` and `label`."""
     return float(clean_accuracy(classifier.score(rows["text"]).predictions, rows["label"]))
+
+
+def keeps_to(dev_ca: float, reference: float, max_ca_drop: float) -> bool:
+    """Tell whether an accuracy is at most `max_ca_drop` below the reference."""
+    return dev_ca >= reference - max_ca_drop - _ROUNDING

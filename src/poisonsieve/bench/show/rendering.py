@@ -22,6 +22,7 @@ _NAMES = {
     "scpd": "SCPD",
     "psim": "PSIM",
     "fine_mixing": "Fine-mixing",
+    "feature_shift": "Feature shift",
 }
 _AXES = ("dataset", "setting", "model", "attack", "defense")
 
