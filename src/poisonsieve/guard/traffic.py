@@ -16,14 +16,14 @@ Clean text of one class from another source has all three, and is taken for a ca
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from poisonsieve.errors import ConfigError, DataError
-from poisonsieve.guard.reference import Reference, read
-from poisonsieve.guard.two_sample import Compared, compare
+from poisonsieve.guard.reference import Reading, Reference, read
+from poisonsieve.guard.two_sample import PERMUTATIONS, Compared, compare
 from poisonsieve.thresholds import DEFAULT_FRR, Threshold, gamma_for_frr
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Traffic:
 
     Attributes:
         finding: see `Finding`.
-        p_value: of the two-sample test, exact under exchangeability; False alarms on text like the calibration rows come
+        p_value: of the two-sample test, exact under exchangeability; false alarms on text like the calibration rows come
             at most as often as `ALPHA`.
         texts: number of distinct texts compared.
         apart: estimated share of them that stands apart.
@@ -119,20 +119,53 @@ def examine(guard: Guard, texts: Sequence[str], *, seed: int = 0, progress: str 
     """
     network, reference = require_comparable(guard, texts)
     distinct = list(dict.fromkeys(texts))
-    places = {text: place for place, text in enumerate(distinct)}
     found = read(network, distinct, reference.layers, progress=progress)
     _require_number(int(found.known.sum()), "can be read")
-    classes = found.classes[found.known]
-    strata = np.concatenate([reference.classes, classes])
-    compared = compare(reference.states, found.states[found.known], strata, seed=seed)
-    judged = _judged(compared, classes, guard.threshold_)
+    traffic = against(reference, found, guard.threshold_, seed=seed)
+    places = {text: place for place, text in enumerate(distinct)}
     back = np.array([places[text] for text in texts], dtype=np.int64)
+    return replace(traffic, scores=traffic.scores[back], flagged=traffic.flagged[back])
+
+
+def against(
+    reference: Reference, found: Reading, threshold: Threshold, *, seed: int = 0, permutations: int = PERMUTATIONS
+) -> Traffic:
+    """Compare what a network says of n distinct texts with what it says of clean rows; see `examine` and `compare`."""
+    known, classes = found.known, found.classes[found.known]
+    strata = np.concatenate([reference.classes, classes])
+    compared = compare(reference.states, found.states[known], strata, seed=seed, permutations=permutations)
+    rate, bar = bar_of(compared.first, threshold)
+    above = compared.second > bar
+    counts = np.bincount(classes[above], minlength=int(classes.max()) + 1)
+    beyond = counts - rate * np.bincount(classes)  # what chance does not explain, by class
+    label = int(beyond.argmax()) if above.any() else None
+    finding = _finding(compared, beyond, int(above.sum()) / (rate * len(classes)))
+    scores, flagged = np.full(len(known), np.nan), np.zeros(len(known), dtype=bool)
+    scores[known] = compared.second
+    flagged[known] = above & (classes == label) & (finding == "campaign")
     return Traffic(
-        **judged,
+        finding=finding,
+        p_value=compared.p_value,
         texts=len(classes),
-        scores=_spread_out(compared.second, found.known, np.nan)[back],
-        flagged=_spread_out(_flagged(compared, classes, judged), found.known, False)[back],
+        apart=compared.apart,
+        bar=bar,
+        scores=scores,
+        flagged=flagged,
+        label=label,
+        above=int(above.sum()),
+        above_of_label=0 if label is None else int(counts[label]),
     )
+
+
+def _finding(compared: Compared, beyond: np.ndarray, times_chance: float) -> Finding:
+    """Judge a comparison; `beyond` counts the texts above the bar by class, less those that chance puts there."""
+    if compared.p_value > ALPHA:
+        return "alike"
+    if compared.apart > MOST_APART:
+        return "whole"
+    if times_chance < TIMES_CHANCE:
+        return "spread"
+    return "campaign" if beyond.max() >= ONE_CLASS * beyond.sum() else "mixed"
 
 
 def require_comparable(guard: Guard, texts: Sequence[str]) -> tuple[Classifier, Reference]:
@@ -159,35 +192,6 @@ def _require_number(texts: int, which: str) -> None:
         )
 
 
-def _judged(compared: Compared, classes: np.ndarray, threshold: Threshold) -> dict[str, Any]:
-    """Return the finding and the facts that it rests on, as `Traffic` has them."""
-    rate, bar = bar_of(compared.first, threshold)
-    above = compared.second > bar
-    counts = np.bincount(classes[above], minlength=int(classes.max()) + 1)
-    shares = np.bincount(classes) / len(classes)
-    beyond = counts - rate * len(classes) * shares  # what chance does not explain, a class
-    label = int(beyond.argmax()) if above.any() else None
-    apart = max(0.0, 1 - 2 * float((compared.second < np.median(compared.first)).mean()))
-    finding: Finding = "campaign"
-    if compared.p_value > ALPHA:
-        finding = "alike"
-    elif apart > MOST_APART:
-        finding = "whole"
-    elif above.sum() < TIMES_CHANCE * rate * len(classes):
-        finding = "spread"
-    elif beyond.max() < ONE_CLASS * beyond.sum():
-        finding = "mixed"
-    return {
-        "finding": finding,
-        "p_value": compared.p_value,
-        "apart": apart,
-        "bar": bar,
-        "label": label,
-        "above": int(above.sum()),
-        "above_of_label": 0 if label is None else int(counts[label]),
-    }
-
-
 def bar_of(clean: np.ndarray, threshold: Threshold) -> tuple[float, float]:
     """Return a rate, and the bar that this share of clean text exceeds on average, from the scores of clean rows.
 
@@ -197,17 +201,3 @@ def bar_of(clean: np.ndarray, threshold: Threshold) -> tuple[float, float]:
     asked = threshold.asked
     rate = max(asked["frr"] or asked["frr_mean"] or DEFAULT_FRR, 1 / len(clean))
     return rate, gamma_for_frr(clean, rate).gamma
-
-
-def _flagged(compared: Compared, classes: np.ndarray, judged: dict[str, Any]) -> np.ndarray:
-    if judged["finding"] != "campaign":
-        return np.zeros(len(classes), dtype=bool)
-    flagged: np.ndarray = (compared.second > judged["bar"]) & (classes == judged["label"])
-    return flagged
-
-
-def _spread_out(values: np.ndarray, known: np.ndarray, otherwise: Any) -> np.ndarray:
-    """Put values of the known places among those of all, where `otherwise` stands."""
-    every = np.full(len(known), otherwise, dtype=values.dtype)
-    every[known] = values
-    return every

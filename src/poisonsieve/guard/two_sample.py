@@ -1,4 +1,4 @@
-"""A two-sample test in feature space that also says of each row how much it looks like the second sample.
+"""A two-sample test in feature space that also says of each row how much it looks like what is new in the second sample.
 
 A regularised linear classifier learns to tell the rows of one sample from those of the other, a layer each, and scores the
 rows that it was not fitted on (classifier two-sample test: Lopez-Paz and Oquab, ICLR 2017). If both are drawn alike it can
@@ -9,6 +9,10 @@ The classifier is ridge regression on the sample's number. It ranks rows as a lo
 (docs/research-log.md), and its out-of-fold scores are linear in those numbers. So a thousand permutations cost one product
 of matrices, and the p-value is that of a permutation test: exact, whatever the features are and however the folds share
 rows. A test of the cross-fitted scores as if they were independent would not be.
+
+The rows' own scores come from a second round. In the first, most rows of the second sample are like the first's, and carry
+the wrong number. In the second round only those keep it that stand out in the first. Each row is scored by regressions
+that it had no part in, in either round, so the scores of rows drawn alike remain exchangeable.
 """
 
 from __future__ import annotations
@@ -20,11 +24,13 @@ import numpy as np
 
 FOLDS = 5
 PERMUTATIONS = 999
-#: Ridge penalty, in units of a layer's mean squared feature: strong, because there may be fewer rows than features.
+#: Ridge penalty, for features of variance one over their number: strong, because there may be fewer rows than features.
 PENALTY = 10.0
 #: Shares of all rows at the top of the scores in which rows of the second sample are counted. A campaign fills a small one,
 #: a change of the whole sample half of them.
 TOPS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+#: Rows of the second sample that score above this quantile of the first keep their number in the second round.
+STANDING_OUT = 0.95
 
 
 @dataclass(frozen=True)
@@ -34,10 +40,13 @@ class Compared:
     Attributes:
         p_value: probability of scores that set the second sample apart as far as these do, if both are drawn alike;
             at least 1 / (1 + permutations).
-        first, second: cross-fitted scores of the rows of each sample, float64; higher = more like the second.
+        apart: estimated share of the second sample that differs from the first, in [0, 1]: what is missing of it among
+            the lower half of the first's scores.
+        first, second: scores of the rows of each sample, float64; higher = more like what is new in the second.
     """
 
     p_value: float
+    apart: float
     first: np.ndarray
     second: np.ndarray
 
@@ -57,26 +66,46 @@ def compare(
     rng = np.random.default_rng(seed)
     features = np.concatenate([first, second])
     folds = rng.permutation(np.arange(len(features)) % FOLDS)
-    numbers = np.zeros((len(features), 1 + permutations), dtype=np.float32)
-    numbers[len(first) :] = 1
-    members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
-    for rows in members:
-        numbers[rows, 1:] = rng.permuted(numbers[rows, 1:], axis=0)
-        numbers[rows] -= numbers[rows, :1].mean()
-    scores = np.zeros_like(numbers)
+    new = np.arange(len(features)) >= len(first)
+    numbers = _centred(_permuted(new, strata, permutations, rng), strata)
+    once, twice = np.zeros_like(numbers), np.zeros((len(features), FOLDS), dtype=np.float32)
     for layer in range(features.shape[1]):
-        scores += _out_of_fold(_standardised(features[:, layer], members), numbers, folds)
-    statistics = _most_at_the_top(scores, numbers)
-    own = scores[:, 0].astype(np.float64) / features.shape[1]
+        regression = _Regression(_standardised(features[:, layer], strata), folds)
+        for fold in range(FOLDS):
+            once[folds == fold] += regression.scores(fold, numbers, without=(fold,))
+            for inner in set(range(FOLDS)) - {fold}:
+                twice[folds == inner, fold] += regression.scores(inner, numbers[:, :1], without=(fold, inner))[:, 0]
+    clearer = np.column_stack([_standing_out(twice[:, fold], new, folds != fold, strata) for fold in range(FOLDS)])
+    scores = np.zeros(len(features), dtype=np.float64)
+    for layer in range(features.shape[1]):
+        regression = _Regression(_standardised(features[:, layer], strata), folds)
+        for fold in range(FOLDS):
+            scores[folds == fold] += regression.scores(fold, clearer[:, [fold]], without=(fold,))[:, 0]
+    statistics = _most_at_the_top(once, numbers)
+    below = (once[new, 0] < np.median(once[~new, 0])).mean()
     p_value = float((statistics >= statistics[0]).mean())
-    return Compared(p_value, own[: len(first)], own[len(first) :])
+    return Compared(p_value, max(0.0, 1 - 2 * float(below)), scores[~new], scores[new])
 
 
-def _standardised(rows: np.ndarray, members: Sequence[np.ndarray]) -> np.ndarray:
+def _permuted(new: np.ndarray, strata: np.ndarray, permutations: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the numbers of the samples, 0 and 1, and permutations of them within the strata: a column each."""
+    numbers = np.repeat(new[:, None].astype(np.float32), 1 + permutations, axis=1)
+    for stratum in np.unique(strata):
+        numbers[strata == stratum, 1:] = rng.permuted(numbers[strata == stratum, 1:], axis=0)
+    return numbers
+
+
+def _centred(values: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Subtract the mean of each stratum: (rows, ...) -> (rows, ...), float32."""
+    centred: np.ndarray = values.astype(np.float32)
+    for stratum in np.unique(strata):
+        centred[strata == stratum] -= centred[strata == stratum].mean(axis=0)
+    return centred
+
+
+def _standardised(rows: np.ndarray, strata: np.ndarray) -> np.ndarray:
     """Centre each feature in each stratum and scale it, float32; of more features than rows, as many axes are kept."""
-    rows = rows.astype(np.float32)
-    for own in members:
-        rows[own] -= rows[own].mean(axis=0)
+    rows = _centred(rows, strata)
     spread = rows.std(axis=0)
     rows /= np.where(spread > 0, spread, 1.0) * np.sqrt(rows.shape[1], dtype=np.float32)
     if rows.shape[1] <= rows.shape[0]:
@@ -86,16 +115,35 @@ def _standardised(rows: np.ndarray, members: Sequence[np.ndarray]) -> np.ndarray
     return turned
 
 
-def _out_of_fold(rows: np.ndarray, numbers: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Score each row by the ridge regressions, one a column of `numbers`, of the rows of the other folds."""
-    scores = np.empty_like(numbers)
-    penalty = np.float32(PENALTY) * np.eye(rows.shape[1], dtype=np.float32)
-    for fold in range(FOLDS):
-        inside, outside = folds == fold, folds != fold
-        others = rows[outside]
-        weights = np.linalg.solve(others.T @ others + penalty, others.T @ numbers[outside])
-        scores[inside] = rows[inside] @ weights
-    return scores
+def _standing_out(scores: np.ndarray, new: np.ndarray, known: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Return the numbers of the second round: of the known rows, 1 for new ones that score high, centred; 0 elsewhere."""
+    bar = np.quantile(scores[known & ~new], STANDING_OUT) if (known & ~new).any() else -np.inf
+    numbers: np.ndarray = (known & new & (scores > bar)).astype(np.float32)
+    numbers[known] = _centred(numbers[known], strata[known])
+    return numbers
+
+
+class _Regression:
+    """Ridge regressions on a layer's rows, fitted on all folds but some.
+
+    Args:
+        rows: standardised, float32, shape (rows, features).
+        folds: int, shape (rows,).
+    """
+
+    def __init__(self, rows: np.ndarray, folds: np.ndarray) -> None:
+        self._places = [np.flatnonzero(folds == fold) for fold in range(FOLDS)]
+        self._rows = [rows[places] for places in self._places]
+        self._squares = [own.T @ own for own in self._rows]
+        self._penalty = PENALTY * np.eye(rows.shape[1], dtype=np.float32)
+
+    def scores(self, fold: int, numbers: np.ndarray, *, without: Sequence[int]) -> np.ndarray:
+        """Score the rows of a fold by one regression on each column of `numbers`, fitted on the folds not left out."""
+        fitted = [other for other in range(FOLDS) if other not in without]
+        square = self._penalty + np.sum([self._squares[other] for other in fitted], axis=0)
+        wanted = np.sum([self._rows[other].T @ numbers[self._places[other]] for other in fitted], axis=0)
+        scores: np.ndarray = self._rows[fold] @ np.linalg.solve(square, wanted)
+        return scores
 
 
 def _most_at_the_top(scores: np.ndarray, numbers: np.ndarray) -> np.ndarray:
