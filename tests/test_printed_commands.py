@@ -63,7 +63,7 @@ def place(tiny, write_jsonl, tmp_path):
     """A folder with what the pages name, and `poisonsieve` on the path."""
     for name in ("checkpoint", "downloaded-checkpoint", "my-tuned-model"):
         shutil.copytree(tiny("encoder"), tmp_path / name)
-    for seed, (name, rows) in enumerate({"clean": 600, "train": 160, "dev": 140, "inbox": 30, "test": 40}.items()):
+    for seed, (name, rows) in enumerate({"clean": 600, "train": 160, "dev": 320, "inbox": 30, "test": 40}.items()):
         shutil.move(write_jsonl(f"{name}.jsonl", dataset(sentences(rows, seed=seed))), tmp_path / f"{name}.jsonl")
     return with_command(tmp_path)
 
