@@ -160,7 +160,7 @@ def test_the_readme_measures_a_guard(empty):
     evaluate, show = lines[-2:]
     assert show == "poisonsieve list"
     run(empty, ["bash", "-e", "-c", "\n".join([*lines[:-2], show])], minutes=50)
-    found = json.loads(run(empty, shlex.split(f"{evaluate} --json")))
+    found = json.loads(run(empty, shlex.split(f"{evaluate} --json"), minutes=9))
     assert found["asr"] > 0.9
     assert found["guarded_asr"] < 0.05
     assert found["ca_lost"] < 0.05
