@@ -26,9 +26,12 @@ def fit(
     data: Annotated[str, typer.Option(help=f"Clean rows to train the guard on. {common.DATA_HELP}")],
     out: Annotated[Path, typer.Option(help="Folder for the guard.")],
     defense: Annotated[
-        str,
-        typer.Option(help="psim or another detector; name:key=value,... sets its arguments (strip:copies=20)."),
-    ] = "psim",
+        str | None,
+        typer.Option(
+            help="A detector by name; name:key=value,... sets its arguments (strip:copies=20). Default: psim-rarity; "
+            "psim with --preset or --gamma."
+        ),
+    ] = None,
     calibrate: Annotated[
         str | None, typer.Option(help="Other clean rows, for the threshold. Default: a held-out fifth of --data.")
     ] = None,
@@ -82,9 +85,10 @@ def fit(
 ) -> None:
     """Fit a guard on clean data, without knowing a trigger. Labels are not needed. An interrupted run resumes.
 
-    The guard is PSIM, unless --defense names another detector; `poisonsieve list` names them all. Set a detector's
-    arguments by --defense name:key=value,... or by --set key=value; --method, --epochs, --lr, --batch-size, --max-length,
-    --precision and --base are short forms for detectors that have such an argument.
+    The guard is PSIM's copy, judged by how rare its confidence and its hidden states are (psim-rarity), unless --defense
+    names another detector; `poisonsieve list` names them all. Set a detector's arguments by --defense name:key=value,...
+    or by --set key=value; --method, --epochs, --lr, --batch-size, --max-length, --precision and --base are short forms
+    for detectors that have such an argument.
 
     With --repair, a repaired copy of the model is made first, in OUT-repaired, and the guard is fitted on the model as it
     was: in the repaired copy there is little left to detect. Screen with --victim OUT-repaired.
@@ -105,7 +109,7 @@ def fit(
         from poisonsieve.stages.train import fit_stage
         from poisonsieve.thresholds import Threshold, rule_of
 
-        spec = parse_defense(defense, set_ or [], kind="detector")
+        spec = parse_defense(defense or _default(preset, gamma), set_ or [], kind="detector")
         outputs.check_outputs(out, force, [model, data, calibrate, base, audit])
         found = suspected_trigger(audit) if audit else None
         mending = None
@@ -162,6 +166,13 @@ def fit(
             **({"repaired victim": outputs.written(victim)} if victim else {}),
         }
         common.print_facts("guard", facts)
+
+
+def _default(preset: str, gamma: float | None) -> str:
+    """Return the detector of a user who names none: the paper's, if its preset or a gamma on its scale is given."""
+    from poisonsieve.defenses.specs import DEFAULT_DETECTOR, PAPER_DETECTOR
+
+    return DEFAULT_DETECTOR if preset == "default" and gamma is None else PAPER_DETECTOR
 
 
 def _ask(

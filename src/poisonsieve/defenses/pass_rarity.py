@@ -15,8 +15,9 @@ from typing import Self
 import numpy as np
 from scipy.special import logsumexp
 
+from poisonsieve.defenses import gaussians, rarity
 from poisonsieve.defenses.gaussians import center_and_scale, cube_roots, layer_gaussians
-from poisonsieve.defenses.rarity import FEWEST_ROWS, Rarity
+from poisonsieve.defenses.rarity import Rarity
 from poisonsieve.errors import CheckpointError, DataError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.results import Logits, PerText
@@ -53,7 +54,7 @@ class PassRarity:
             remedy: what to do if they are too much alike, for errors.
 
         Raises:
-            DataError: fewer than 20 texts of either can be read.
+            DataError: fewer than 10 texts of either can be read.
             CheckpointError: all of them are read alike.
         """
         logits, states = held_out
@@ -90,7 +91,7 @@ class PassRarity:
         With fewer than 20 that have a score, the reference stays as it was.
         """
         scores = self.scores(logits, states)
-        if min(np.isfinite(found).sum() for found in scores.values()) < FEWEST_ROWS:
+        if min(np.isfinite(found).sum() for found in scores.values()) < rarity.FEWEST_ROWS:
             return self.rate(logits, states)
         self.refer_to(scores)
         total: np.ndarray = np.sum([self.rarities[name].of_its_own(found) for name, found in scores.items()], axis=0)
@@ -98,7 +99,7 @@ class PassRarity:
 
     def to_tensors(self) -> dict[str, np.ndarray]:
         """Return all that was learned, by name."""
-        references = {f"{name}_reference": rarity.reference for name, rarity in self.rarities.items()}
+        references = {f"{name}_reference": found.reference for name, found in self.rarities.items()}
         return {name: getattr(self, name) for name in _LEARNED} | references
 
     @classmethod
@@ -126,10 +127,11 @@ def tensor_shapes(classifier: Classifier) -> dict[str, tuple[int | None, ...]]:
 def _readable(states: np.ndarray, of: str) -> np.ndarray:
     """Return the finite rows of states, shape (n, layers, hidden)."""
     found: np.ndarray = states[np.isfinite(states).all(axis=(1, 2))]
-    if len(found) < FEWEST_ROWS:
+    needed = gaussians.FEWEST_ROWS
+    if len(found) < needed:
         raise DataError(
-            f"{of} can read {len(found)} of {len(states)} clean rows, without repeats, and needs {FEWEST_ROWS} to learn "
-            "from, and as many in the fifth that is held out; give more rows"
+            f"{of} can read {len(found)} of {len(states)} clean rows, without repeats, and needs {needed} to learn "
+            "from, and as many in the fifth that is held out; give more rows, or take one that holds none out, such as psim"
         )
     return found
 

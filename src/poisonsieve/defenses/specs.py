@@ -19,6 +19,8 @@ DefenseKind = Literal["detector", "rewriter", "repair"]
 DEFENSE_KINDS: tuple[DefenseKind, ...] = ("detector", "rewriter", "repair")
 
 _BASES: dict[DefenseKind, type] = {"detector": Detector, "rewriter": Rewriter, "repair": WeightRepair}
+#: The detector of a guard whose user names none, and the paper's own, on whose scale a fixed gamma is given.
+DEFAULT_DETECTOR, PAPER_DETECTOR = "psim-rarity", "psim"
 #: Arguments of the model that is guarded: a rewriter's argument of the same name means another model.
 _OF_THE_MODEL = ("model", "base", "max_length")
 

@@ -16,7 +16,7 @@ import numpy as np
 from poisonsieve.attacks import make_trigger, trigger_rows
 from poisonsieve.config import AttackSpec, Spec, TriggerSpec, TriggerText
 from poisonsieve.data import load_dataset
-from poisonsieve.defenses.psim import PSIM
+from poisonsieve.defenses.psim_rarity import PSIMRarity
 from poisonsieve.demo.report import Example, Report, require_report, write_report
 from poisonsieve.environment import environment
 from poisonsieve.guard import Guard, GuardedClassifier
@@ -112,8 +112,8 @@ def measure(spec: DemoSpec, out: Path, *, force: bool = False, progress: bool = 
     full, own = spec_maker("full", seed=spec.seed), spec_maker(spec.method, seed=spec.seed)
     poisoned = poison_stage(spec.model, train, dev, attack, full, out / "theta_p", **running)
     victim = tune_stage(str(poisoned.out), train, dev, own, out / "victim", seed=spec.seed, **running)
-    psim = Guard(PSIM(str(poisoned.out), seed=spec.seed), frr=spec.frr)
-    guard = fit_stage(psim, train, dev, out / "guard", **running)
+    unfitted = Guard(PSIMRarity(str(poisoned.out), seed=spec.seed), frr=spec.frr)
+    guard = fit_stage(unfitted, train, dev, out / "guard", **running)
     guarded = GuardedClassifier.from_pretrained(guard.out, victim.out)
     triggered_rows = trigger_rows(test, trigger, target=spec.target, seed=spec.seed + 1).rows
     clean = score_rows(guarded, test, progress="clean" if progress else None)
