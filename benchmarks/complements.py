@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-SINGLE = ("msp", "dan", "mahalanobis", "psim", "psim-rarity")
+SINGLE = ("msp", "dan", "mahalanobis", "rarity", "psim", "psim-rarity")
 UNIONS = (("psim", "dan"), ("psim", "mahalanobis"), ("psim-rarity", "mahalanobis"))
 SETS = ("calibrate", "clean", "triggered")
 #: Rows of the settings that a what_takes run does not hold: where gamma is set, and the test rows.
@@ -100,6 +100,7 @@ def run(case: dict[str, Any], options: argparse.Namespace) -> None:
 def texts_of(case: dict[str, Any], options: argparse.Namespace) -> dict[str, list[str]]:
     """Clean training rows, dev rows, clean and triggered test rows, drawn by seed 0."""
     from poisonsieve import load_dataset, make_trigger, trigger_rows
+    from poisonsieve.data import labels_of
 
     rng = np.random.default_rng(0)
     dev, test = (load_dataset(place.format(data=options.data_root)) for place in ROWS[case["setting"]])
@@ -108,7 +109,8 @@ def texts_of(case: dict[str, Any], options: argparse.Namespace) -> dict[str, lis
     if own is None:
         triggered = trigger_rows(clean, make_trigger(case["trigger"]), target=case["target"], seed=0).rows
     else:
-        triggered = load_dataset(own.format(data=options.data_root)).filter(lambda r: r["label"] != case["target"])
+        made_elsewhere = load_dataset(own.format(data=options.data_root), label_names=labels_of(test))
+        triggered = made_elsewhere.filter(lambda row: row["label"] != case["target"])
     # Posts are long, and were cut before the trigger went in; see what_takes.py.
     most, words = options.most, 60 if case["setting"] == "topics" else None
     cut = [" ".join(text.split()[:words]) for text in clean["text"]]

@@ -10,7 +10,7 @@ A fifth of the rows is held out for the threshold; at a false-rejection rate of 
 import argparse
 from pathlib import Path
 
-from poisonsieve import PSIM, Guard, GuardedClassifier, PoisonsieveError, load_classifier, load_dataset
+from poisonsieve import Guard, GuardedClassifier, PoisonsieveError, PSIMRarity, load_classifier, load_dataset
 
 
 def main() -> None:
@@ -23,7 +23,9 @@ def main() -> None:
     options = parser.parse_args()
 
     try:
-        guard = Guard(PSIM(options.model, seed=0), frr=options.frr).fit(load_dataset(options.data), progress=True)
+        guard = Guard(PSIMRarity(options.model, seed=0), frr=options.frr).fit(
+            load_dataset(options.data), progress=True
+        )
         # Here the checkpoint itself is the victim. One that you tuned from it goes in the same place.
         guarded = GuardedClassifier(guard, load_classifier(options.model))
         verdicts = guarded.screen(options.texts)

@@ -15,7 +15,7 @@ from pathlib import Path
 import peft
 import transformers
 
-from poisonsieve import PSIM, Guard, GuardedClassifier, load_dataset
+from poisonsieve import Guard, GuardedClassifier, PSIMRarity, load_dataset
 
 
 def tune(checkpoint: str, rows, folder: Path, epochs: float) -> None:
@@ -43,7 +43,7 @@ def main() -> None:
 
     rows = load_dataset(options.data)
     tune(options.checkpoint, rows, options.out, options.epochs)
-    Guard(PSIM(options.checkpoint, seed=0), frr=options.frr).fit(rows).save_pretrained(options.out / "guard")
+    Guard(PSIMRarity(options.checkpoint, seed=0), frr=options.frr).fit(rows).save_pretrained(options.out / "guard")
     guarded = GuardedClassifier.from_pretrained(options.out / "guard", options.out / "victim")
     for text, verdict in zip(rows["text"][:3], guarded.screen(rows["text"][:3]), strict=True):
         print(f"{verdict.outcome:10} {verdict.label_name}  {text!r}")

@@ -1,6 +1,7 @@
 """Each program in examples/ runs as its docstring says, in a process of its own, on tiny models and with no network."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +50,7 @@ def test_fit_and_screen(tiny, toy_train, write_jsonl, tmp_path):
         "fit_and_screen.py", tiny("encoder"), data, "a good film", "a bad film", "--frr", 0.1, "--out", tmp_path / "g"
     )
     first, *verdicts = out.splitlines()
-    assert first.startswith("gamma 0.") and "32 held-out clean rows" in first
+    assert re.match(r"gamma \d+\.", first) and "32 held-out clean rows" in first
     assert [line.split()[0] in ("passed", "poisoned") for line in verdicts] == [True, True]
     assert (tmp_path / "g" / "guard.json").is_file() and (tmp_path / "g" / "victim").is_dir()
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from poisonsieve.attacks import make_trigger, poison_rows, trigger_rows
     from poisonsieve.auditing import AuditResult, audit
     from poisonsieve.data import load_dataset
-    from poisonsieve.defenses import PSIM, Detector
+    from poisonsieve.defenses import PSIM, Detector, PSIMRarity
     from poisonsieve.errors import PoisonsieveError
     from poisonsieve.guard import Guard, GuardedClassifier, Verdict
     from poisonsieve.metrics import evaluate_guard
@@ -28,6 +28,7 @@ _HOMES = {
     "Guard": "guard",
     "GuardedClassifier": "guard",
     "PSIM": "defenses",
+    "PSIMRarity": "defenses",
     "PoisonsieveError": "errors",
     "Verdict": "guard",
     "audit": "auditing",
@@ -51,6 +52,7 @@ __all__ = [
     "Detector",
     "Guard",
     "GuardedClassifier",
+    "PSIMRarity",
     "PoisonsieveError",
     "Verdict",
     "audit",
