@@ -8,7 +8,7 @@ The ways that are compared:
 - victim alone: the bare classifier, which the others are ratios to;
 - PSIM, as published: two passes, the texts one at a time in the order given, as the paper's scripts read them;
 - PSIM, psim-rarity: two passes, 32 texts of like length at a time;
-- mahalanobis, msp: one pass, since they are fitted on the victim and read what it computes anyway;
+- rarity, mahalanobis, msp: one pass, since they are fitted on the victim and read what it computes anyway;
 - cascade: the same as mahalanobis, and psim-rarity for about half of the texts;
 - transformers' pipeline around the bare victim, at its defaults.
 
@@ -54,7 +54,7 @@ from poisonsieve import (  # noqa: E402
     load_dataset,
     tune_spec,
 )
-from poisonsieve.defenses import MSP, Cascade, Mahalanobis, PSIMRarity  # noqa: E402
+from poisonsieve.defenses import MSP, Cascade, Mahalanobis, OnePassRarity, PSIMRarity  # noqa: E402
 from poisonsieve.environment import environment  # noqa: E402
 from poisonsieve.models import save_classifier  # noqa: E402
 from poisonsieve.models.classifier import Classifier  # noqa: E402
@@ -65,6 +65,7 @@ PUBLISHED = "PSIM, as published"
 DETECTORS: dict[str, type[Any]] = {
     "PSIM": PSIM,
     "psim-rarity": PSIMRarity,
+    "rarity": OnePassRarity,
     "mahalanobis": Mahalanobis,
     "msp": MSP,
     "cascade": Cascade,
@@ -271,8 +272,11 @@ def alone(work: Callable[[Sequence[str]], object], texts: Sequence[str]) -> floa
 
 def of_distances(detector: Detector) -> int:
     """Operations a text in a detector's own products with what it has learned of the states, which are not torch's."""
-    members = detector.members_.values() if isinstance(detector, Cascade) else [detector]
-    return sum(2 * int(getattr(member, "whiteners_", np.empty(0)).size) for member in members)
+    if isinstance(detector, Cascade):
+        return sum(of_distances(member) for member in detector.members_.values())
+    learned = getattr(detector, "passes_", None)
+    whiteners = learned.whiteners if learned is not None else getattr(detector, "whiteners_", np.empty(0))
+    return 2 * int(whiteners.size)
 
 
 def facts_of(ways: Ways, texts: Sequence[str], rate: float) -> dict[str, Any]:

@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from poisonsieve import PSIM, Guard, GuardedClassifier, finetune, load_classifier, load_dataset, tune_spec
-from poisonsieve.defenses import MSP, Mahalanobis, PSIMRarity
+from poisonsieve.defenses import MSP, Mahalanobis, OnePassRarity, PSIMRarity
 from poisonsieve.models import save_classifier
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 TEXTS = 200
+ONE_PASS = (Mahalanobis, OnePassRarity, MSP)
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +70,10 @@ def test_distances_in_single_precision_are_those_in_double(victim, texts):
     np.testing.assert_allclose(guard.score(texts).scores, plain, atol=1e-3)
 
 
-@pytest.mark.parametrize("detector", [Mahalanobis, MSP, PSIM, PSIMRarity])
+@pytest.mark.parametrize("detector", [Mahalanobis, OnePassRarity, MSP, PSIM, PSIMRarity])
 def test_texts_screened_together_get_the_verdicts_they_get_alone(victim, texts, detector):
     guarded = GuardedClassifier(guard_of(detector(victim)), load_classifier(victim))
-    assert guarded.one_pass == (detector in (Mahalanobis, MSP))
+    assert guarded.one_pass == (detector in ONE_PASS)
     together, alone = guarded.screen(texts), [guarded.screen([text])[0] for text in texts]
     assert {verdict.outcome for verdict in together} == {"passed", "poisoned"}
     for one, other in zip(together, alone, strict=True):
@@ -81,7 +82,7 @@ def test_texts_screened_together_get_the_verdicts_they_get_alone(victim, texts, 
         assert near or (one.outcome, one.label) == (other.outcome, other.label)
 
 
-@pytest.mark.parametrize("detector", [Mahalanobis, MSP])
+@pytest.mark.parametrize("detector", ONE_PASS)
 def test_one_pass_gives_the_verdicts_and_answers_of_two(victim, texts, detector):
     guard = guard_of(detector(victim))
     one_pass, bare = GuardedClassifier(guard, load_classifier(victim)), load_classifier(victim)
