@@ -114,7 +114,7 @@ def main() -> None:
     report = {
         "rows": [asdict(row) for row in rows],
         "facts": facts,
-        "settings": {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()},
+        "settings": {key: value for key, value in vars(options).items() if key != "out"},
         "machine": machine(),
         "versions": environment(),
         "seconds": time.perf_counter() - started,
