@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,6 +103,7 @@ def fit(
     with common.running(resumable=True) as processors:
         from poisonsieve.auditing.asking import suspected_trigger
         from poisonsieve.data import labels_of
+        from poisonsieve.defenses.shown import in_one_line, shown_for
         from poisonsieve.defenses.specs import parse_defense
         from poisonsieve.guard import make_guard
         from poisonsieve.models.labels import head_label_names
@@ -152,13 +154,17 @@ def fit(
         asked = None if found is None else _ask(out, model, base, found, held_out or rows, allow_pickle)
         if json:
             more = {"repaired": victim, "asked": asked}
-            common.print_result(stage.to_dict() | {key: value.to_dict() for key, value in more.items() if value})
+            shown = {"shown": [asdict(found) for found in shown_for(spec.name)]}
+            common.print_result(
+                stage.to_dict() | shown | {key: value.to_dict() for key, value in more.items() if value}
+            )
             return
         threshold = Threshold.from_dict({key: stage.result[key] for key in Threshold.__dataclass_fields__})
         facts = {
             "defence": spec.name,
             "gamma": f"{threshold.gamma:.6g}",
             "how it was found": threshold.describe(),
+            "has stopped": in_one_line(spec.name, classes),
             **_for_less(threshold, asked=bool(rule) or "frr" in spec.params),
             **({"what the audit found": asked.says() if asked else "nothing to ask the guard of"} if audit else {}),
             "seconds": f"{stage.seconds:.0f}",
