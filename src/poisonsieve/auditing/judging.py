@@ -43,7 +43,7 @@ def p_value(statistic: float, null: Sequence[float], tried: int) -> float:
     freedom, and heavier than the exponential's). `tried` findings, taken to be independent, reach it with probability
     1 - (1 - S)^tried. Below u, the share of the pool above the statistic takes the place of S. Findings of one class
     resemble one another, and a control is audited against one control fewer than the audited model is, so this is a scale
-    to compare by; docs/results/audit.md counts how often clean models reached the bars.
+    to compare by; docs/results/audit.md has what clean models reached.
 
     Args:
         statistic: an excess.
