@@ -24,9 +24,9 @@ def metrics(ca, asr=None):
     return {**rates, "intervals": {name: [value - 0.1, value + 0.05] for name, value in rates.items()}}
 
 
-def made_up(config="table01", *, seeds=(0,), **changes):
-    """Results of a grid that ships, at small scale, in which every cell has CA 0.8 + seed / 100 and ASR 0.25."""
-    grid = load_grid(CONFIGS / f"{config}.yaml", scale="small", data_root=Path("/data"))
+def made_up(config="table01", *, seeds=(0,), scale="small", **changes):
+    """Results of a grid that ships, in which every cell has CA 0.8 + seed / 100 and ASR 0.25."""
+    grid = load_grid(CONFIGS / f"{config}.yaml", scale=scale, data_root=Path("/data"))
     grid = grid.model_copy(update={"seeds": list(seeds), **changes})
     cells = []
     for cell in expand(grid):
@@ -68,6 +68,15 @@ def test_the_layout_is_the_papers():
     assert rows[0][3:5] == ["80.0", "-"]
     assert rows[1][3:5] == ["80.0", "25.0"]
     assert len(rows) == 16
+
+
+def test_a_data_set_has_its_name_in_tables_and_figures():
+    from poisonsieve.bench.show.drawing import draw
+
+    assert {row.dataset for row in make_table(made_up()).rows} == {"sst2"}
+    assert {row.dataset for row in make_table(made_up(scale="packaged")).rows} == {"movie reviews"}
+    (axes,) = draw(made_up("fig1", scale="packaged")).axes
+    assert axes.get_title() == "MiniLM, movie reviews"
 
 
 def test_beside_each_figure_stands_the_papers_and_the_difference():

@@ -107,7 +107,8 @@ def make_table(results: dict[str, Any]) -> GridTable:
         groups.setdefault(key, []).append(cell)
     for key, mine in groups.items():
         rates = {victim: _rates(grid, key, victim, [c for c in mine if c["victim"] == victim]) for victim in victims}
-        rows.append(Row(*key, rates))
+        dataset = grid["datasets"][key[0]].get("name") or key[0]
+        rows.append(Row(dataset, *key[1:], rates))
     beside = [
         f"{name} beside {model['beside']}"
         for name, model in grid["models"].items()
