@@ -92,7 +92,7 @@ def fit(
     for detectors that have such an argument.
 
     With --repair, a repaired copy of the model is made first, in OUT-repaired, and the guard is fitted on the model as it
-    was: in the repaired copy there is little left to detect. Screen with --victim OUT-repaired.
+    was, where a trigger shows. Screen with --victim OUT-repaired.
 
     Words: theta_p is a checkpoint that may be poisoned. The guard gives every text a confidence; gamma is the threshold
     above which a text is rejected; the false-rejection rate (FRR) is the share of clean texts rejected at gamma.

@@ -6,7 +6,7 @@ text other features than before. What clean rows do not contain, a trigger, noth
 and there another class is now read. At last all weights are tuned, to regain what accuracy the shift has cost.
 
 FST, "Towards Stable Backdoor Purification through Feature Shift Tuning", draws a new head, and a penalty keeps it away from
-the old one while all layers are trained. With few rows that leaves the trigger's path as it was: see the research log.
+the old one while all layers are trained.
 """
 
 from __future__ import annotations
