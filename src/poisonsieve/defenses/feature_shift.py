@@ -6,7 +6,7 @@ text other features than before. What clean rows do not contain, a trigger, noth
 and there another class is now read. At last all weights are tuned, to regain what accuracy the shift has cost.
 
 FST, "Towards Stable Backdoor Purification through Feature Shift Tuning", draws a new head, and a penalty keeps it away from
-the old one while all layers are trained.
+the old one while all layers are trained. In the one run of it that was made, the trigger kept its whole effect.
 """
 
 from __future__ import annotations
