@@ -38,7 +38,7 @@ ALPHA = 0.01
 #: Distinct texts that a comparison takes at least and at most.
 FEWEST_TEXTS, MOST_TEXTS = 50, 20_000
 #: Above this share of the traffic that stands apart, it differs as a whole.
-MOST_APART = 0.5
+MOST_APART = 0.7
 #: Texts above the bar, as a multiple of those expected of clean text.
 TIMES_CHANCE = 3.0
 #: Share of the texts above the bar, beyond those expected of clean text, that are of one class.
