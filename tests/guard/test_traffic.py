@@ -85,6 +85,12 @@ def test_too_few_texts_are_refused(guard, clean):
         examine(guard, clean[:20] * 5)
 
 
+def test_a_guard_of_few_calibration_rows_says_how_many_it_takes(guard, clean):
+    few = Guard(MSP(guard.detector.model), gamma=0.9).fit(clean[:60], calibration=clean[60:90])
+    with pytest.raises(ConfigError, match="30 calibration rows"):
+        examine(few, clean)
+
+
 def test_saved_and_opened_it_finds_the_same(guard, clean, tmp_path):
     guard.save_pretrained(tmp_path / "guard")
     texts = [*clean[:100], *triggered(clean[100:130])]

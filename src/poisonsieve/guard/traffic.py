@@ -35,8 +35,8 @@ Finding = Literal["alike", "campaign", "mixed", "spread", "whole"]
 
 #: Significance level of the two-sample test.
 ALPHA = 0.01
-#: Distinct texts that a comparison takes at least and at most.
-FEWEST_TEXTS, MOST_TEXTS = 50, 20_000
+#: Distinct texts that a comparison takes at least and at most, and calibration rows at least.
+FEWEST_TEXTS, MOST_TEXTS, FEWEST_ROWS = 50, 20_000, 50
 #: Above this share of the traffic that stands apart, it differs as a whole.
 MOST_APART = 0.7
 #: Texts above the bar, as a multiple of those expected of clean text.
@@ -172,13 +172,18 @@ def require_comparable(guard: Guard, texts: Sequence[str]) -> tuple[Classifier, 
     """Return the network and the reference that texts are compared by.
 
     Raises:
-        ConfigError: the guard keeps no reference.
+        ConfigError: the guard keeps no reference, or one of too few rows.
         DataError: there are too few or too many distinct texts.
     """
     if guard.classifier is None or guard.reference_ is None:
         raise ConfigError(
             f"this {guard.detector.name} guard cannot compare texts together, as it keeps no hidden states of its "
             "calibration rows; fit it again, or another detector if its network returns none"
+        )
+    if (rows := len(guard.reference_.classes)) < FEWEST_ROWS:
+        raise ConfigError(
+            f"this guard keeps the hidden states of {rows} calibration rows, and comparing texts together takes "
+            f"{FEWEST_ROWS}; calibrate it on more rows"
         )
     _require_number(len(set(texts)), "are there")
     return guard.classifier, guard.reference_
