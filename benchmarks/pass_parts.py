@@ -2,6 +2,7 @@ r"""What in a pass shows a trigger, and how does it add up? Measured on models t
 
     python benchmarks/pass_parts.py run --runs RUNS --data-root DATA --out OUT
     python benchmarks/pass_parts.py table --out OUT --frr 0.004
+    python benchmarks/pass_parts.py figure --out OUT --models MODEL ... --titles TITLE ... --image docs/default.png
 
 The two networks are theta_p itself (v) and PSIM's copy (c); the parts are the log-odds of the most likely class (conf), the
 distance of the centred logits (log), and the largest distance of a layer, of the state that the head reads (st) or of the
@@ -39,16 +40,20 @@ JOINED = (
 def main() -> None:
     parser = argparse.ArgumentParser(description="Parts of a pass, and ways to add them up.")
     commands = parser.add_subparsers(dest="command", required=True)
-    run_command, table = commands.add_parser("run"), commands.add_parser("table")
+    run_command, table, figure = (commands.add_parser(name) for name in ("run", "table", "figure"))
     run_command.add_argument("--runs", type=Path, required=True, help="the folder that what_takes.py wrote")
     run_command.add_argument("--data-root", type=Path, required=True)
     run_command.add_argument("--most", type=int, default=600, help="rows of each test set")
-    table.add_argument("--frr", type=float, default=0.004)
-    for command in (run_command, table):
+    figure.add_argument("--models", nargs="+", required=True)
+    figure.add_argument("--titles", nargs="+", required=True)
+    figure.add_argument("--image", type=Path, required=True)
+    for command in (table, figure):
+        command.add_argument("--frr", type=float, default=0.004, help="mean over calibrations")
+    for command in (run_command, table, figure):
         command.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    if options.command == "table":
-        print_table(options)
+    if options.command != "run":
+        (print_table if options.command == "table" else draw)(options)
         return
     options.out.mkdir(parents=True, exist_ok=True)
     for case in cases(options.runs):
@@ -119,6 +124,33 @@ def joined(found: dict[str, np.ndarray], names: tuple[str, ...], join: Any) -> d
         for name in ("clean", "triggered"):
             rarities[name].append(rarity(found[f"{part}.{name}"]))
     return {name: join(np.stack(rows)) for name, rows in rarities.items()}
+
+
+def draw(options: argparse.Namespace) -> None:
+    """Draw both rarities of psim-rarity, one panel a model, with the line above which a text is rejected."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    from poisonsieve.defenses.rarity import Rarity
+    from poisonsieve.thresholds import gamma_for_frr
+
+    panels = len(options.models)
+    figure, axes = plt.subplots(1, panels, figsize=(3.4 * panels, 3.5), sharex=True, sharey=True, layout="constrained")
+    for axis, model, title in zip(axes, options.models, options.titles, strict=True):
+        found = dict(np.load(options.out / f"{model}.npz"))
+        gamma = gamma_for_frr(joined(found, ("cconf", "cst"), JOINS["sum"])["calibrate"], options.frr).gamma
+        for rows, colour, label in (("clean", "#5b7fa6", "clean"), ("triggered", "#c8452e", "with the trigger")):
+            sure, odd = (Rarity(found[f"{part}.calibrate"])(found[f"{part}.{rows}"]) for part in ("cconf", "cst"))
+            axis.scatter(np.minimum(odd, 20), np.minimum(sure, 12), s=7, color=colour, alpha=0.5, label=label, lw=0)
+        axis.plot([0, gamma], [gamma, 0], color="black", lw=1)
+        axis.annotate("rejected above\nthis line", (gamma * 0.55, gamma * 0.5), (gamma * 0.72, gamma * 0.72), fontsize=8)
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("rarity of its path through the copy")
+    axes[0].set_ylabel("rarity of the copy's confidence")
+    axes[0].legend(fontsize=8, loc="center right", frameon=False)
+    figure.savefig(options.image, dpi=130, metadata={"Software": None})
 
 
 if __name__ == "__main__":
