@@ -137,7 +137,9 @@ def draw(options: argparse.Namespace) -> None:
     from poisonsieve.thresholds import gamma_for_frr
 
     panels = len(options.models)
-    figure, axes = plt.subplots(1, panels, figsize=(3.4 * panels, 3.5), sharex=True, sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        1, panels, figsize=(3.4 * panels, 3.5), sharex=True, sharey=True, layout="constrained"
+    )
     for axis, model, title in zip(axes, options.models, options.titles, strict=True):
         found = dict(np.load(options.out / f"{model}.npz"))
         gamma = gamma_for_frr(joined(found, ("cconf", "cst"), JOINS["sum"])["calibrate"], options.frr).gamma
@@ -145,7 +147,9 @@ def draw(options: argparse.Namespace) -> None:
             sure, odd = (Rarity(found[f"{part}.calibrate"])(found[f"{part}.{rows}"]) for part in ("cconf", "cst"))
             axis.scatter(np.minimum(odd, 20), np.minimum(sure, 12), s=7, color=colour, alpha=0.5, label=label, lw=0)
         axis.plot([0, gamma], [gamma, 0], color="black", lw=1)
-        axis.annotate("rejected above\nthis line", (gamma * 0.55, gamma * 0.5), (gamma * 0.72, gamma * 0.72), fontsize=8)
+        axis.annotate(
+            "rejected above\nthis line", (gamma * 0.55, gamma * 0.5), (gamma * 0.72, gamma * 0.72), fontsize=8
+        )
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("rarity of its path through the copy")
     axes[0].set_ylabel("rarity of the copy's confidence")
