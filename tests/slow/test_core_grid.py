@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.slow
-
 MINUTES = 10
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 * MINUTES + 120)]  # it times itself
 
 
 def test_every_row_runs_in_minutes(cli, tmp_path):
