@@ -105,7 +105,7 @@ def test_the_chain(classes, source, run, cli, tiny, tmp_path, monkeypatch):
     assert {record["label_name"] for record in passed} <= set(NAMES[classes])
     assert all(record["label_name"] == NAMES[classes][record["label"]] for record in passed)
     assert cli("screen", guard, inbox, "--gamma", "0.01", "--exit-code", "--quiet")[0] == 1
-    assert cli("screen", guard, inbox, "--gamma", "0.999999999", "--exit-code", "--quiet")[0] == 0
+    assert cli("screen", guard, inbox, "--gamma", "1000", "--exit-code", "--quiet")[0] == 0
 
     # Evaluation: by a trigger, by rows that carry one, and with the target by name.
     by_number = run("evaluate", guard, "--victim", victim, "--clean", where["test"], "--trigger", "badnet:word=cf")
