@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -70,16 +70,11 @@ def audit(
     """
     started = time.perf_counter()
     sizes = get_budget(budget)
-    rows = load_dataset(data) if isinstance(data, str) else data
-    _check_rows(rows)
-    names = labels_of(rows)
+    train, held_out = _halves(load_dataset(data) if isinstance(data, str) else data, sizes.rows, seed)
+    names = held_out.names
     suspect = load_classifier(
         checkpoint, label_names=names, default_names=names, base=adapter_base, allow_pickle=allow_pickle
     )
-    if len(rows) > sizes.rows:
-        rows = split_off(rows, sizes.rows, seed)[1]
-    train, search = split_off(rows, _HELD_OUT, seed)
-    held_out = HeldOut.of(search["text"], search["label"], names)
     words, words_left_out = whole_words(suspect.tokenizer, sizes.words)
     kept = Kept(words, held_out, sizes, seed)
     with TimeLeft("audit", "steps", _todo(sizes.controls), shown=progress) as left:
@@ -88,32 +83,50 @@ def audit(
         controls = work.controls(trusted, train, allow_pickle)
         findings = work.findings(weights)
         null = work.null()
-    strongest = strongest_by_class(findings)
-    verdict, p, top = judge(findings, null)
-    accuracy, *control_accuracy = (_accuracy(model, held_out) for model in (suspect, *work.clean_models()))
-    most_frequent = float(np.bincount(held_out.labels).max() / len(held_out.labels))
+    judged = _judged(work, findings, null)
     return AuditResult(
         checkpoint=str(checkpoint),
         classes=tuple(names),
-        verdict=verdict,
-        statistic=top.excess,
-        p_value=p,
-        null=tuple(null),
-        warnings=weaknesses(accuracy, control_accuracy, null, most_frequent),
-        strongest=strongest,
-        findings=(top, *(finding for finding in findings if finding is not top)),
+        **judged,
         weights=weights,
-        examples=_examples(suspect, held_out, top) if verdict != "no sign found" else (),
         searched=searched(sizes, held_out, len(words), weights),
         not_searched=not_searched(sizes, words_left_out, weights),
-        advice=advice(verdict, str(checkpoint)),
-        accuracy=accuracy,
-        control_accuracy=tuple(control_accuracy),
+        advice=advice(judged["verdict"], str(checkpoint)),
         budget=budget,
         base=trusted,
         seconds=time.perf_counter() - started,
         reused_controls=sum(stage.reused for stage in controls),
     )
+
+
+def _halves(rows: datasets.Dataset, most: int, seed: int) -> tuple[datasets.Dataset, HeldOut]:
+    """Draw at most so many rows, and split them into those that controls are trained on and those that are searched on."""
+    _check_rows(rows)
+    names = labels_of(rows)
+    if len(rows) > most:
+        rows = split_off(rows, most, seed)[1]
+    train, search = split_off(rows, _HELD_OUT, seed)
+    return train, HeldOut.of(search["text"], search["label"], names)
+
+
+def _judged(work: _Work, findings: list[Finding], null: list[float]) -> dict[str, Any]:
+    """Return the parts of an `AuditResult` that say what the findings amount to."""
+    suspect, held_out = work.suspect, work.kept.held_out
+    verdict, p, top = judge(findings, null)
+    accuracy, *control_accuracy = (_accuracy(model, held_out) for model in (suspect, *work.clean_models()))
+    most_frequent = float(np.bincount(held_out.labels).max() / len(held_out.labels))
+    return {
+        "verdict": verdict,
+        "statistic": top.excess,
+        "p_value": p,
+        "null": tuple(null),
+        "warnings": weaknesses(accuracy, control_accuracy, null, most_frequent),
+        "strongest": strongest_by_class(findings),
+        "findings": (top, *(finding for finding in findings if finding is not top)),
+        "examples": _examples(suspect, held_out, top) if verdict != "no sign found" else (),
+        "accuracy": accuracy,
+        "control_accuracy": tuple(control_accuracy),
+    }
 
 
 def _todo(controls: int) -> dict[str, list[str]]:
