@@ -87,6 +87,18 @@ def test_beside_each_figure_stands_the_papers_and_the_difference():
     assert "MiniLM beside BERT: a different model" in to_markdown(table, compare=True)
 
 
+def test_data_that_stand_in_for_the_papers_are_said_to_be_others():
+    said = "movie reviews beside sst2: different data"
+    table = make_table(made_up(scale="packaged"))
+    assert f"Expect other values than the paper's (MiniLM beside BERT: a different model; {said})." in to_markdown(
+        table, compare=True
+    )
+    assert said not in to_markdown(table)
+    assert "different data" not in to_markdown(make_table(made_up()), compare=True)
+    assert said in draw(made_up("fig1", scale="packaged")).get_supxlabel()
+    assert make_table(made_up("table05", scale="packaged")).beside == [], "nothing published stands beside it"
+
+
 def test_seeds_give_a_mean_and_its_interval():
     table = make_table(made_up(seeds=(0, 1, 2)))
     figure = table.rows[1].rates["lora"]["ca"]

@@ -39,7 +39,8 @@ def draw(results: dict[str, Any], palette: Palette = LIGHT) -> Figure:
 def draw_figure_1(results: dict[str, Any], palette: Palette = LIGHT) -> Figure:
     """Draw Figure 1: bars of CA and ASR of victims tuned by full tuning and P-tuning v1 from BadNet's weights.
 
-    Diamonds mark the values that the paper's tables print for the same cells.
+    Diamonds mark the values that the paper's tables print for the same cells; a note below says what was not measured
+    alike.
     """
     table = make_table(results)
     rows = [row for row in table.rows if row.attack == _ATTACK and row.defense == NONE]
@@ -57,6 +58,8 @@ def draw_figure_1(results: dict[str, Any], palette: Palette = LIGHT) -> Figure:
                 _bar(axes, place, point, colour, rate.upper(), palette)
         axes.set_xticks(range(len(victims)), labels=[display_name(victim) for victim in victims])
         axes.set_title(f"{row.model}, {row.dataset}", fontsize=_FONT, color=palette.text)
+    if table.beside:
+        figure.supxlabel("\n".join(table.beside), fontsize=_FONT, color=palette.text)
     return _finished(figure, panels, palette)
 
 

@@ -71,7 +71,7 @@ def notes(table: GridTable, *, compare: bool = False) -> list[str]:
         found.append(f"Means over {table.seeds} seeds with the half width of the 95% interval (Student's t).")
     if compare:
         found.append("In brackets: the paper's value, and measured minus published, in points.")
-        found += [f"{pair}: a different model, so expect different values." for pair in table.beside]
+        found += [f"Expect other values than the paper's ({'; '.join(table.beside)})."] * bool(table.beside)
     return found
 
 

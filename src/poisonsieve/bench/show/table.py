@@ -84,7 +84,8 @@ class GridTable:
         table: number of the paper's table that the grid reruns, if any.
         victims: victims, each with the columns CA and ASR.
         rows: rows in the grid's order.
-        beside: models compared with another model's published values, such as ``MiniLM beside BERT``.
+        beside: what published values stand beside that was not measured alike, such as ``MiniLM beside BERT: a different
+            model`` and ``movie reviews beside sst2: different data``.
         seeds: number of seeds behind each mean.
     """
 
@@ -109,12 +110,27 @@ def make_table(results: dict[str, Any]) -> GridTable:
         rates = {victim: _rates(grid, key, victim, [c for c in mine if c["victim"] == victim]) for victim in victims}
         dataset = grid["datasets"][key[0]].get("name") or key[0]
         rows.append(Row(dataset, *key[1:], rates))
-    beside = [
-        f"{name} beside {model['beside']}"
-        for name, model in grid["models"].items()
-        if model["beside"] not in (None, name)
+    return GridTable(results["title"], grid["table"], victims, rows, _beside(grid), len(grid["seeds"]))
+
+
+def _beside(grid: dict[str, Any]) -> list[str]:
+    """Return the models and data that have another's published values beside them, and say so."""
+    if grid["table"] is None:
+        return []
+    models = {name: model["beside"] for name, model in grid["models"].items()}
+    stand_ins = {key: entry.get("name") for key, entry in grid["datasets"].items()}
+    return [
+        *(
+            f"{mine} beside {papers}: a different model"
+            for mine, papers in models.items()
+            if papers not in (None, mine)
+        ),
+        *(
+            f"{mine} beside {papers}: different data"
+            for papers, mine in stand_ins.items()
+            if mine not in (None, papers)
+        ),
     ]
-    return GridTable(results["title"], grid["table"], victims, rows, beside, len(grid["seeds"]))
 
 
 def failures(results: dict[str, Any]) -> list[str]:
