@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
-from scipy.special import logsumexp
 
 from poisonsieve.defenses import gaussians, rarity
 from poisonsieve.defenses.gaussians import center_and_scale, cube_roots, layer_gaussians
@@ -139,5 +138,6 @@ def _readable(states: np.ndarray, of: str) -> np.ndarray:
 def _log_odds(logits: np.ndarray) -> np.ndarray:
     """Return log(p / (1 - p)) of each text's largest softmax probability p: (n, classes) -> (n,). It does not saturate."""
     rising = np.sort(logits, axis=1)  # a NaN makes its row's last value NaN
-    odds: np.ndarray = rising[:, -1] - logsumexp(rising[:, :-1], axis=1)
+    # Not scipy's logsumexp, which takes a fiftieth of a MiniLM's pass over a single text.
+    odds: np.ndarray = rising[:, -1] - np.logaddexp.reduce(rising[:, :-1], axis=1)
     return odds

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from poisonsieve.errors import ConfigError
-from poisonsieve.models.results import Logits, PerText, Pooling, pool
+from poisonsieve.models.results import Logits, PerText, Pooling, pool_layers
 from poisonsieve.models.tokens import encode_each
 from poisonsieve.progress import shown
 from poisonsieve.texts import as_texts
@@ -115,8 +115,9 @@ class BatchScorer:
         inputs = self.classifier.inputs(rows)
         mask = inputs["attention_mask"]
         output = self.classifier.run(**inputs, layers=layers)
-        states = [pool(output.hidden_states[1 + layer][:, -mask.shape[1] :], mask, pooling) for layer in layers]
-        together = torch.stack(states, dim=1)
+        together = pool_layers(
+            [output.hidden_states[1 + layer][:, -mask.shape[1] :] for layer in layers], mask, pooling
+        )
         together = together if together.dtype == torch.float64 else together.float()  # numpy has no bf16
         return [output.logits.double().cpu().numpy(), together.cpu().numpy()]
 
