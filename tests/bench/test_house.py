@@ -1,6 +1,5 @@
 """The laboratory's house: one folder of what runs, one of what shows results, and neither grows without being noticed."""
 
-import ast
 from pathlib import Path
 
 import poisonsieve.bench
@@ -13,13 +12,3 @@ def test_it_is_flat_and_small():
     assert {path.parent.relative_to(ROOT).as_posix() for path in FILES} == {".", "show"}
     assert len(FILES) <= 22
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in FILES) <= 4000
-
-
-def test_no_function_is_long():
-    long = [
-        f"{path.name}: {node.name}"
-        for path in FILES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= 60
-    ]
-    assert not long

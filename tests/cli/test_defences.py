@@ -202,6 +202,14 @@ class TestFit:
         assert says in " ".join((err if fails else out).split())
         assert (tmp_path / "guard").exists() != fails
 
+    @pytest.mark.parametrize("rule", [["msp", "--frr-mean", 0.05], ["msp:frr_mean=0.05"], ["msp:frr=0.05"]])
+    def test_a_rate_of_ones_own_is_not_held_against_the_usual_one(self, cli, tiny, rows_file, tmp_path, rule):
+        data, dev = rows_file("train.jsonl", sentences(60, seed=1)), rows_file("dev.jsonl", sentences(100, seed=2))
+        call = ["fit", "--model", tiny(), "--data", data, "--calibrate", dev, "--out", tmp_path / "guard", "-q"]
+        code, out, err = cli(*call, "--defense", *rule)
+        assert code == 0, err
+        assert "to promise" not in out
+
     @pytest.mark.parametrize(("classes", "warned"), [(2, False), (3, True)])
     def test_more_than_two_classes_are_warned_of(self, cli, tiny, rows_file, tmp_path, classes, warned):
         rows = [(text, index % classes) for index, (text, _) in enumerate(sentences(60, seed=1))]

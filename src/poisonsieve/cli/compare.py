@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from poisonsieve.cli import common
+from poisonsieve.cli.tables import table_of
 
 if TYPE_CHECKING:
     from poisonsieve.bench.show.table import ComparisonTable
@@ -87,16 +88,7 @@ def _line(cell: dict[str, object]) -> str:
 
 
 def _print(table: ComparisonTable, title: str) -> None:
-    from rich import box
-    from rich.table import Table as RichTable
-
-    shown = RichTable(box=box.SIMPLE_HEAD, title=title, title_justify="left")
-    shown.add_column("defence")
-    for attack in table.attacks:
-        for column in (f"{attack}\nCA", "\nASR", "\nAUROC"):
-            shown.add_column(column, justify="right")
-    shown.add_column("s / 1,000\ntexts", justify="right")
-    for row in table.rows:
-        shown.add_row(*row)
+    of_attacks = [head for attack in table.attacks for head in (f"{attack}\nCA", "\nASR", "\nAUROC")]
+    shown = table_of(["defence", *of_attacks, "s / 1,000\ntexts"], table.rows, title=title)
     with common.stdout() as stream:
         common.console(stream).print(shown)

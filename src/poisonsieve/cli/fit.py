@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from poisonsieve.cli import common, inputs, outputs
+from poisonsieve.cli.fitted import Fitted, warn_of_classes
+from poisonsieve.cli.fitting import ask_guard, check_options, default_detector
 from poisonsieve.cli.repairing import beside, files_of, repaired
 from poisonsieve.data.columns import Columns
-
-if TYPE_CHECKING:
-    import datasets
-
-    from poisonsieve.auditing.asking import Asked, Suspected
-    from poisonsieve.defenses.specs import DefenseSpec
-    from poisonsieve.thresholds import Threshold
 
 
 def fit(
@@ -103,119 +97,43 @@ def fit(
     with common.running(resumable=True) as processors:
         from poisonsieve.auditing.asking import suspected_trigger
         from poisonsieve.data import labels_of
-        from poisonsieve.defenses.shown import in_one_line, shown_for
-        from poisonsieve.defenses.specs import parse_defense
+        from poisonsieve.defenses.specs import parse_defense, threshold_of
         from poisonsieve.guard import make_guard
         from poisonsieve.models.labels import head_label_names
         from poisonsieve.models.sources import resolve
         from poisonsieve.stages.train import fit_stage
-        from poisonsieve.thresholds import Threshold, rule_of
+        from poisonsieve.thresholds import rule_of
 
-        spec = parse_defense(defense or _default(preset, gamma), set_ or [], kind="detector")
+        spec = parse_defense(defense or default_detector(preset, gamma), set_ or [], kind="detector")
+        mending = None if repair is None else parse_defense(repair, kind="repair")
         outputs.check_outputs(out, force, [model, data, calibrate, base, audit])
-        found = suspected_trigger(audit) if audit else None
-        mending = None
-        if repair is not None:
-            mending = parse_defense(repair, kind="repair")
+        if mending:
             outputs.check_outputs(beside(out), force, [model, data, calibrate, audit, *files_of(mending)])
-        given = {"method": method, "learning_rate": lr, "epochs": epochs, "batch_size": batch_size}
-        given |= {"max_length": max_length, "precision": precision, "base": base}
-        settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        found = suspected_trigger(audit) if audit else None
+        short = {"method": method, "learning_rate": lr, "epochs": epochs, "batch_size": batch_size}
+        short |= {"max_length": max_length, "precision": precision, "base": base}
+        settings: dict[str, Any] = {key: value for key, value in short.items() if value is not None}
         rule = rule_of(frr=frr, frr_mean=frr_mean, gamma=gamma)
-        _check_options(spec, settings, rule)
+        check_options(spec, settings, rule)
         guard = make_guard(spec, preset=preset, model=model, allow_pickle=allow_pickle, seed=seed, **settings, **rule)
+
         columns = Columns(text=text_column, label=label_column)
-        rows = inputs.load_for_model(
-            data, "train", model, columns=columns, allow_pickle=allow_pickle, keep_head=True, need_label=bool(mending)
-        )
+        opening: dict[str, Any] = {"columns": columns, "allow_pickle": allow_pickle}
+        rows = inputs.load_for_model(data, "train", model, keep_head=True, need_label=bool(mending), **opening)
         names = labels_of(rows) or None
         held_out = inputs.load_rows(calibrate, "dev", names, columns, need_label=False) if calibrate else None
+
         common.share(processors, quiet=quiet)
-        victim = None
-        if mending is not None:
-            victim = repaired(
-                mending,
-                model,
-                rows,
-                beside(out),
-                columns=columns,
-                seed=seed,
-                allow_pickle=allow_pickle,
-                force=force,
-                progress=not quiet,
-            )
-        stage = fit_stage(guard, rows, held_out, out, force=force, progress=not quiet)
+        making: dict[str, Any] = {"force": force, "progress": not quiet}
+        victim = repaired(mending, model, rows, beside(out), seed=seed, **opening, **making) if mending else None
+        stage = fit_stage(guard, rows, held_out, out, **making)
         classes = len(names or head_label_names(resolve(model, allow_pickle=allow_pickle)) or ())
-        if classes > 2:
-            common.note(
-                f"warning: the model has {classes} classes, and guards have been shown to work for two: poison a model "
-                "of your own and evaluate the guard on it before you rely on this one (docs/guide/defences.md)"
-            )
-        asked = None if found is None else _ask(out, model, base, found, held_out or rows, allow_pickle)
+        warn_of_classes(classes)
+        asked = None
+        if found:
+            asked = ask_guard(out, model, found, held_out or rows, base=base, allow_pickle=allow_pickle)
+        made = Fitted(spec.name, stage, classes, bool(rule or threshold_of(spec)[1]), victim, bool(audit), asked)
         if json:
-            more = {"repaired": victim, "asked": asked}
-            shown = {"shown": [asdict(found) for found in shown_for(spec.name)]}
-            common.print_result(
-                stage.to_dict() | shown | {key: value.to_dict() for key, value in more.items() if value}
-            )
-            return
-        threshold = Threshold.from_dict({key: stage.result[key] for key in Threshold.__dataclass_fields__})
-        facts = {
-            "defence": spec.name,
-            "gamma": f"{threshold.gamma:.6g}",
-            "how it was found": threshold.describe(),
-            "has stopped": in_one_line(spec.name, classes),
-            **_for_less(threshold, asked=bool(rule) or "frr" in spec.params),
-            **({"what the audit found": asked.says() if asked else "nothing to ask the guard of"} if audit else {}),
-            "seconds": f"{stage.seconds:.0f}",
-            "written to": outputs.written(stage),
-            **({"repaired victim": outputs.written(victim)} if victim else {}),
-        }
-        common.print_facts("guard", facts)
-
-
-def _default(preset: str, gamma: float | None) -> str:
-    """Return the detector of a user who names none: the paper's, if its preset or a gamma on its scale is given."""
-    from poisonsieve.defenses.specs import DEFAULT_DETECTOR, PAPER_DETECTOR
-
-    return DEFAULT_DETECTOR if preset == "default" and gamma is None else PAPER_DETECTOR
-
-
-def _ask(
-    out: Path, model: str, base: str | None, found: Suspected, rows: datasets.Dataset, allow_pickle: bool
-) -> Asked:
-    from poisonsieve.auditing.asking import ask
-    from poisonsieve.guard import GuardedClassifier
-
-    guarded = GuardedClassifier.from_pretrained(out, model, base=base, allow_pickle=allow_pickle)
-    return ask(guarded, found, list(rows["text"]))
-
-
-def _for_less(threshold: Threshold, *, asked: bool) -> dict[str, str]:
-    """Return how many rows the usual rate takes, if the default had to be a higher one."""
-    from poisonsieve.thresholds import CONFIDENCE, DEFAULT_FRR, rows_needed
-
-    if asked or threshold.frr is None or threshold.frr <= DEFAULT_FRR:
-        return {}
-    return {f"to promise {100 * DEFAULT_FRR:g}%": f"takes {rows_needed(DEFAULT_FRR, CONFIDENCE)} held-out clean rows"}
-
-
-def _check_options(spec: DefenseSpec, settings: dict[str, Any], rule: dict[str, float]) -> None:
-    """Refuse options that are given twice or contradict each other, and short forms that the detector does not have."""
-    from poisonsieve.defenses.specs import known_arguments
-    from poisonsieve.errors import ConfigError
-    from poisonsieve.thresholds import RULES, rule_of
-
-    known = known_arguments(spec)
-    for key in settings:
-        if key not in known:
-            raise ConfigError(f"{spec.name} has no {key} ({_option(key)}); it has: {', '.join(known)}")
-    for key in spec.params:
-        if key in {**settings, **rule}:
-            raise ConfigError(f"{key} is given twice: in --defense or --set and by {_option(key)}; give it once")
-    inside: dict[str, Any] = {key: value for key, value in spec.params.items() if key in RULES}
-    rule_of(**rule, **inside)  # refuses two
-
-
-def _option(argument: str) -> str:
-    return "--lr" if argument == "learning_rate" else f"--{argument.replace('_', '-')}"
+            common.print_result(made.to_dict())
+        else:
+            common.print_facts("guard", made.facts())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from poisonsieve.cli.common import console, stdout
+from poisonsieve.cli.tables import table_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,15 +47,7 @@ def _room(drawn: Table, out: Console) -> int:
 
 
 def _grid_part(part: GridTable, *, compare: bool) -> Table:
-    from rich import box
-    from rich.table import Table
-
     from poisonsieve.bench.show.rendering import heads, lines
 
-    drawn = Table(box=box.SIMPLE_HEAD)
-    for index, head in enumerate(heads(part)):
-        two_lines = head.replace(" CA", "\nCA").replace(" ASR", "\nASR")
-        drawn.add_column(two_lines, justify="left" if index < 3 else "right", overflow="fold", no_wrap=index >= 3)
-    for line in lines(part, compare=compare):
-        drawn.add_row(*line)
-    return drawn
+    two_lines = [head.replace(" CA", "\nCA").replace(" ASR", "\nASR") for head in heads(part)]
+    return table_of(two_lines, lines(part, compare=compare), left=3, wrap=False)

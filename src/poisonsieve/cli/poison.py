@@ -87,15 +87,7 @@ def poison(
         )
         common.share(processors, quiet=quiet)
         stage = poison_stage(
-            model,
-            train,
-            held_out,
-            attack,
-            spec,
-            out,
-            allow_pickle=allow_pickle,
-            force=force,
-            progress=not quiet,
+            model, train, held_out, attack, spec, out, allow_pickle=allow_pickle, force=force, progress=not quiet
         )
         asr = stage.result["dev_asr"]
         if asr is not None and asr <= 0.95:

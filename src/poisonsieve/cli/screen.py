@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,8 @@ from poisonsieve.cli import common, outputs
 from poisonsieve.data.columns import Columns
 
 if TYPE_CHECKING:
+    from poisonsieve.data.inputs import InputRow
+    from poisonsieve.guard import GuardedClassifier
     from poisonsieve.records import Record
 
 _GROUPS = 3  # number of groups printed; --json has all
@@ -80,62 +82,42 @@ def screen(
     """
     del seed
     columns = Columns(text=text_column, id=id_column)
-    with_id = id_column is not None
     with common.running() as processors:
+        from poisonsieve.errors import ConfigError
         from poisonsieve.thresholds import rule_of
 
         rule = rule_of(frr=frr, frr_mean=frr_mean, gamma=gamma)
-        if engine != "local":
-            _refuse_together(together)
-            _refuse_formats(format_, out)
-            options = {"base": base, "allow_pickle": allow_pickle, **rule}
-            spread = {"engine": engine, "address": address, "workers": workers, "gpus": gpus}
-            summary = _bulk(
-                source, guard, victim, out, options, spread, columns, with_text=not no_text, json=json, quiet=quiet
-            )
-            if exit_code and summary["rejected"]:
-                raise typer.Exit(common.EXIT_FOUND)
-            return
-        from poisonsieve.data.inputs import read_inputs
-        from poisonsieve.guard import GuardedClassifier
-        from poisonsieve.guard.common_ground import Comparison
-        from poisonsieve.guard.screening import screened, screened_together
-        from poisonsieve.verdict import Tally
+        collected: list[dict[str, Any]] | None = [] if json and out is None else None
+        if engine == "local":
+            from poisonsieve.guard import GuardedClassifier
 
-        writing = _output(format_, out, source, with_text=not no_text, with_id=with_id, json=json)
-        rows = read_inputs(source, columns)
-        if source != "-":
-            rows = itertools.chain(
-                list(itertools.islice(rows, 1)), rows
-            )  # fail on a file without texts before the models are opened
-        common.share(processors, quiet=quiet)
-        guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
-        if rule:
-            guarded.guard.set_threshold(**rule)
-        tally, comparison = Tally(), None if no_text else Comparison()
-        collected: list[dict[str, Any]] = []
-        started, traffic = time.perf_counter(), None
-        with contextlib.ExitStack() as stack:
-            put = stack.enter_context(writing) if writing else None
-            records: Iterable[Record] = screened(guarded, rows, progress=not quiet)
-            if together:
-                records, traffic = screened_together(guarded, rows, progress=not quiet)
-            for record in records:
-                if put:
-                    put(record)
-                else:
-                    collected.append(record.to_dict(with_text=not no_text, with_id=with_id))
-                tally.add([record.verdict])
-                if comparison:
-                    comparison.add(record.text, record.verdict.outcome)
-        seconds = time.perf_counter() - started
-        groups = comparison.groups() if comparison else None
-        threshold = guarded.guard.threshold_
-        summary = {
-            **{**tally.to_dict(), "gamma": threshold.gamma, "promised": threshold.promise, "seconds": seconds},
-            "in_common": None if groups is None else [group.to_dict() for group in groups],
-            **({} if traffic is None else {"traffic": traffic.to_dict(guarded.guard.label_names)}),
-        }
+            keeping = {"with_text": not no_text, "with_id": id_column is not None}
+            writing = _output(format_, out, source, collected, **keeping)
+            rows = _rows(source, columns)
+            common.share(processors, quiet=quiet)
+            guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
+            if rule:
+                guarded.guard.set_threshold(**rule)
+            summary = _screen(guarded, rows, writing, together=together, with_text=not no_text, progress=not quiet)
+        elif engine == "ray":
+            from poisonsieve.guard.bulk import screen_folder
+
+            _refuse_together(together)
+            summary = screen_folder(
+                source,
+                guard,
+                victim,
+                _folder(format_, out),
+                {"base": base, "allow_pickle": allow_pickle, **rule},
+                address=address,
+                workers=workers,
+                gpus=gpus,
+                columns=columns,
+                with_text=not no_text,
+                progress=not quiet,
+            )
+        else:
+            raise ConfigError("--engine must be local or ray")
         if json:
             common.print_result({**summary, **({"out": str(out)} if out else {"records": collected})})
         else:
@@ -144,10 +126,58 @@ def screen(
         raise typer.Exit(common.EXIT_FOUND)
 
 
+def _rows(source: str, columns: Columns) -> Iterator[InputRow]:
+    """Read the input, and fail on a file without texts before the models are opened."""
+    from poisonsieve.data.inputs import read_inputs
+
+    rows = read_inputs(source, columns)
+    return rows if source == "-" else itertools.chain(list(itertools.islice(rows, 1)), rows)
+
+
+def _screen(
+    guarded: GuardedClassifier,
+    rows: Iterator[InputRow],
+    writing: AbstractContextManager[Callable[[Record], None]],
+    *,
+    together: bool,
+    with_text: bool,
+    progress: bool,
+) -> dict[str, Any]:
+    """Judge the rows, write their records, and return the summary."""
+    from poisonsieve.guard.common_ground import Comparison
+    from poisonsieve.guard.screening import screened, screened_together
+    from poisonsieve.verdict import Tally
+
+    tally, comparison, traffic = Tally(), Comparison(), None
+    started = time.perf_counter()
+    with writing as put:
+        records: Iterable[Record] = screened(guarded, rows, progress=progress)
+        if together:
+            records, traffic = screened_together(guarded, rows, progress=progress)
+        for record in records:
+            put(record)
+            tally.add([record.verdict])
+            if with_text:
+                comparison.add(record.text, record.verdict.outcome)
+    seconds = time.perf_counter() - started
+    threshold = guarded.guard.threshold_
+    return {
+        **{**tally.to_dict(), "gamma": threshold.gamma, "promised": threshold.promise, "seconds": seconds},
+        "in_common": [group.to_dict() for group in comparison.groups()] if with_text else None,
+        **({} if traffic is None else {"traffic": traffic.to_dict(guarded.guard.label_names)}),
+    }
+
+
 def _output(
-    asked: str | None, out: Path | None, source: str, *, with_text: bool, with_id: bool, json: bool
-) -> contextlib.AbstractContextManager[Callable[[Record], None]] | None:
-    """Return a writer for records; None if they go into the one JSON object on stdout.
+    asked: str | None,
+    out: Path | None,
+    source: str,
+    collected: list[dict[str, Any]] | None,
+    *,
+    with_text: bool,
+    with_id: bool,
+) -> AbstractContextManager[Callable[[Record], None]]:
+    """Return a writer of records, to a file, to stdout, or into `collected` for the one JSON object on stdout.
 
     Raises:
         ConfigError, OutputError: the format cannot be written there, or the file cannot be written.
@@ -158,10 +188,10 @@ def _output(
     kind = chosen_format(asked, out)
     if out is not None:
         outputs.check_output_file("--out", out, [source])
-    elif json:
+    if collected is not None:
         if kind != "jsonl":
             raise ConfigError(f"--json prints one JSON object on stdout; give --out for the {kind}")
-        return None
+        return nullcontext(lambda record: collected.append(record.to_dict(with_text=with_text, with_id=with_id)))
     return writing_records(kind, out, source=source, with_text=with_text, stdout=common.print_text, with_id=with_id)
 
 
@@ -177,11 +207,12 @@ def _refuse_together(together: bool) -> None:
         raise ConfigError("--together compares texts on one machine; leave --engine ray out, or give a part of them")
 
 
-def _refuse_formats(asked: str | None, out: Path | None) -> None:
-    """Refuse formats other than Parquet, which each worker of a cluster writes for its share.
+def _folder(asked: str | None, out: Path | None) -> Path:
+    """Return the folder for Parquet files, of which each worker of a cluster writes its share.
 
     Raises:
-        ConfigError: another format is given, or implied by the folder's name; or the name implies compression.
+        ConfigError: none is given; another format is, or is implied by the folder's name; or the name implies
+            compression.
     """
     from poisonsieve.errors import ConfigError
     from poisonsieve.records import format_by_ending, require_plain
@@ -190,41 +221,9 @@ def _refuse_formats(asked: str | None, out: Path | None) -> None:
     wanted = asked or (format_by_ending(out) if out else None) or "parquet"
     if wanted != "parquet":
         raise ConfigError(f"--engine ray writes a folder of Parquet, not {wanted}; choose another --format or --out")
-
-
-def _bulk(
-    source: str,
-    guard: Path,
-    victim: str | None,
-    out: Path | None,
-    options: dict[str, Any],
-    spread: dict[str, Any],
-    columns: Columns,
-    *,
-    with_text: bool,
-    json: bool,
-    quiet: bool,
-) -> dict[str, Any]:
-    """Screen on a cluster, and print the summary.
-
-    Raises:
-        ConfigError: there is no such engine, or no folder for the records.
-    """
-    from poisonsieve.errors import ConfigError
-    from poisonsieve.guard.bulk import screen_folder
-
-    if spread.pop("engine") != "ray":
-        raise ConfigError("--engine must be local or ray")
     if out is None:
         raise ConfigError("--engine ray writes a folder of Parquet files; give --out")
-    summary = screen_folder(
-        source, guard, victim, out, options, columns=columns, with_text=with_text, progress=not quiet, **spread
-    )
-    if json:
-        common.print_result({**summary, "out": str(out)})
-    else:
-        _note(summary, quiet=quiet)
-    return summary
+    return out
 
 
 def _note(summary: dict[str, Any], *, quiet: bool) -> None:

@@ -15,14 +15,11 @@ import numpy as np
 
 from poisonsieve.defenses.detector import Scored
 from poisonsieve.defenses.one_pass import OnePassDetector
-from poisonsieve.defenses.pass_rarity import PassRarity, tensor_shapes
+from poisonsieve.defenses.pass_rarity import PassRarity
 from poisonsieve.defenses.rows import CleanRows
-from poisonsieve.defenses.tensors import read_tensors, write_tensors
 from poisonsieve.models.results import Logits, PerText
 from poisonsieve.registry import register
 from poisonsieve.texts import as_texts
-
-TENSORS_FILE = "rarities.safetensors"
 
 
 @register("defense", "rarity")
@@ -72,9 +69,9 @@ class OnePassRarity(OnePassDetector):
         return logits, states
 
     def _save_own(self, folder: Path) -> dict[str, Any]:
-        write_tensors(folder / TENSORS_FILE, self.passes_.to_tensors())
+        self.passes_.save(folder)
         return {}
 
     def _restore(self, folder: Path, state: dict[str, Any]) -> None:
         del state
-        self.passes_ = PassRarity.from_tensors(read_tensors(folder / TENSORS_FILE, tensor_shapes(self._fitted())))
+        self.passes_ = PassRarity.open(folder, self._fitted())

@@ -10,6 +10,7 @@ instead would let the heavier tail set the threshold for both, and two that are 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -17,17 +18,19 @@ import numpy as np
 from poisonsieve.defenses import gaussians, rarity
 from poisonsieve.defenses.gaussians import center_and_scale, cube_roots, layer_gaussians
 from poisonsieve.defenses.rarity import Rarity
+from poisonsieve.defenses.tensors import read_tensors, write_tensors
 from poisonsieve.errors import CheckpointError, DataError
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.results import Logits, PerText
 
+TENSORS_FILE = "rarities.safetensors"
 CONFIDENCE, STATES = "confidence", "states"
 _LEARNED = ("means", "whiteners", "center", "scale")
 
 
 @dataclass
 class PassRarity:
-    """Scores passes by how rare they are. Learn with `learn`, or restore with `from_tensors`.
+    """Scores passes by how rare they are. Learn with `learn`, or restore with `open`.
 
     Attributes:
         means, whiteners, center, scale: one Gaussian a layer; see `poisonsieve.defenses.mahalanobis.Mahalanobis`.
@@ -96,6 +99,19 @@ class PassRarity:
         total: np.ndarray = np.sum([self.rarities[name].of_its_own(found) for name, found in scores.items()], axis=0)
         return total
 
+    def save(self, folder: Path) -> None:
+        """Write all that was learned into a guard folder."""
+        write_tensors(folder / TENSORS_FILE, self.to_tensors())
+
+    @classmethod
+    def open(cls, folder: Path, classifier: Classifier) -> Self:
+        """Read what `save` wrote, of passes of this network.
+
+        Raises:
+            CheckpointError: the file is damaged, or is of a network of another shape.
+        """
+        return cls.from_tensors(read_tensors(folder / TENSORS_FILE, _tensor_shapes(classifier)))
+
     def to_tensors(self) -> dict[str, np.ndarray]:
         """Return all that was learned, by name."""
         references = {f"{name}_reference": found.reference for name, found in self.rarities.items()}
@@ -103,14 +119,14 @@ class PassRarity:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, np.ndarray]) -> Self:
-        """Restore what `to_tensors` gave; see `tensor_shapes`."""
+        """Restore what `to_tensors` gave."""
         means, whiteners, center, scale = (tensors[name] for name in _LEARNED)
         made = cls(means, whiteners, center, scale)
         made.refer_to({name: tensors[f"{name}_reference"] for name in (CONFIDENCE, STATES)})
         return made
 
 
-def tensor_shapes(classifier: Classifier) -> dict[str, tuple[int | None, ...]]:
+def _tensor_shapes(classifier: Classifier) -> dict[str, tuple[int | None, ...]]:
     """Return the shapes of `PassRarity.to_tensors` for a network, by name; None for any length."""
     layers, hidden = classifier.states_shape
     return {

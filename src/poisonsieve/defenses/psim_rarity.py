@@ -15,15 +15,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from poisonsieve.defenses.detector import Scored
-from poisonsieve.defenses.pass_rarity import PassRarity, tensor_shapes
+from poisonsieve.defenses.pass_rarity import PassRarity
 from poisonsieve.defenses.psim import PSIM
 from poisonsieve.defenses.rows import CleanRows
-from poisonsieve.defenses.tensors import read_tensors, write_tensors
 from poisonsieve.models.results import Logits, PerText
 from poisonsieve.models.scoring import BatchScorer
 from poisonsieve.registry import register
-
-TENSORS_FILE = "rarities.safetensors"
 
 
 @register("defense", "psim-rarity")
@@ -76,13 +73,12 @@ class PSIMRarity(PSIM):
     def save(self, folder: Path) -> dict[str, Any]:
         """The trained network, and what was learned from its passes; see the base class."""
         state = super().save(folder)
-        write_tensors(folder / TENSORS_FILE, self.passes_.to_tensors())
+        self.passes_.save(folder)
         return state
 
     @classmethod
     def open(cls, folder: Path, state: dict[str, Any], *, base: str | Path | None, allow_pickle: bool) -> Self:
         """The trained network on the base that it was trained on, and what was learned from it; see the base class."""
         opened = super().open(folder, state, base=base, allow_pickle=allow_pickle)
-        tensors = read_tensors(folder / TENSORS_FILE, tensor_shapes(opened._fitted()))
-        opened.passes_ = PassRarity.from_tensors(tensors)
+        opened.passes_ = PassRarity.open(folder, opened._fitted())
         return opened

@@ -7,6 +7,7 @@ many rows there are.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import random
@@ -89,21 +90,25 @@ def screen_folder(
     _check_beginnings(files, columns)
     promised = _promised(guard, _rule(options))
     started = time.perf_counter()
-    ray = connect(address, progress=progress)
-    try:
-        _set_up(ray, progress)
-        worker = (str(guard.absolute()), _everywhere(victim), opening, with_text, columns.id is not None)
+    worker = (str(guard.absolute()), _everywhere(victim), opening, with_text, columns.id is not None)
+    with _connected(address, progress) as ray:
         screened = _records(ray, files, worker, columns, workers, gpus)
         with telling_cause(), no_tracebacks(progress), writing_folder(out) as target:
             screened.write_parquet(str(target))
-            summary = {
-                **summary_of(target),
-                "promised": promised,
-                "in_common": in_common(target) if with_text else None,
-            }
+            summary = {**summary_of(target), "promised": promised}
+            summary["in_common"] = in_common(target) if with_text else None
+    return {**summary, "seconds": time.perf_counter() - started}
+
+
+@contextlib.contextmanager
+def _connected(address: str | None, progress: bool) -> Iterator[Any]:
+    """Hold a connection to a cluster, set up for screening."""
+    ray = connect(address, progress=progress)
+    try:
+        _set_up(ray, progress)
+        yield ray
     finally:
         ray.shutdown()
-    return {**summary, "seconds": time.perf_counter() - started}
 
 
 def _records(

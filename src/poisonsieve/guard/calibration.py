@@ -23,6 +23,7 @@ from poisonsieve.thresholds import (
     gamma_for_frr,
     other_rates,
     rows_needed,
+    rule_of,
     too_few,
 )
 
@@ -93,17 +94,18 @@ class Calibration:
             gamma: a fixed threshold.
 
         Raises:
-            ConfigError: not exactly one of the three is given, or it is out of range.
+            ConfigError: none of the three is given, or several are, or it is out of range; see `rule_of`.
             CalibrationError: there are too few rows for the rate, or no score can exceed the gamma found.
         """
-        if len([rule for rule in (frr, frr_mean, gamma) if rule is not None]) != 1:
-            raise ConfigError("give exactly one of frr, frr_mean and gamma")
-        if gamma is not None:
-            return self.at(fixed_gamma(gamma, *self.score_range))
-        if frr_mean is not None:
-            return self.at(gamma_for_frr(self.scores, frr_mean))
-        promised = default_frr(len(self.scores)) if frr == AUTO else frr
-        return self.at(gamma_for_frr(self.scores, promised or 0.0, confidence=CONFIDENCE))
+        rule = rule_of(frr=frr, frr_mean=frr_mean, gamma=gamma)
+        if not rule:
+            raise ConfigError("no threshold was asked for; give exactly one of frr, frr_mean and gamma")
+        if "gamma" in rule:
+            return self.at(fixed_gamma(rule["gamma"], *self.score_range))
+        if "frr_mean" in rule:
+            return self.at(gamma_for_frr(self.scores, rule["frr_mean"]))
+        promised = default_frr(len(self.scores)) if rule["frr"] == AUTO else rule["frr"]
+        return self.at(gamma_for_frr(self.scores, promised, confidence=CONFIDENCE))
 
     def at(self, threshold: Threshold) -> Self:
         """Return the same scores with a threshold found earlier or elsewhere.

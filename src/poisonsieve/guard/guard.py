@@ -286,8 +286,7 @@ def make_guard(
     default = settings.pop("gamma", None)
     detector = make_defense(own, **{**settings, **common})
     assert isinstance(detector, Detector)  # noqa: S101 - ensured by require_kind
-    given = {"frr": frr, "frr_mean": frr_mean, "gamma": gamma}
-    rule = said or {key: value for key, value in given.items() if value is not None}
+    rule = said or rule_of(frr=frr, frr_mean=frr_mean, gamma=gamma)
     if not rule and default is not None:
         rule = {"gamma": default}
     return Guard(detector, **rule)
