@@ -1,4 +1,4 @@
-"""The package's functions stay short, so that each can be read from top to bottom."""
+"""The package stays readable: short functions throughout, and a laboratory that does not grow without being noticed."""
 
 import ast
 from pathlib import Path
@@ -32,6 +32,14 @@ def long_functions(source: str) -> list[str]:
 def test_no_function_is_long(path):
     spared = commands(app) if path.parent.name == "cli" else set()
     assert not set(long_functions(path.read_text(encoding="utf-8"))) - spared
+
+
+def test_the_laboratory_is_flat_and_small():
+    """One folder of what runs, and one of what shows results."""
+    files = sorted((ROOT / "bench").rglob("*.py"))
+    assert {path.parent.relative_to(ROOT / "bench").as_posix() for path in files} == {".", "show"}
+    assert len(files) <= 22
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files) <= 4000
 
 
 def test_what_a_command_does_is_short_too():
