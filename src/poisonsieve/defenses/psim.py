@@ -89,9 +89,13 @@ class PSIM(NetworkDetector):
         }
 
     def _fit(self, rows: CleanRows, *, workdir: Path | None, progress: bool) -> None:
-        import datasets
+        classifier = self._open_to_train(rows)
+        label = "fitting the guard" if progress else None
+        self.training_ = self._unlearn(classifier, rows.texts, self.seed, workdir, label)
+        self.classifier_ = classifier
 
-        texts = rows.texts
+    def _open_to_train(self, rows: CleanRows) -> Classifier:
+        """Open the model as the copy that is to unlearn, and settle how it is trained."""
         classifier = load_classifier(
             self.model,
             max_length=self.max_length,
@@ -106,12 +110,22 @@ class PSIM(NetworkDetector):
         require_readable(classifier, rows)
         self.spec_ = self.tune_spec(classifier)
         self.base_digest_ = classifier.provenance.base_digest
-        labels = random_labels(len(texts), len(classifier.label_names), self.seed)
+        return classifier
+
+    def _unlearn(
+        self,
+        classifier: Classifier,
+        texts: list[str],
+        seed: int | Sequence[int],
+        workdir: Path | None,
+        progress: str | None,
+    ) -> TuneResult:
+        """Train the copy in place on these texts, with labels drawn by `seed`."""
+        import datasets
+
+        labels = random_labels(len(texts), len(classifier.label_names), seed)
         relabelled = datasets.Dataset.from_dict({"text": texts, "label": labels.tolist()})
-        self.training_ = finetune(
-            classifier, relabelled, self.spec_, workdir=workdir, progress="fitting the guard" if progress else None
-        )
-        self.classifier_ = classifier
+        return finetune(classifier, relabelled, self.spec_, workdir=workdir, progress=progress)
 
     def tune_spec(self, classifier: Classifier) -> TuneSpec:
         """Return the training spec of the guard for `classifier`, with every default filled in.
@@ -179,6 +193,6 @@ def config_digest(classifier: Classifier) -> str | None:
     return sha256_file(place / MODEL_CONFIG) if classifier.is_peft and place is not None else None
 
 
-def random_labels(rows: int, classes: int, seed: int) -> np.ndarray:
+def random_labels(rows: int, classes: int, seed: int | Sequence[int]) -> np.ndarray:
     """Draw one label per row, uniform over all K classes, int64 of shape (rows,); 1/K of them are true by chance."""
     return np.random.default_rng(seed).integers(classes, size=rows)
