@@ -163,7 +163,7 @@ def _figures(report: Report, evaluation: Evaluation) -> list[dict[str, str]]:
     return [
         both(
             "Confidence",
-            "How sure the guard is of each row. Rows to the right of gamma are flagged.",
+            "The guard's score of each row: the higher, the more suspicious. Rows to the right of gamma are flagged.",
             "Histograms of the confidences of clean and triggered rows, with gamma as a vertical line",
             lambda palette: figures.confidence_histogram(report.clean.confidences, triggered_scores, gamma, palette),
         ),

@@ -146,7 +146,7 @@ def _report(
 ) -> Report:
     names = guarded.guard.label_names
     return Report(
-        title=f"A poisoned {spec.model} behind a PSIM guard",
+        title=f"A poisoned {spec.model} behind a {guarded.guard.detector.name} guard",
         summary=[
             f"The model was poisoned with {spec.trigger} ({spec.count} training rows of class {names[spec.target]} "
             f"got the trigger, no label changed). A user then tuned it with {spec.method} on clean text, which "

@@ -199,7 +199,7 @@ def roc(
     figure, (axes,) = canvas(palette)
     chance = np.geomspace(one_row / 10, 1, 200)
     axes.plot(chance, chance, color=palette.text, linewidth=1, linestyle=":", label="chance")
-    axes.plot(frr, detected, color=palette.clean, linewidth=2, drawstyle="steps-post", label="every bar")
+    axes.plot(frr, detected, color=palette.clean, linewidth=2, drawstyle="steps-post", label="every gamma")
     chosen = float(is_flagged(clean_scores, gamma).mean()), float(is_flagged(triggered_scores, gamma).mean())
     label = f"gamma {format_confidence(gamma)}: {_percent(chosen[1])} at {_percent(chosen[0])}"
     axes.plot(*chosen, "o", color=palette.triggered, markersize=8, label=label, clip_on=False, zorder=5)
