@@ -49,25 +49,36 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="What `screen --together` finds in drawn files.")
-    parser.add_argument("--model", required=True, help="theta_p or a victim")
+    made = parser("What `screen --together` finds in drawn files.")
+    made.add_argument("--texts", type=int, nargs="+", default=[200, 1000], help="texts of a file")
+    made.add_argument("--shares", type=float, nargs="+", default=[0.02, 0.05, 0.1, 0.33])
+    made.add_argument("--draws", type=int, default=10, help="files of a kind")
+    made.add_argument("--clean-draws", type=int, default=100, help="files without a trigger, of the same domain")
+    made.add_argument("--permutations", type=int, default=199, help="of each file; the command takes 999")
+    return prepared(made)
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser of the arguments that say what is read by which model."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--model", required=True, help="theta_p or a victim")
     for name in ("reference", "clean"):
-        parser.add_argument(f"--{name}", required=True, help="clean rows of the task")
-    parser.add_argument("--trigger", help="put into the clean test rows")
-    parser.add_argument("--triggered", type=Path, help="triggered rows with their true labels, instead")
-    parser.add_argument("--target", type=int, default=0, help="the class the attacker wants")
-    parser.add_argument("--other", action="append", default=[], help="NAME=DATA: clean rows of another domain")
-    parser.add_argument("--rows", type=int, default=500, help="clean rows to compare with")
-    parser.add_argument("--texts", type=int, nargs="+", default=[200, 1000], help="texts of a file")
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.02, 0.05, 0.1, 0.33])
-    parser.add_argument("--draws", type=int, default=10, help="files of a kind")
-    parser.add_argument("--clean-draws", type=int, default=100, help="files without a trigger, of the same domain")
-    parser.add_argument("--permutations", type=int, default=199, help="of each file; the command takes 999")
-    parser.add_argument("--states", type=Path, required=True, help="folder for the states of each set")
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines, a file each")
-    options = parser.parse_args()
+        made.add_argument(f"--{name}", required=True, help="clean rows of the task")
+    made.add_argument("--trigger", help="put into the clean test rows")
+    made.add_argument("--triggered", type=Path, help="triggered rows with their true labels, instead")
+    made.add_argument("--target", type=int, default=0, help="the class the attacker wants")
+    made.add_argument("--other", action="append", default=[], help="NAME=DATA: clean rows of another domain")
+    made.add_argument("--rows", type=int, default=500, help="clean rows to compare with")
+    made.add_argument("--states", type=Path, required=True, help="folder for the states of each set")
+    made.add_argument("--out", type=Path, required=True, help="JSON lines")
+    return made
+
+
+def prepared(made: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse, and make the places for results."""
+    options = made.parse_args()
     if (options.trigger is None) == (options.triggered is None):
-        parser.error("give exactly one of --trigger and --triggered")
+        made.error("give exactly one of --trigger and --triggered")
     options.other = dict(pair.split("=", 1) for pair in options.other)
     options.states.mkdir(parents=True, exist_ok=True)
     options.out.touch()

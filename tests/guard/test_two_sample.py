@@ -80,3 +80,28 @@ def test_a_class_that_only_one_sample_has_tells_nothing_and_fails_nothing():
         assert np.isfinite(compared.second).all()
         found.append(compared.p_value)
     assert np.mean(found) > 0.2
+
+
+def test_with_a_level_it_stops_early_and_finds_no_more_than_all_permutations_would():
+    rng = np.random.default_rng(7)
+    first, second = draw(rng, 200), draw(rng, 200)
+    strata = one_stratum(first, second)
+    alike = compare(first, second, strata, permutations=9999, level=0.0005)
+    assert alike.p_value > 0.0005
+    second[:60] += 2
+    apart = compare(first, second, strata, permutations=3999, level=0.0005)
+    assert apart.p_value == 1 / 4000, "all were made"
+    without = compare(first, second, strata, permutations=19)
+    np.testing.assert_array_equal(apart.second, without.second)
+
+
+def test_on_samples_drawn_alike_a_level_is_missed_as_rarely_as_it_says():
+    rng = np.random.default_rng(8)
+    found = []
+    for seed in range(150):
+        first, second = draw(rng, 40, layers=1), draw(rng, 30, layers=1)
+        found.append(
+            compare(first, second, one_stratum(first, second), seed=seed, permutations=399, level=0.05).p_value
+        )
+    assert sum(p <= 0.05 for p in found) <= 7.5 + 3.5 * np.sqrt(7.5)
+    assert sum(p <= 0.05 for p in found) >= 1

@@ -195,6 +195,7 @@ def test_the_description_has_every_address_and_examples(served):
     described = served.http.get("/openapi.json").json()
     assert set(described["paths"]) == {
         *("/healthz", "/readyz", "/metrics", "/v1/screen", "/v1/classify", "/v1/explain", "/v1/guard", "/v1/stats"),
+        "/v1/watch",
         *("/v1/quarantine", "/v1/quarantine/{number}", "/v1/quarantine/{number}/decision"),
         *("/v1/quarantine/groups", "/v1/quarantine/decisions"),
     }

@@ -14,13 +14,13 @@ from poisonsieve.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from poisonsieve.models.classifier import Classifier
+    from poisonsieve.models.overhearing import Overheard
 
 FILE = "traffic.safetensors"
 #: Layers kept of a deeper network, evenly spread up to the last: a guard folder should stay small.
 MOST_LAYERS = 8
 #: Calibration rows kept, the first ones.
 MOST_ROWS = 2000
-_HALF = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,12 +91,38 @@ class Reference:
         )
 
 
-def read(network: Classifier, texts: Sequence[str], layers: np.ndarray, *, progress: str | None = None) -> Reading:
-    """Read texts with a network, in one pass over each; half precision, in which they are kept."""
+def read(
+    network: Classifier,
+    texts: Sequence[str],
+    layers: np.ndarray,
+    *,
+    heard: Overheard | None = None,
+    progress: str | None = None,
+) -> Reading:
+    """Read texts with a network, in one pass over each; half precision, in which they are kept.
+
+    Args:
+        network: a network that returns its layers' states.
+        texts: n texts.
+        layers: numbers of the layers, from 0.
+        heard: what this network was overheard to say, of these layers; texts in it cost no pass.
+        progress: description of a progress bar on stderr; None for none.
+    """
+    from poisonsieve.models.overhearing import overhearing
     from poisonsieve.models.scoring import BatchScorer
 
-    logits, states = BatchScorer(network, progress=progress).logits_and_states(texts, layers=layers.tolist())
-    known = np.isfinite(states.values).all(axis=(1, 2)) & np.isfinite(logits.values).all(axis=1)
-    values = np.where(known[:, None, None], states.values, 0.0)
-    classes = np.where(known[:, None], logits.values, 0.0).argmax(axis=1)
-    return Reading(np.clip(values, -_HALF, _HALF).astype(np.float16), classes.astype(np.int64), known)
+    said = {} if heard is None else heard.said
+    new = list(dict.fromkeys(text for text in texts if text not in said))
+    if new:
+        with overhearing(network, layers.tolist(), set(new)) as now:
+            BatchScorer(network, progress=progress).logits_and_states(new, layers=layers.tolist())
+        said = {**said, **now.said}
+    logits = np.array([said[text][0] for text in texts], dtype=np.float64).reshape(
+        len(texts), len(network.label_names)
+    )
+    shape = (len(texts), len(layers), network.states_shape[1])
+    states = np.array([said[text][1] for text in texts], dtype=np.float16).reshape(shape)
+    known = np.logical_and(np.isfinite(states).all(axis=(1, 2)), np.isfinite(logits).all(axis=1))
+    states[~known] = 0.0
+    classes = np.where(known[:, None], logits, 0.0).argmax(axis=1)
+    return Reading(states, classes.astype(np.int64), known)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from poisonsieve.guard.traffic import Traffic, examine, require_comparable
+from poisonsieve.guard.traffic import Traffic, examine, hearing
 from poisonsieve.progress import progress_bar
 from poisonsieve.records import Record
 
@@ -51,11 +51,11 @@ def screened_together(
         ConfigError, DataError: see `poisonsieve.guard.traffic.examine`; before any text is screened, if possible.
     """
     rows = list(rows)
-    require_comparable(guarded.guard, [row.text for row in rows if row.text is not None])
-    records = list(screened(guarded, rows, progress=progress))
+    with hearing(guarded.guard, [row.text for row in rows if row.text is not None]) as heard:
+        records = list(screened(guarded, rows, progress=progress))
     read = [place for place, record in enumerate(records) if record.text is not None]
     texts = [record.text for record in records if record.text is not None]
-    found = examine(guarded.guard, texts, progress="comparing" if progress else None)
+    found = examine(guarded.guard, texts, heard=heard, progress="comparing" if progress else None)
     for place, flagged in zip(read, found.flagged.tolist(), strict=True):
         if flagged and not records[place].verdict.rejected:
             records[place] = replace(records[place], verdict=records[place].verdict.of_a_campaign())

@@ -15,9 +15,10 @@ Clean text of one class from another source has all three, and is taken for a ca
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -29,9 +30,11 @@ from poisonsieve.thresholds import DEFAULT_FRR, Threshold, gamma_for_frr
 if TYPE_CHECKING:
     from poisonsieve.guard.guard import Guard
     from poisonsieve.models.classifier import Classifier
+    from poisonsieve.models.overhearing import Overheard
 
 #: `alike`: no difference found. `campaign`: a part stands apart, and is of one class. The others differ, and are none.
 Finding = Literal["alike", "campaign", "mixed", "spread", "whole"]
+FINDINGS: tuple[Finding, ...] = get_args(Finding)
 
 #: Significance level of the two-sample test.
 ALPHA = 0.01
@@ -51,8 +54,8 @@ class Traffic:
 
     Attributes:
         finding: see `Finding`.
-        p_value: of the two-sample test, exact under exchangeability; false alarms on text like the calibration rows come
-            at most as often as `ALPHA`.
+        p_value: of the two-sample test, exact under exchangeability: on text like the calibration rows, it is at most
+            alpha in at most a share alpha of cases.
         texts: number of distinct texts compared.
         apart: estimated share of them that stands apart.
         bar: score above which texts stand out, from the calibration rows' own scores, at the guard's rate.
@@ -61,6 +64,7 @@ class Traffic:
         flagged: bool, shape (n,): above the bar and of the class, if `finding` is ``campaign``; else none.
         label: the class that the texts above the bar are mostly of; None if there are none.
         above, above_of_label: number of distinct texts above the bar, and of those with that class.
+        by_class: of each predicted class, the number of distinct texts, and of those above the bar.
     """
 
     finding: Finding
@@ -73,13 +77,25 @@ class Traffic:
     label: int | None
     above: int
     above_of_label: int
+    by_class: tuple[tuple[int, int], ...]
 
     def to_dict(self, label_names: Sequence[str]) -> dict[str, Any]:
         """Return JSON-ready values for a summary: the sentence too, the texts' scores not."""
         facts = ("finding", "p_value", "texts", "apart", "bar", "label", "above", "above_of_label")
         values = {name: getattr(self, name) for name in facts}
         name = None if self.label is None else label_names[self.label]
-        return {**values, "label_name": name, "flagged": int(self.flagged.sum()), "says": self.says(label_names)}
+        by_class = [
+            {"label": label, "label_name": label_names[label], "texts": texts, "above": above}
+            for label, (texts, above) in enumerate(self.by_class)
+        ]
+        flagged = int(self.flagged.sum())
+        return {
+            **values,
+            "label_name": name,
+            "by_class": by_class,
+            "flagged": flagged,
+            "says": self.says(label_names),
+        }
 
     def says(self, label_names: Sequence[str]) -> str:
         """Return it as a sentence or two."""
@@ -104,13 +120,21 @@ class Traffic:
         return f"{how[self.finding]}; {left}."
 
 
-def examine(guard: Guard, texts: Sequence[str], *, seed: int = 0, progress: str | None = None) -> Traffic:
+def examine(
+    guard: Guard,
+    texts: Sequence[str],
+    *,
+    seed: int = 0,
+    heard: Overheard | None = None,
+    progress: str | None = None,
+) -> Traffic:
     """Compare texts with the guard's calibration rows; repeated texts count once, and get the same score.
 
     Args:
         guard: a guard that keeps a reference of its calibration rows.
         texts: n texts, such as a file or the latest requests.
         seed: seed of folds and permutations.
+        heard: what `hearing` this guard has left of the texts; the others are read.
         progress: description of a progress bar on stderr; None for none.
 
     Raises:
@@ -119,7 +143,7 @@ def examine(guard: Guard, texts: Sequence[str], *, seed: int = 0, progress: str 
     """
     network, reference = require_comparable(guard, texts)
     distinct = list(dict.fromkeys(texts))
-    found = read(network, distinct, reference.layers, progress=progress)
+    found = read(network, distinct, reference.layers, heard=heard, progress=progress)
     _require_number(int(found.known.sum()), "can be read")
     traffic = against(reference, found, guard.threshold_, seed=seed)
     places = {text: place for place, text in enumerate(distinct)}
@@ -127,19 +151,50 @@ def examine(guard: Guard, texts: Sequence[str], *, seed: int = 0, progress: str 
     return replace(traffic, scores=traffic.scores[back], flagged=traffic.flagged[back])
 
 
+def hearing(guard: Guard, texts: Sequence[str]) -> contextlib.AbstractContextManager[Overheard]:
+    """Listen to a guard at work on texts, so that `examine` need not read again what it reads as they are.
+
+    Raises:
+        ConfigError, DataError: see `require_comparable`.
+    """
+    from poisonsieve.models.overhearing import overhearing
+
+    network, reference = require_comparable(guard, texts)
+    return overhearing(network, reference.layers.tolist(), set(texts))
+
+
 def against(
-    reference: Reference, found: Reading, threshold: Threshold, *, seed: int = 0, permutations: int = PERMUTATIONS
+    reference: Reference,
+    found: Reading,
+    threshold: Threshold,
+    *,
+    seed: int = 0,
+    permutations: int = PERMUTATIONS,
+    alpha: float = ALPHA,
 ) -> Traffic:
-    """Compare what a network says of n distinct texts with what it says of clean rows; see `examine` and `compare`."""
+    """Compare what a network says of n distinct texts with what it says of clean rows.
+
+    Args:
+        reference: the clean rows.
+        found: the texts.
+        threshold: the guard's, for the rate of the bar.
+        seed: seed of folds and permutations.
+        permutations: number of permutations; where they exceed the usual number, they stop once the level is missed.
+        alpha: significance level.
+    """
     known, classes = found.known, found.classes[found.known]
     strata = np.concatenate([reference.classes, classes])
-    compared = compare(reference.states, found.states[known], strata, seed=seed, permutations=permutations)
+    level = alpha if permutations > PERMUTATIONS else None
+    compared = compare(
+        reference.states, found.states[known], strata, seed=seed, permutations=permutations, level=level
+    )
     rate, bar = bar_of(compared.first, threshold)
     above = compared.second > bar
-    counts = np.bincount(classes[above], minlength=int(classes.max()) + 1)
-    beyond = counts - rate * np.bincount(classes)  # what chance does not explain, by class
+    totals = np.bincount(classes)
+    counts = np.bincount(classes[above], minlength=len(totals))
+    beyond = counts - rate * totals  # what chance does not explain, by class
     label = int(beyond.argmax()) if above.any() else None
-    finding = _finding(compared, beyond, int(above.sum()) / (rate * len(classes)))
+    finding = _finding(compared, beyond, int(above.sum()) / (rate * len(classes)), alpha)
     scores, flagged = np.full(len(known), np.nan), np.zeros(len(known), dtype=bool)
     scores[known] = compared.second
     flagged[known] = above & (classes == label) & (finding == "campaign")
@@ -154,12 +209,13 @@ def against(
         label=label,
         above=int(above.sum()),
         above_of_label=0 if label is None else int(counts[label]),
+        by_class=tuple(zip(totals.tolist(), counts.tolist(), strict=True)),
     )
 
 
-def _finding(compared: Compared, beyond: np.ndarray, times_chance: float) -> Finding:
+def _finding(compared: Compared, beyond: np.ndarray, times_chance: float, alpha: float) -> Finding:
     """Judge a comparison; `beyond` counts the texts above the bar by class, less those that chance puts there."""
-    if compared.p_value > ALPHA:
+    if compared.p_value > alpha:
         return "alike"
     if compared.apart > MOST_APART:
         return "whole"
@@ -172,8 +228,19 @@ def require_comparable(guard: Guard, texts: Sequence[str]) -> tuple[Classifier, 
     """Return the network and the reference that texts are compared by.
 
     Raises:
-        ConfigError: the guard keeps no reference, or one of too few rows.
+        ConfigError: see `comparable`.
         DataError: there are too few or too many distinct texts.
+    """
+    found = comparable(guard)
+    _require_number(len(set(texts)), "are there")
+    return found
+
+
+def comparable(guard: Guard) -> tuple[Classifier, Reference]:
+    """Return the network and the reference that a guard's traffic is compared by.
+
+    Raises:
+        ConfigError: the guard keeps no reference, or one of too few rows.
     """
     if guard.classifier is None or guard.reference_ is None:
         raise ConfigError(
@@ -185,7 +252,6 @@ def require_comparable(guard: Guard, texts: Sequence[str]) -> tuple[Classifier, 
             f"this guard keeps the hidden states of {rows} calibration rows, and comparing texts together takes "
             f"{FEWEST_ROWS}; calibrate it on more rows"
         )
-    _require_number(len(set(texts)), "are there")
     return guard.classifier, guard.reference_
 
 

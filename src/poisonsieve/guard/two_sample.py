@@ -17,13 +17,18 @@ that it had no part in, in either round, so the scores of rows drawn alike remai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 FOLDS = 5
 PERMUTATIONS = 999
+#: Permutations that are made at a time; a thousand of 1,500 rows take some 50 MB.
+BLOCK = 999
+#: Permutations after which most samples drawn alike have missed a low level, and no more are made.
+FIRST_BLOCK = 199
 #: Ridge penalty, for features of variance one over their number: strong, because there may be fewer rows than features.
 PENALTY = 10.0
 #: Shares of all rows at the top of the scores in which rows of the second sample are counted. A campaign fills a small one,
@@ -52,7 +57,13 @@ class Compared:
 
 
 def compare(
-    first: np.ndarray, second: np.ndarray, strata: np.ndarray, *, seed: int = 0, permutations: int = PERMUTATIONS
+    first: np.ndarray,
+    second: np.ndarray,
+    strata: np.ndarray,
+    *,
+    seed: int = 0,
+    permutations: int = PERMUTATIONS,
+    level: float | None = None,
 ) -> Compared:
     """Compare two samples of rows of features, within strata: how many rows of each a sample has does not matter.
 
@@ -62,29 +73,64 @@ def compare(
         strata: int, shape (m + n,): the stratum of each row of the first, then of the second.
         seed: seed of the folds and the permutations.
         permutations: number of permutations; 0 if the p-value is not needed, which is then 1.
+        level: stop permuting once the p-value cannot be as low as this any more; None to make all permutations. What is
+            below the level is so by all of them, so stopping makes no finding more frequent.
     """
     rng = np.random.default_rng(seed)
     features = np.concatenate([first, second])
     folds = rng.permutation(np.arange(len(features)) % FOLDS)
     new = np.arange(len(features)) >= len(first)
-    numbers = _centred(_permuted(new, strata, permutations, rng), strata)
-    once, twice = np.zeros_like(numbers), np.zeros((len(features), FOLDS), dtype=np.float32)
-    for layer in range(features.shape[1]):
-        regression = _Regression(_standardised(features[:, layer], strata), folds)
+    once = _first_round(features, strata, folds, _centred(new[:, None], strata))[:, 0]
+    scores = _second_round(features, strata, folds, new)
+    below = (once[new] < np.median(once[~new])).mean()
+    p_value = _p_value(features, strata, folds, new, rng, permutations=permutations, level=level)
+    return Compared(p_value, max(0.0, 1 - 2 * float(below)), scores[~new], scores[new])
+
+
+def _p_value(
+    features: np.ndarray,
+    strata: np.ndarray,
+    folds: np.ndarray,
+    new: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    permutations: int,
+    level: float | None,
+) -> float:
+    """Return the share of permutations, the samples as they are counted, with a statistic as large as theirs."""
+    as_large = made = 1
+    block = BLOCK if level is None else FIRST_BLOCK
+    while made <= permutations and (level is None or as_large <= level * (1 + permutations)):
+        numbers = _centred(_permuted(new, strata, min(block, 1 + permutations - made), rng), strata)
+        block = BLOCK
+        statistics = _most_at_the_top(_first_round(features, strata, folds, numbers), numbers)
+        as_large += int((statistics[1:] >= statistics[0]).sum())
+        made += len(statistics) - 1
+    return as_large / made
+
+
+def _first_round(features: np.ndarray, strata: np.ndarray, folds: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Score each row by regressions on a column of `numbers` that it had no part in: (rows, columns), float32."""
+    scores = np.zeros_like(numbers)
+    for regression in _regressions(features, strata, folds):
         for fold in range(FOLDS):
-            once[folds == fold] += regression.scores(fold, numbers, without=(fold,))
-            for inner in set(range(FOLDS)) - {fold}:
-                twice[folds == inner, fold] += regression.scores(inner, numbers[:, :1], without=(fold, inner))[:, 0]
+            scores[folds == fold] += regression.scores(fold, numbers, without=(fold,))
+    return scores
+
+
+def _second_round(features: np.ndarray, strata: np.ndarray, folds: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Score each row by regressions on the rows of the second sample that stood out in the first round, float64."""
+    numbers = _centred(new[:, None], strata)
+    twice = np.zeros((len(features), FOLDS), dtype=np.float32)
+    for regression in _regressions(features, strata, folds):
+        for fold, inner in itertools.permutations(range(FOLDS), 2):
+            twice[folds == inner, fold] += regression.scores(inner, numbers, without=(fold, inner))[:, 0]
     clearer = np.column_stack([_standing_out(twice[:, fold], new, folds != fold, strata) for fold in range(FOLDS)])
     scores = np.zeros(len(features), dtype=np.float64)
-    for layer in range(features.shape[1]):
-        regression = _Regression(_standardised(features[:, layer], strata), folds)
+    for regression in _regressions(features, strata, folds):
         for fold in range(FOLDS):
             scores[folds == fold] += regression.scores(fold, clearer[:, [fold]], without=(fold,))[:, 0]
-    statistics = _most_at_the_top(once, numbers)
-    below = (once[new, 0] < np.median(once[~new, 0])).mean()
-    p_value = float((statistics >= statistics[0]).mean())
-    return Compared(p_value, max(0.0, 1 - 2 * float(below)), scores[~new], scores[new])
+    return scores
 
 
 def _permuted(new: np.ndarray, strata: np.ndarray, permutations: int, rng: np.random.Generator) -> np.ndarray:
@@ -144,6 +190,12 @@ class _Regression:
         wanted = np.sum([self._rows[other].T @ numbers[self._places[other]] for other in fitted], axis=0)
         scores: np.ndarray = self._rows[fold] @ np.linalg.solve(square, wanted)
         return scores
+
+
+def _regressions(features: np.ndarray, strata: np.ndarray, folds: np.ndarray) -> Iterator[_Regression]:
+    """Yield a layer's regressions at a time: those of all layers of many rows would fill the memory."""
+    for layer in range(features.shape[1]):
+        yield _Regression(_standardised(features[:, layer], strata), folds)
 
 
 def _most_at_the_top(scores: np.ndarray, numbers: np.ndarray) -> np.ndarray:

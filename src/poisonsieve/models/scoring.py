@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from poisonsieve.errors import ConfigError
+from poisonsieve.models.overhearing import listener
 from poisonsieve.models.results import Logits, PerText, Pooling, pool_layers
 from poisonsieve.models.tokens import encode_each
 from poisonsieve.progress import shown
@@ -54,6 +55,9 @@ class BatchScorer:
 
     def logits(self, texts: Sequence[str]) -> Logits:
         """Return the logits of every text, computed in the precision of the network."""
+        texts = as_texts(texts)
+        if (heard := listener(self.classifier, self.limit, texts)) is not None:
+            return self.logits_and_states(texts, layers=heard.layers)[0]
         (found,) = self._read(texts, self._logits, [self._logits_shape])
         return Logits(found.values, found.truncated, found.errors)
 
@@ -75,6 +79,7 @@ class BatchScorer:
             UnsupportedError: the network does not return its layers' states.
             ConfigError: there is no such layer.
         """
+        texts = as_texts(texts)
         depth, width = self.classifier.states_shape
         chosen = list(range(depth)) if layers is None else list(layers)
         if not chosen or not all(0 <= layer < depth for layer in chosen):
@@ -88,7 +93,10 @@ class BatchScorer:
             lambda rows: self._logits_and_states(rows, chosen, chosen_pooling),
             [self._logits_shape, ((len(chosen), width), precision)],
         )
-        return Logits(logits.values, logits.truncated, logits.errors), states
+        answers = Logits(logits.values, logits.truncated, logits.errors)
+        if (heard := listener(self.classifier, self.limit, texts, pooling)) is not None:
+            heard.take(texts, answers, states, chosen)
+        return answers, states
 
     def each(
         self, texts: Sequence[str], compute: Callable[[list[list[int]]], np.ndarray], shape: tuple[int, ...]

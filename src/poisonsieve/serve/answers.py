@@ -8,6 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from poisonsieve.guard.traffic import Finding
+from poisonsieve.serve.watch import State
 from poisonsieve.verdict import Cause, Outcome
 
 _GUARD = "5f2c1f0f5b0a"
@@ -130,6 +132,64 @@ class StatsAnswer(_Answer):
     recent: RecentAnswer
     queue_length: int
     drift: DriftAnswer
+    watch_checks: int = Field(description="comparisons so far, see /v1/watch")
+
+
+class WatchedClassAnswer(_Answer):
+    """The compared texts that the guard's network takes for a class."""
+
+    label: int
+    label_name: str
+    texts: int
+    above: int = Field(description="those that stand apart, one by one")
+
+
+class DrivingAnswer(_Answer):
+    """A text of a campaign."""
+
+    text_sha256: str
+    request_id: str = Field(description="the latest request with this text")
+    text_index: int = Field(description="its position among the texts of the request, from 0")
+    outcome: Outcome = Field(description="what was answered")
+    score: float = Field(description="how much it stands apart; comparable within one check only")
+    id: int | None = Field(description="of its newest record in the quarantine; null if it has none")
+
+
+class CheckAnswer(_Answer):
+    """A comparison of the latest texts with the calibration rows."""
+
+    time: str
+    seconds: float
+    finding: Finding = Field(description="only a campaign raises the alarm", examples=["campaign"])
+    says: str
+    p_value: float
+    texts: int = Field(description="distinct texts that were compared")
+    apart: float = Field(description="estimated share of them that stands apart")
+    bar: float = Field(description="score above which a text stands apart")
+    above: int = Field(description="texts above the bar")
+    above_of_label: int
+    label: int | None = Field(description="the class that the texts above the bar are mostly of")
+    label_name: str | None
+    by_class: list[WatchedClassAnswer]
+    flagged: int = Field(description="texts of the campaign")
+    passed: int = Field(description="those of them that the guard had passed, which are flagged")
+    driving: list[DrivingAnswer] = Field(description="the texts of the campaign that stand apart most")
+
+
+class WatchAnswer(_Answer):
+    """The watch of this process over its traffic, and the texts that the watches of all processes have flagged."""
+
+    state: State
+    off: str | None = Field(description="why the traffic is not watched")
+    alarm_since: str | None
+    texts: int = Field(description="distinct texts that would be compared now")
+    min_texts: int = Field(description="texts that must come before the next check")
+    interval_s: float = Field(description="seconds between two checks, at least")
+    false_alarm_days: float = Field(description="days in which one false alarm is allowed on average")
+    level: float = Field(description="significance level of a check that follows from these")
+    checks: int
+    last: CheckAnswer | None
+    flagged: list[int] = Field(description="ids of the newest open records of texts that had passed")
 
 
 class RecordAnswer(_Answer):

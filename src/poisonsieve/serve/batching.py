@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from poisonsieve.guard import GuardedClassifier
+from poisonsieve.serve.passages import Passage, PassageReader
 from poisonsieve.verdict import Failure, Verdict
 
 log = logging.getLogger("poisonsieve.serve")
@@ -48,17 +49,21 @@ class _Job:
 
     texts: list[str]
     classify: bool
+    watched: bool
     done: asyncio.Future[list[Verdict]]
     verdicts: list[Verdict | None] = field(default_factory=list)
+    passages: list[Passage | None] = field(default_factory=list)
     taken: int = 0
     open: int = 0
 
     def __post_init__(self) -> None:
         self.verdicts = [None] * len(self.texts)
+        self.passages = [None] * len(self.texts)
         self.open = len(self.texts)
 
-    def set(self, index: int, verdict: Verdict) -> None:
+    def set(self, index: int, verdict: Verdict, passage: Passage | None) -> None:
         self.verdicts[index] = verdict
+        self.passages[index] = passage
         self.open -= 1
         if not self.open and not self.done.done():
             self.done.set_result([verdict for verdict in self.verdicts if verdict is not None])
@@ -90,6 +95,7 @@ class Batcher:
         workers: number of threads, each of which scores its own batch.
         worker_starts: called in each thread before its first batch.
         on_batch: called with the number of texts and the seconds of each batch.
+        reader: reads the states of watched texts; None to read none.
     """
 
     def __init__(
@@ -102,12 +108,14 @@ class Batcher:
         workers: int = 1,
         worker_starts: Callable[[], None] = lambda: None,
         on_batch: Callable[[int, float], None] = lambda texts, seconds: None,
+        reader: PassageReader | None = None,
     ) -> None:
         self._guarded = guarded
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._max_wait = max_wait
         self._on_batch = on_batch
+        self._reader = reader
         self._jobs: deque[_Job] = deque()
         self._waiting = 0
         self._workers = workers
@@ -158,15 +166,26 @@ class Batcher:
             ClosedError: the service is stopping.
             Exception: no thread could score them, so there is no verdict on any of them.
         """
+        return (await self._submit(texts, classify=classify, watched=False))[0]
+
+    async def submit_watched(
+        self, texts: Sequence[str], *, classify: bool
+    ) -> tuple[list[Verdict], list[Passage | None]]:
+        """Return the texts' verdicts as `submit` does, and what the guard's network said of them; None where unknown."""
+        return await self._submit(texts, classify=classify, watched=True)
+
+    async def _submit(
+        self, texts: Sequence[str], *, classify: bool, watched: bool
+    ) -> tuple[list[Verdict], list[Passage | None]]:
         if self._closed:
             raise ClosedError
         if self.queue_length + len(texts) > self._max_queue:
             raise QueueFullError(self._retry_after())
-        job = _Job(list(texts), classify, asyncio.get_running_loop().create_future())
+        job = _Job(list(texts), classify, watched, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
         self._waiting += len(job.texts)
         self._arrived.set()
-        return await job.done
+        return await job.done, job.passages
 
     def _retry_after(self) -> int:
         return min(60, max(1, math.ceil(self.queue_length * self._seconds_per_text)))
@@ -196,10 +215,10 @@ class Batcher:
 
     async def _run(self, batch: list[_Item]) -> None:
         started = time.monotonic()
-        verdicts: list[Verdict] = []
+        judged: list[tuple[Verdict, Passage | None]] = []
         failure: Exception | None = None
         try:
-            verdicts = await asyncio.get_running_loop().run_in_executor(self._threads, self._verdicts, batch)
+            judged = await asyncio.get_running_loop().run_in_executor(self._threads, self._judged, batch)
         except Exception as error:  # failures of texts are in their verdicts; here no thread was available
             log.error("%d texts could not be scored: %s", len(batch), type(error).__name__)
             failure = error
@@ -210,7 +229,7 @@ class Batcher:
         self._freed.set()
         for place, (job, index) in enumerate(batch):
             if failure is None:
-                job.set(index, verdicts[place])
+                job.set(index, *judged[place])
             else:
                 job.fail(failure)
 
@@ -246,6 +265,19 @@ class Batcher:
         each = seconds / texts / self._workers
         self._seconds_per_text = each if not self._seconds_per_text else 0.8 * self._seconds_per_text + 0.2 * each
         self._on_batch(texts, seconds)
+
+    def _judged(self, batch: list[_Item]) -> list[tuple[Verdict, Passage | None]]:
+        """Judge a batch in a model thread, and read the states of its watched texts. Never raises."""
+        watched = [place for place, (job, _) in enumerate(batch) if job.watched]
+        passages: list[Passage | None] = [None] * len(batch)
+        if self._reader is None or not watched:
+            return list(zip(self._verdicts(batch), passages, strict=True))
+        texts = [batch[place][0].texts[batch[place][1]] for place in watched]
+        with self._reader.hearing(texts) as heard:
+            verdicts = self._verdicts(batch)
+        for place, passage in zip(watched, self._reader.passages(texts, heard), strict=True):
+            passages[place] = passage
+        return list(zip(verdicts, passages, strict=True))
 
     def _verdicts(self, batch: list[_Item]) -> list[Verdict]:
         """Judge a batch in a model thread. Never raises: exactly those texts that cannot be judged are rejected."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from poisonsieve.guard.traffic import FINDINGS, Finding
 from poisonsieve.serve.facts import GuardFacts
 from poisonsieve.serve.traffic import OLD_NAMES, Traffic
 from poisonsieve.verdict import CAUSES, Cause, Verdict, outcome_of
+
+if TYPE_CHECKING:
+    from poisonsieve.serve.watch import TrafficWatch
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -64,14 +69,26 @@ class Monitoring:
             "poisonsieve_quarantine_up", "1 if the last transaction succeeded", registry=registry
         )
         self.ready = Gauge("poisonsieve_ready", "1 after a warm-up inference has succeeded", registry=registry)
+        self.checks = Counter(
+            "poisonsieve_watch_checks", "Comparisons of the latest texts, by finding", ["finding"], registry=registry
+        )
+        self.check_seconds = Histogram(
+            "poisonsieve_watch_check_seconds", "Seconds to compare them", buckets=_SECONDS, registry=registry
+        )
+        self.alarms = Counter("poisonsieve_watch_alarms", "Alarms raised by the watch", registry=registry)
+        self.flagged = Counter(
+            "poisonsieve_watch_flagged", "Texts that had passed and were flagged later", registry=registry
+        )
         Gauge("poisonsieve_gamma", "The threshold", registry=registry).set(facts.gamma)
         Gauge("poisonsieve_guard_info", "Which guard", ["defense", "guard_digest"], registry=registry).labels(
             facts.defense, facts.guard_digest
         ).set(1)
         for cause in (None, *CAUSES):
             self._count(cause, 0)  # so that counters at 0 are exported too
+        for finding in FINDINGS:
+            self.checks.labels(finding)
 
-    def watch(self, queue_length: Callable[[], int], traffic: Traffic) -> None:
+    def watch(self, queue_length: Callable[[], int], traffic: Traffic, watch: TrafficWatch) -> None:
         """Add metrics that are computed when they are read."""
         Gauge("poisonsieve_queue_texts", "Texts waiting or being scored", registry=self.registry).set_function(
             queue_length
@@ -83,6 +100,13 @@ class Monitoring:
             ("texts", "Recent confidences that drift is computed from", lambda: traffic.drift().recent_texts),
         ):
             gauge = Gauge(f"poisonsieve_drift_{name}", help_text, registry=self.registry)
+            gauge.set_function(_number(read))
+        for name, help_text, read in (
+            ("alarm", "1 while the alarm of the watch is raised", lambda: watch.alarm_since is not None),
+            ("p_value", "Of the latest comparison", lambda: None if watch.last is None else watch.last.found.p_value),
+            ("texts", "Distinct texts that would be compared now", lambda: watch.texts),
+        ):
+            gauge = Gauge(f"poisonsieve_watch_{name}", help_text, registry=self.registry)
             gauge.set_function(_number(read))
 
     def add(self, verdicts: list[Verdict]) -> None:
@@ -98,6 +122,11 @@ class Monitoring:
         self.verdicts.labels(OLD_NAMES.get(outcome, outcome)).inc(by)
         if outcome == "not_scored":
             self.errors.labels(cause).inc(by)
+
+    def checked(self, finding: Finding, seconds: float) -> None:
+        """Count a comparison of the latest texts."""
+        self.checks.labels(finding).inc()
+        self.check_seconds.observe(seconds)
 
     def batch(self, texts: int, seconds: float) -> None:
         """Count a batch."""

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from poisonsieve.errors import QuarantineError
 from poisonsieve.serve.in_place import DisplacedError, require_in_place
 from poisonsieve.serve.tables import counts, records
-from poisonsieve.verdict import CAUSES, OUTCOMES, Outcome, Verdict, cause_by_numbers, outcome_of
+from poisonsieve.verdict import CAUSES, OUTCOMES, Cause, Outcome, Verdict, cause_by_numbers, outcome_of
 
 log = logging.getLogger("poisonsieve.serve")
 
@@ -121,6 +121,7 @@ class Quarantine:
         which: Which = "open",
         contains: str = "",
         among: Collection[int] | None = None,
+        cause: Cause | None = None,
         page: int = 1,
         size: int = 50,
     ) -> Page:
@@ -130,12 +131,15 @@ class Quarantine:
             which: decision of the records.
             contains: only records whose text contains this, ignoring case (in SQLite, of ASCII letters only).
             among: only records with one of these ids.
+            cause: only records that this stopped, as far as they name it.
             page: number of the page, from 1.
             size: records per page.
         """
         conditions = _conditions(which, contains)
         if among is not None:
             conditions.append(records.c.id.in_(among))
+        if cause is not None:
+            conditions.append(records.c.cause == cause)
         wanted = select(records).where(*conditions).order_by(records.c.id.desc())
         with self.engine.connect() as connection:
             total = connection.execute(select(func.count()).select_from(records).where(*conditions)).scalar_one()
@@ -192,6 +196,21 @@ class Quarantine:
         with self.engine.connect() as connection:
             rows = connection.execute(wanted).all()
         return [(row.id, row.text) for row in rows if isinstance(row.text, str) and storable(row.text) == row.text]
+
+    def flagged(self, most: int) -> list[int]:
+        """Return ids of the newest open records of texts that had passed, and that the watch flagged later."""
+        conditions = [*_conditions("open", ""), records.c.cause == "traffic"]
+        wanted = select(records.c.id).where(*conditions).order_by(records.c.id.desc()).limit(most)
+        with self.engine.connect() as connection:
+            return [int(number) for number in connection.execute(wanted).scalars()]
+
+    def of_texts(self, hashes: Collection[str]) -> dict[str, int]:
+        """Return the id of the newest record of each of these texts that has one, by sha256."""
+        wanted = select(records.c.text_sha256, func.max(records.c.id)).where(records.c.text_sha256.in_(hashes))
+        with self.engine.connect() as connection:
+            return {
+                sha256: int(number) for sha256, number in connection.execute(wanted.group_by(records.c.text_sha256))
+            }
 
     def retain(self, *, max_records: int | None, max_days: float | None) -> int:
         """Delete records that are too old, and the oldest beyond the maximum number; return how many were deleted."""

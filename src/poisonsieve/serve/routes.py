@@ -24,6 +24,7 @@ from poisonsieve.serve.bodies import (
 )
 from poisonsieve.serve.quarantine import Which
 from poisonsieve.serve.service import GuardService
+from poisonsieve.verdict import Cause
 
 _LAST_ID = 2**63 - 1
 _LAST_PAGE = 1_000_000
@@ -194,7 +195,25 @@ async def guard(request: Request) -> Response:
 async def stats(request: Request) -> Response:
     """Counts since the start, the latest confidences, the queue, and drift."""
     service = _service(request)
-    return json_response(service.traffic.to_dict(service.queue_length))
+    traffic = service.traffic.to_dict(service.queue_length)
+    return json_response({**traffic, "watch_checks": service.watch.checks})
+
+
+@router.get(
+    "/v1/watch",
+    tags=["watching"],
+    summary="Does the latest traffic hold a campaign",
+    responses={200: {"model": answers.WatchAnswer}, **_problems(503)},
+)
+async def watch(request: Request) -> Response:
+    """The latest comparison of this process' texts with the calibration rows, and what was flagged by all processes."""
+    service = _service(request)
+    found, store = service.watch.to_dict(), service.quarantine
+    driving = [] if found["last"] is None else found["last"]["driving"]
+    ids = await run_in_threadpool(store.of_texts, [each["text_sha256"] for each in driving]) if driving else {}
+    for each in driving:
+        each["id"] = ids.get(each["text_sha256"])
+    return json_response({**found, "flagged": await run_in_threadpool(store.flagged, MAX_IDS)})
 
 
 @router.get(
@@ -209,6 +228,7 @@ async def quarantine(
     decision: Annotated[Which, Query(description="decision of the records")] = "open",
     q: Annotated[str, Query(max_length=500, description="part of the text")] = "",
     group: Annotated[str, Query(max_length=500, description="a group, as /v1/quarantine/groups names it")] = "",
+    cause: Annotated[Cause | None, Query(description="what stopped them; `traffic`: the watch flagged them")] = None,
     page: Annotated[int, Query(ge=1, le=_LAST_PAGE)] = 1,
     size: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
@@ -216,7 +236,7 @@ async def quarantine(
     service = _service(request)
     among = await run_in_threadpool(service.groups.ids, decision, group) if group else None
     found = await run_in_threadpool(
-        service.quarantine.find, which=decision, contains=q, among=among, page=page, size=size
+        service.quarantine.find, which=decision, contains=q, among=among, cause=cause, page=page, size=size
     )
     return json_response({**asdict(found), "page": page, "size": size})
 

@@ -18,9 +18,11 @@ from poisonsieve.serve.explain import effects, leave_out
 from poisonsieve.serve.facts import GuardFacts
 from poisonsieve.serve.groups import Groups
 from poisonsieve.serve.monitoring import Monitoring
+from poisonsieve.serve.passages import PassageReader
 from poisonsieve.serve.quarantine import Quarantine, record_of
 from poisonsieve.serve.settings import ServeSettings
 from poisonsieve.serve.traffic import Traffic
+from poisonsieve.serve.watch import TrafficWatch
 from poisonsieve.serve.writer import NotRecordedError, Writer
 from poisonsieve.verdict import Tally, Verdict
 
@@ -54,7 +56,15 @@ class GuardService:
         self._writer = Writer(self.quarantine, self.facts.guard_digest, self.settings, self.monitoring)
         self._batcher: Batcher | None = None
         self._warm_up: asyncio.Task[None] | None = None
-        self.monitoring.watch(lambda: self.queue_length, self.traffic)
+        self._watching: asyncio.Task[None] | None = None
+        self.watch = TrafficWatch(
+            guarded.guard,
+            self.settings,
+            self.monitoring,
+            self._record,
+            guard_digest=self.facts.guard_digest,
+        )
+        self.monitoring.watch(lambda: self.queue_length, self.traffic, self.watch)
 
     @property
     def queue_length(self) -> int:
@@ -89,16 +99,19 @@ class GuardService:
             workers=len(threads),
             worker_starts=lambda: torch.set_num_threads(next(share)),
             on_batch=self.monitoring.batch,
+            reader=PassageReader.of(self._guarded.guard) if self.watch.off is None else None,
         )
         self._batcher.start()
         self._writer.start()
         self._warm_up = asyncio.create_task(self._warm())
+        self._watching = asyncio.create_task(self.watch.run(), name="watch")
 
     async def stop(self) -> None:
         """Finish and commit what was accepted, and end the threads."""
         self._set_ready(False)
-        if self._warm_up is not None:
-            self._warm_up.cancel()
+        for task in (self._warm_up, self._watching):
+            if task is not None:
+                task.cancel()
         if self._batcher is not None:
             await self._batcher.close()
         await asyncio.to_thread(self._writer.close, self.settings.shutdown_timeout_s)
@@ -124,8 +137,9 @@ class GuardService:
                 "there is no victim to classify with; start the service with --victim, or use /v1/screen"
             )
         async with asyncio.timeout(self.settings.request_timeout_s):
-            verdicts = await self._batches.submit(texts, classify=classify)
+            verdicts, passages = await self._batches.submit_watched(texts, classify=classify)
             self._note(verdicts)
+            self.watch.note(texts, verdicts, passages, request_id=request_id)
             self.groups.note(texts, verdicts)
             rows = [
                 record_of(
@@ -167,7 +181,7 @@ class GuardService:
         self.monitoring.add(verdicts)
         self._writer.count(Tally().add(verdicts).outcomes)
 
-    async def _record(self, rows: list[dict[str, Any]]) -> None:
+    async def _record(self, rows: Sequence[dict[str, Any]]) -> None:
         try:
             async with asyncio.timeout(self.settings.commit_timeout_s):
                 await asyncio.wrap_future(self._writer.put(rows))

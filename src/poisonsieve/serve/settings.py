@@ -46,6 +46,13 @@ class ServeSettings(BaseModel):
         recent_texts: number of latest confidences for the distribution and for drift.
         drift_min_texts: minimum number of recent confidences for drift.
         drift_min_ks: minimum distance that counts as drift, for any number of texts.
+        watch: compare the latest texts with the calibration rows at intervals, see `poisonsieve.serve.watch`.
+        watch_texts: number of latest distinct texts that are compared; their hidden states are kept in memory.
+        watch_min_texts: number of distinct texts that must have come since the last comparison, or before the first.
+        watch_interval_s: minimum seconds between two comparisons, and before the first.
+        watch_false_alarm_days: on text like the calibration rows, there is on average at most one false alarm in so many
+            days, for each process.
+        watch_keep_texts: keep these texts in memory too, so that those flagged later are stored with their text.
         api_keys: keys accepted in addition to those of `api_key_file`.
         api_key_file: a file of keys, one per line; read again when it changes.
         allowed_hosts: without keys: host names by which browsers may call the service. None: any.
@@ -79,6 +86,13 @@ class ServeSettings(BaseModel):
     drift_min_texts: Count = 200
     drift_min_ks: Annotated[float, Field(ge=0, le=1)] = 0.1
     compared_texts: Count = 5000
+    watch: bool = True
+    # The bounds are those of `poisonsieve.guard.traffic`, which takes long to import.
+    watch_texts: Annotated[int, Field(ge=50, le=20_000)] = 1000
+    watch_min_texts: Annotated[int, Field(ge=50)] = 200
+    watch_interval_s: Seconds = 600.0
+    watch_false_alarm_days: Seconds = 30.0
+    watch_keep_texts: bool = False
     api_keys: tuple[str, ...] = Field(default=(), repr=False)
     api_key_file: Path | None = None
     allowed_hosts: tuple[str, ...] | None = None
@@ -93,6 +107,10 @@ class ServeSettings(BaseModel):
             raise ValueError("explain_words is not below max_queue_texts, so no text could be explained")
         if self.max_body_bytes > self.max_held_bytes:
             raise ValueError("max_body_bytes is above max_held_bytes, so the largest bodies would always be refused")
+        if self.watch_min_texts > self.watch_texts:
+            raise ValueError("watch_min_texts is above watch_texts, so the traffic would never be compared")
+        if self.hash_only and self.watch_keep_texts:
+            raise ValueError("hash_only keeps no text, and watch_keep_texts would; leave one of them out")
         return self
 
     @property
