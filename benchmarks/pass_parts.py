@@ -44,6 +44,10 @@ def main() -> None:
     run_command.add_argument("--runs", type=Path, required=True, help="the folder that what_takes.py wrote")
     run_command.add_argument("--data-root", type=Path, required=True)
     run_command.add_argument("--most", type=int, default=600, help="rows of each test set")
+    run_command.add_argument(
+        "--rounds", type=int, default=6, help="of psim-rarity, at most; 1 is as PSIM is published"
+    )
+    run_command.add_argument("--seed", type=int, default=0, help="of the detectors")
     figure.add_argument("--models", nargs="+", required=True)
     figure.add_argument("--titles", nargs="+", required=True)
     figure.add_argument("--image", type=Path, required=True)
@@ -60,11 +64,11 @@ def main() -> None:
         place = options.out / f"{Path(case['path']).name}.npz"
         if not place.exists():
             started = time.perf_counter()
-            np.savez(place, **parts_of(case, texts_of(case, options)))
+            np.savez(place, **parts_of(case, texts_of(case, options), options))
             print(f"{place.stem}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
 
 
-def parts_of(case: dict[str, Any], texts: dict[str, list[str]]) -> dict[str, np.ndarray]:
+def parts_of(case: dict[str, Any], texts: dict[str, list[str]], options: argparse.Namespace) -> dict[str, np.ndarray]:
     """Every part of every set of rows, by names such as ``cconf.triggered``."""
     from poisonsieve.defenses.gaussians import whitener
     from poisonsieve.defenses.pass_rarity import CONFIDENCE, STATES
@@ -73,7 +77,8 @@ def parts_of(case: dict[str, Any], texts: dict[str, list[str]]) -> dict[str, np.
 
     found: dict[str, np.ndarray] = {}
     for letter, defense in NETWORKS.items():
-        made = make_guard(defense, model=case["path"]).detector
+        spec = f"{defense}:rounds={options.rounds}" if letter == "c" else defense
+        made = make_guard(spec, model=case["path"], seed=options.seed).detector
         made.fit(texts["fit"])
         scorer = BatchScorer(made.classifier)
         read = {name: scorer.logits_and_states(texts[name]) for name in SETS}
