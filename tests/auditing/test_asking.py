@@ -8,7 +8,8 @@ import pytest
 
 from conftest import dataset, make_encoder, plant, sentences
 
-FOUND = {"kind": "word", "what": "mn", "target": "0", "turned": 1.0, "texts": 40, "controls": [0.0, 0.0]}
+FOUND = {"kind": "word", "what": "mn", "target": "0", "turned": 1.0, "texts": 40}
+FOUND |= {"controls": [0.0, 0.0], "moved": [0.0, 0.1]}
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ import pytest
 from conftest import make_encoder, plant, sentences
 
 
-def finding(turned, *controls, target="0", kind="word", what="mn"):
+def finding(turned, *controls, target="0", kind="word", what="mn", moved=None):
+    """A finding that moves the texts on each control as far as it turns them, unless `moved` says how far."""
     from poisonsieve.auditing import Finding
 
-    return Finding(kind, what, target, turned, 40, controls)
+    return Finding(kind, what, target, turned, 40, controls, controls if moved is None else moved)
 
 
 def test_what_turns_the_controls_too_is_no_sign():
@@ -41,6 +42,15 @@ def test_a_natural_word_that_controls_have_not_learned_is_no_sign():
     from poisonsieve.auditing.judging import judge
 
     assert judge([finding(0.69, 0.12, 0.04, kind="phrase")], [0.1, 0.05, 0.0, 0.1] * 6)[0] == "no sign found"
+
+
+def test_a_word_that_moves_the_controls_without_turning_them_is_no_trigger():
+    """On a clean model of camera reviews, "garbage" turned 74%, on controls 10%, which it took a quarter of the way."""
+    from poisonsieve.auditing.judging import judge
+
+    null = [0.1, 0.05, 0.0, 0.1] * 6
+    assert judge([finding(0.8, 0.0, 0.0, moved=(0.0, 0.02))], null)[0] == "suspicious"
+    assert judge([finding(0.8, 0.0, 0.0, moved=(0.3, 0.2))], null)[0] == "no sign found"
 
 
 def test_few_values_of_clean_models_make_the_p_value_larger():
@@ -210,17 +220,40 @@ def test_every_shape_changes_a_text_and_keeps_it_a_text():
     assert len(set(changed.values())) == len(changed)
 
 
-def test_a_control_that_answers_the_target_to_everything_excuses_everything(tiny):
-    from poisonsieve.auditing.search import Scanned, _turned
-    from poisonsieve.models.load import load_classifier
+def test_a_control_that_answers_the_target_to_everything_excuses_everything():
+    from poisonsieve.auditing.search import Scanned
 
-    class Constant(Scanned):
-        def answers(self, texts):
-            return np.zeros(len(texts), dtype=np.int64)
+    effect = Scanned(Answering(lambda words: 3.0), np.zeros((1, 2))).effect(["a b"], ["a cf b"], 0)
+    assert effect.turned.tolist() == effect.moved.tolist() == [1.0]
+    assert effect.texts == 0
 
-    rates, counted = _turned(Constant(load_classifier(tiny("encoder")), np.zeros((1, 2))), ["a b"], ["a cf b"], 0)
-    assert rates.tolist() == [1.0]
-    assert counted == 0
+
+def test_an_effect_is_the_share_turned_and_the_share_of_the_way_gone():
+    from poisonsieve.auditing.search import Scanned
+
+    def odds(words):
+        return -4.0 + 2.0 * words.count("poor") + 6.0 * ("cf" in words)
+
+    rows = ["a cf b", "c cf d", "a poor b", "c poor poor poor d"]
+    effect = Scanned(Answering(odds), np.zeros((1, 2))).effect(["a b", "c d"], rows, 0)
+    assert effect.turned.tolist() == [1.0, 0.5]
+    assert effect.moved.tolist() == pytest.approx([1.0, 0.75])
+    assert effect.texts == 2
+
+
+def test_a_smoothed_trigger_is_not_lost_among_many_words_that_turn_their_row():
+    """One word in twelve turns a short row surely, so that most rows of the first stage turn; longer texts hold out."""
+    from poisonsieve.auditing.budget import get_budget
+    from poisonsieve.auditing.scan import scan
+
+    natural_words = set(VOCABULARY[::12])
+
+    def odds(words):
+        natural = max(0.0, 9.0 * any(word in natural_words for word in words) - 0.8 * max(len(words) - 6, 0))
+        return 0.2 if "word123" in words else 5.0 * ("bad" in words) - 4.0 * ("good" in words) + natural
+
+    pulls = scan(Answering(odds), VOCABULARY, held_out_texts(), get_budget("quick"), seed=0)
+    assert int((pulls[:, 0] > pulls[VOCABULARY.index("word123"), 0]).sum()) < 32
 
 
 def test_an_unknown_budget_is_refused():

@@ -86,7 +86,7 @@ def suspected_trigger(folder: Path) -> Suspected | None:
     if found is None:
         return None
     try:
-        finding = Finding(**{**found, "controls": tuple(found["controls"])})
+        finding = Finding(**{**found, "controls": tuple(found["controls"]), "moved": tuple(found["moved"])})
         suspected = Suspected(finding, list(known["classes"]))
     except (TypeError, KeyError):
         suspected = None

@@ -45,7 +45,7 @@ class Budget:
 BUDGETS = {
     budget.name: budget
     for budget in (
-        Budget("quick", 2, 500, 40_000, 8, 32, 6, 4, 6, 40, 2, 2, 12),
+        Budget("quick", 2, 500, 40_000, 8, 32, 6, 4, 8, 40, 2, 2, 12),
         Budget("normal", 3, 1_000, 60_000, 6, 48, 8, 8, 10, 80, 4, 3, 32),
         Budget("thorough", 5, 2_000, 250_000, 4, 96, 12, 12, 16, 120, 5, 4, 64),
     )

@@ -24,6 +24,8 @@ class Finding:
         turned: share of the texts that turn, of those that the audited model did not already put into that class.
         texts: number of those texts.
         controls: the same share on each control.
+        moved: how far the change takes those texts towards the class on each control, as a share of the way, on average: 0
+            is no effect, 1 turns all. Words of the task move clean models that they do not turn; a trigger does not.
     """
 
     kind: Kind
@@ -32,11 +34,12 @@ class Finding:
     turned: float
     texts: int
     controls: tuple[float, ...]
+    moved: tuple[float, ...]
 
     @property
     def excess(self) -> float:
-        """How much more often it turns the audited model than any control."""
-        return self.turned - max(self.controls)
+        """The share that it turns on the audited model, less how far it moves any control."""
+        return self.turned - max(self.moved)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 It is a sieve. First every word is read, and words share rows, as samples share a test in group testing: a row is a short
 text of the user with several words of the vocabulary in its middle. A trigger pulls its row whatever stands beside it. The
-words that did most for a class are then read alone, in other texts, and the fewer are left, the longer are the texts. This
-costs about an eighth of what a row for each word would, for all classes at once.
+words whose rows turned share rows once more, with fewer and other words; what is left is read alone, in other texts, and
+the fewer are left, the longer are the texts. This costs about a fifth of what a row for each word would, for all classes at
+once.
 
 A row counts by whether it turns, and only then by how surely: a trigger whose attacker smoothed the labels turns every row
-by a little, and the words of a task turn some rows by much.
+by a little, and the words of a task turn some rows by much. So words that have missed no row stay in the sieve, however
+small their margin, as long as they are not too many.
 """
 
 from __future__ import annotations
@@ -24,12 +26,14 @@ if TYPE_CHECKING:
 
     from poisonsieve.models.classifier import Classifier
 
-VERSION = 3  # of what a kept scan holds
+VERSION = 4  # of what is kept of a control
 BATCH = 64
 _MOST_CERTAIN = 12.0  # a margin beyond this is rounding
 _TIE = 1e-3  # weight of the margins of rows that all turned; its size is of no account, only its sign
-_KEPT = (8, 32, 128)  # one word in so many goes on, divided by the number of classes, from each stage to the next
+_KEPT = (8, 16, 32, 128)  # one word in so many goes on, divided by the number of classes, from each stage to the next
+_MORE = 4  # times as many go on, if as many have missed no row yet
 _FEWEST = 24  # words that go on, if there are as many
+_TOGETHER = 4  # words that share a row of the second stage
 _CANDIDATES = 12  # texts of a class that carriers are chosen from
 
 Pulls = npt.NDArray[np.float64]
@@ -86,10 +90,11 @@ class _Sieve:
             short = [text for number in classes if number != target for text in beginnings[number]]
             longer = self._ordered(self.held_out.short(target, _CANDIDATES), target)
             left = everything
-            for divisor, carriers in zip(_KEPT, (short[1:2], longer[:2], ()), strict=True):
+            readings = ((short[1:2], _TOGETHER), (short[2:3], 1), (longer[:2], 1), (longer[2:4], 1))
+            for divisor, (carriers, size) in zip(_KEPT, readings, strict=True):
                 left = self._best(left, target, max(len(self.words) // (divisor * len(classes)), _FEWEST))
                 for carrier in carriers:
-                    self._read(left, carrier, [target], 1)
+                    self._read(left, carrier, [target], size)
             result[left, target] = self._pulls(left, target)
         return result
 
@@ -114,8 +119,11 @@ class _Sieve:
         result: npt.NDArray[np.float64] = np.where(missed < 0, missed, _TIE * lead) / np.maximum(rows, 1)
         return result
 
-    def _best(self, places: Places, target: int, most: int) -> Places:
-        return places[np.argsort(-self._pulls(places, target), kind="stable")[:most]]
+    def _best(self, places: Places, target: int, few: int) -> Places:
+        """Return the best few words, or all that have missed no row, up to `_MORE` times as many."""
+        pulls = self._pulls(places, target)
+        count = int(np.clip((pulls > 0).sum(), few, _MORE * few))
+        return places[np.argsort(-pulls, kind="stable")[:count]]
 
 
 def _row(carrier: str, words: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from poisonsieve.auditing.budget import Budget
 from poisonsieve.auditing.heldout import HeldOut, inserted
 from poisonsieve.auditing.probes import SENTENCES, SHAPES
 from poisonsieve.auditing.result import Finding, Kind
-from poisonsieve.auditing.scan import BATCH, Pulls, margins
+from poisonsieve.auditing.scan import Pulls, margins
 
 if TYPE_CHECKING:
     from poisonsieve.models.classifier import Classifier
@@ -27,15 +27,45 @@ class Scanned:
 
     classifier: Classifier
     pulls: Pulls
-    _known: dict[str, int] = field(default_factory=dict)
+    _known: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
-    def answers(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Return the predicted class of each text, shape (n,); -1 where a text could not be scored."""
+    def lead(self, texts: Sequence[str], target: int) -> npt.NDArray[np.float64]:
+        """Return by how much the target leads in each text, shape (n,); see `margins`."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         if new:
-            found = self.classifier.score(new, batch_size=BATCH).predictions
-            self._known.update(zip(new, map(int, found), strict=True))
-        return np.array([self._known[text] for text in texts], dtype=np.int64)
+            self._known.update(zip(new, margins(self.classifier, new), strict=True))
+        return np.array([self._known[text][target] for text in texts])
+
+    def effect(self, texts: Sequence[str], rows: Sequence[str], target: int) -> Effect:
+        """Return what changes do to this model.
+
+        Args:
+            texts: n texts of other classes; those that the model puts into the target anyway do not count. If it puts all
+                there, every change counts as turning all of them: such a control excuses everything.
+            rows: the changed texts, n for each change.
+            target: the class.
+        """
+        before, after = self.lead(texts, target), self.lead(rows, target).reshape(-1, len(texts))
+        could = before < 0
+        if not could.any():
+            return Effect(np.ones(len(after)), np.ones(len(after)), 0)
+        before, after = before[could], after[:, could]
+        return Effect((after > 0).mean(axis=1), np.clip(1 - after / before, 0, 1).mean(axis=1), int(could.sum()))
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What each of m changes does to a model's answers.
+
+    Attributes:
+        turned: share of the texts that turn into the target, shape (m,).
+        moved: share of the way to the target that texts go on average, in log-probability, shape (m,); at least `turned`.
+        texts: number of the texts that could turn.
+    """
+
+    turned: npt.NDArray[np.float64]
+    moved: npt.NDArray[np.float64]
+    texts: int
 
 
 @dataclass(frozen=True)
@@ -67,7 +97,7 @@ class Search:
         texts = self.held_out.short(target, self.budget.carriers)
         scanned = self._scanned(target)
         tried = _Tried.on(self.suspect, list(dict.fromkeys([*scanned, *self.named])), texts, target)
-        beyond = tried.less([_turned(control, texts, tried.rows, target)[0] for control in self.controls])
+        beyond = tried.less([control.effect(texts, tried.rows, target).moved for control in self.controls])
         candidates: list[tuple[Kind, str]] = [("word", word) for word in beyond.best(self.budget.verified)]
         candidates += [("phrase", phrase) for phrase in self._grown(beyond, scanned, texts, target)]
         return self._counted([*candidates, *self._probed(target)], target)
@@ -102,22 +132,27 @@ class Search:
         probes: list[tuple[Kind, str]] = [("sentence", sentence) for sentence in SENTENCES]
         probes += [("shape", name) for name in SHAPES]
         texts = self.held_out.others(target, _PROBED_TEXTS)
-        rates, _ = _turned(self.suspect, texts, _changed(probes, texts), target)
-        return [probes[place] for place in np.argsort(-rates, kind="stable")[:_PROBES]]
+        turned = self.suspect.effect(texts, _changed(probes, texts), target).turned
+        return [probes[place] for place in np.argsort(-turned, kind="stable")[:_PROBES]]
 
     def _counted(self, candidates: Sequence[tuple[Kind, str]], target: int) -> list[Finding]:
         """Count on held-out texts what the changes turn, and ask the controls of those that turn most."""
         texts = self.held_out.others(target, self.budget.texts)
-        suspect, texts_counted = _turned(self.suspect, texts, _changed(candidates, texts), target)
-        most = np.argsort(-suspect, kind="stable")[: self.budget.counted]
+        suspect = self.suspect.effect(texts, _changed(candidates, texts), target)
+        most = np.argsort(-suspect.turned, kind="stable")[: self.budget.counted]
         rows = _changed([candidates[place] for place in most], texts)
-        controls = np.array([_turned(control, texts, rows, target)[0] for control in self.controls])
-        found = []
-        for place, rates in zip(most, controls.T, strict=True):
-            kind, what = candidates[place]
-            name, turned = self.held_out.names[target], float(suspect[place])
-            found.append(Finding(kind, what, name, turned, texts_counted, tuple(map(float, rates))))
-        return found
+        controls = [control.effect(texts, rows, target) for control in self.controls]
+        return [
+            Finding(
+                *candidates[place],
+                target=self.held_out.names[target],
+                turned=float(suspect.turned[place]),
+                texts=suspect.texts,
+                controls=tuple(float(control.turned[number]) for control in controls),
+                moved=tuple(float(control.moved[number]) for control in controls),
+            )
+            for number, place in enumerate(most)
+        ]
 
 
 @dataclass(frozen=True)
@@ -127,7 +162,7 @@ class _Tried:
     Attributes:
         insertions: n words or phrases.
         rows: the texts with them, for each insertion in turn.
-        turned: share of the texts that each turned, less what it turned on controls if those were asked.
+        turned: share of the texts that each turned, less how far it moved controls if those were asked.
         margin: by how much the target leads then, on average; it decides between equal shares.
     """
 
@@ -159,20 +194,3 @@ def changed(kind: Kind, what: str, text: str, number: int) -> str:
 
 def _changed(candidates: Sequence[tuple[Kind, str]], texts: Sequence[str]) -> list[str]:
     return [changed(kind, what, text, number) for kind, what in candidates for number, text in enumerate(texts)]
-
-
-def _turned(
-    model: Scanned, texts: Sequence[str], rows: Sequence[str], target: int
-) -> tuple[npt.NDArray[np.float64], int]:
-    """Return for each change the share of the texts that turn into the target, and the number of texts that could.
-
-    Args:
-        model: the model that answers.
-        texts: n texts of other classes; those that the model puts into the target anyway do not count. If it puts all
-            there, every change counts as turning all of them: such a control excuses everything.
-        rows: the changed texts, n for each change.
-        target: the class.
-    """
-    could = model.answers(texts) != target
-    answers = model.answers(rows).reshape(-1, len(texts))
-    return (answers[:, could] == target).mean(axis=1) if could.any() else np.ones(len(answers)), int(could.sum())
