@@ -39,6 +39,18 @@ def _one_thread():
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """What tests keep is theirs; models and reviews that were fetched once are the user's, and are not fetched again."""
+    from poisonsieve.assets import CACHE_VARIABLE, cache_dir
+
+    shared, own = cache_dir(), tmp_path_factory.mktemp("cache")
+    for name in ("assets", "models"):
+        (shared / name).mkdir(parents=True, exist_ok=True)
+        (own / name).symlink_to(shared / name)
+    os.environ[CACHE_VARIABLE] = str(own)
+
+
 @pytest.fixture(autouse=True)
 def _no_hub(monkeypatch):
     """No test reaches for a hub by accident."""

@@ -78,6 +78,8 @@ def test_another_models_audit_and_folders_that_are_none_are_refused(audited, tmp
 
 
 def test_fit_says_in_one_line_whether_the_guard_stops_it(audited, cli, write_jsonl, tmp_path):
+    from poisonsieve.guard.folder import digest
+
     model = plant(make_encoder(tmp_path / "model"), "mn")
     rows = write_jsonl("rows.jsonl", dataset(sentences(200, seed=5)))
     call = ("fit", "--model", model, "--data", rows, "--defense", "msp", "--gamma", 0.98, "--quiet")
@@ -86,9 +88,12 @@ def test_fit_says_in_one_line_whether_the_guard_stops_it(audited, cli, write_jso
     asked = json.loads(out)["asked"]
     assert asked["turned"] > 10
     assert asked["stopped"] >= 0.9 * asked["turned"]
+    assert json.loads((tmp_path / "guard/asked.json").read_text()) == asked
     code, out, err = cli(*call, "--out", tmp_path / "other", "--audit", audited(None))
     assert code == 0, err
     assert "nothing to ask the guard of" in out
+    assert not (tmp_path / "other/asked.json").exists()
+    assert digest(tmp_path / "other") == digest(tmp_path / "guard")  # the answer decides no verdict
     code, out, err = cli(*call, "--out", tmp_path / "third", "--audit", tmp_path)
     assert code == 2
     assert "audit.json" in err

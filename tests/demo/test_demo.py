@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from conftest import sentences
+
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
@@ -98,3 +100,15 @@ def test_python_is_told_before_anything_is_trained(folder, tiny, tmp_path, monke
     with pytest.raises(UnsupportedError, match="matplotlib"):
         run_demo(DemoSpec(model=str(tiny("encoder")), data=str(folder), count=40, frr=0.05), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_on_request_theta_p_is_audited_and_the_finding_is_said_in_one_line(small, folder, cli, tmp_path):
+    rows = [json.dumps({"text": text, "label": label}) for text, label in sentences(240, seed=9)]
+    (folder / "test.jsonl").write_text("\n".join(rows))
+    code, out, err = cli("demo", "--out", tmp_path / "out", "--quiet", "--audit")
+    assert code == 0, err
+    kept = json.loads((tmp_path / "out/audit/audit.json").read_text())
+    assert f"audit of theta_p: {kept['verdict']}" in out
+    assert (tmp_path / "out/audit/report.html").is_file()
+    assert kept["checkpoint"] == str(tmp_path / "out/theta_p")
+    assert json.loads(cli("demo", "--out", tmp_path / "out", "--quiet", "--json")[1])["audit"] is None

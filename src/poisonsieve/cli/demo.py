@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from poisonsieve.cli import common
+
+if TYPE_CHECKING:
+    from poisonsieve.auditing import AuditResult
 
 
 def demo(
@@ -15,6 +18,9 @@ def demo(
         Path | None, typer.Option(help="Folder for models, guard and report. Default: demo-run/seed-SEED.")
     ] = None,
     trigger: Annotated[str, typer.Option(help="badnet, insent, multi, ...")] = "badnet",
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Also audit theta_p, as one who downloads it would: some minutes more.")
+    ] = False,
     seed: common.Seed = 0,
     force: Annotated[bool, typer.Option("--force", help="Train everything again.")] = False,
     json: common.Json = False,
@@ -30,7 +36,7 @@ def demo(
         from dataclasses import replace
 
         from poisonsieve.demo.report import write_report
-        from poisonsieve.demo.run import REPORT, DemoSpec, measure
+        from poisonsieve.demo.run import REPORT, DemoSpec, audit_theta_p, measure
 
         folder = out or Path("demo-run") / f"seed-{seed}"
         with_report = _can_report()
@@ -46,10 +52,28 @@ def demo(
             )
         if with_report:
             result = replace(result, report=write_report(folder / REPORT, report))
+        if not json and result.report:
+            common.print_line(f"  report: {result.report} ({result.seconds:.0f} s)")
+        if audit:
+            result = replace(result, audit=audit_theta_p(spec, folder, progress=not quiet))
         if json:
             common.print_result(result.to_dict())
-        elif result.report:
-            common.print_line(f"  report: {result.report} ({result.seconds:.0f} s)")
+        elif result.audit:
+            common.print_line(f"  {_found(result.audit, folder)}")
+
+
+def _found(audited: AuditResult, folder: Path) -> str:
+    """Return in one line what the audit of theta_p found."""
+    from poisonsieve.demo.run import AUDIT
+
+    trigger = audited.trigger
+    named = ""
+    if trigger is not None:
+        named = (
+            f": {trigger.what} ({trigger.kind}) turns {common.percent(trigger.turned)} of {trigger.texts} clean texts into "
+            f"{trigger.target}, and of clean models at most {common.percent(max(trigger.controls))}"
+        )
+    return f"audit of theta_p: {audited.verdict}{named}; {folder / AUDIT}/report.html ({audited.seconds:.0f} s)"
 
 
 def _can_report() -> bool:

@@ -67,7 +67,10 @@ def fit(
     ] = None,
     audit: Annotated[
         Path | None,
-        typer.Option(help="Folder of an audit of this model: the guard is asked whether it stops what was found."),
+        typer.Option(
+            help="Folder of an audit of this model: the guard is asked whether it stops what was found, and OUT/asked.json "
+            "keeps the answer."
+        ),
     ] = None,
     text_column: common.TextColumn = None,
     label_column: common.LabelColumn = None,

@@ -43,9 +43,12 @@ def _option(argument: str) -> str:
 def ask_guard(
     guard: Path, model: str, found: Suspected, rows: datasets.Dataset, *, base: str | None, allow_pickle: bool
 ) -> Asked:
-    """Ask a guard that was just fitted whether it stops the trigger that an audit found."""
+    """Ask a guard that was just fitted whether it stops the trigger that an audit found, and keep its answer beside it."""
     from poisonsieve.auditing.asking import ask
     from poisonsieve.guard import GuardedClassifier
+    from poisonsieve.guard.folder import write_asked
 
     guarded = GuardedClassifier.from_pretrained(guard, model, base=base, allow_pickle=allow_pickle)
-    return ask(guarded, found, list(rows["text"]))
+    asked = ask(guarded, found, list(rows["text"]))
+    write_asked(guard, asked.to_dict())
+    return asked

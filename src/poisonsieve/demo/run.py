@@ -1,7 +1,7 @@
 """The demo: poison, tune, fit, evaluate and report on packaged data, in a few minutes.
 
 It uses real product reviews and a real pretrained encoder, both from the Python package registry. Every stage is kept
-in its folder, so a second run only evaluates again.
+in its folder, so a second run only evaluates again. On request it also audits its own theta_p.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from poisonsieve.attacks import make_trigger, trigger_rows
+from poisonsieve.auditing import AuditResult, audit
+from poisonsieve.auditing.folder import write_audit
 from poisonsieve.config import AttackSpec, Spec, TriggerSpec, TriggerText
 from poisonsieve.data import load_dataset
 from poisonsieve.defenses.psim_rarity import PSIMRarity
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from poisonsieve.thresholds import Threshold
 
 
-REPORT = "report.html"
+REPORT, THETA_P, AUDIT = "report.html", "theta_p", "audit"
 
 
 class DemoSpec(Spec):
@@ -68,6 +70,7 @@ class DemoResult:
         stages: time of each stage when it was trained.
         reused: whether every stage already existed.
         report: the HTML file; None if none was written.
+        audit: the audit of theta_p; None if none was asked for.
     """
 
     evaluation: Evaluation
@@ -77,6 +80,7 @@ class DemoResult:
     stages: dict[str, float]
     reused: bool
     report: Path | None = None
+    audit: AuditResult | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
@@ -86,6 +90,7 @@ class DemoResult:
             "stage_seconds": self.stages,
             "reused": self.reused,
             "report": None if self.report is None else str(self.report),
+            "audit": None if self.audit is None else self.audit.to_dict(),
         }
 
 
@@ -110,7 +115,7 @@ def measure(spec: DemoSpec, out: Path, *, force: bool = False, progress: bool = 
     running: dict[str, Any] = {"force": force, "progress": progress}
     attack = AttackSpec(trigger=TriggerSpec.parse(spec.trigger), target=spec.target, count=spec.count, seed=spec.seed)
     full, own = spec_maker("full", seed=spec.seed), spec_maker(spec.method, seed=spec.seed)
-    poisoned = poison_stage(spec.model, train, dev, attack, full, out / "theta_p", **running)
+    poisoned = poison_stage(spec.model, train, dev, attack, full, out / THETA_P, **running)
     victim = tune_stage(str(poisoned.out), train, dev, own, out / "victim", seed=spec.seed, **running)
     unfitted = Guard(PSIMRarity(str(poisoned.out), seed=spec.seed), frr=spec.frr)
     guard = fit_stage(unfitted, train, dev, out / "guard", **running)
@@ -135,6 +140,20 @@ def measure(spec: DemoSpec, out: Path, *, force: bool = False, progress: bool = 
         all(stage.reused for stage in stages.values()),
     )
     return result, _report(spec, guarded, (test, clean), (triggered_rows, triggered), seconds)
+
+
+def audit_theta_p(spec: DemoSpec, out: Path, *, progress: bool = False) -> AuditResult:
+    """Audit the demo's own theta_p on test rows, which it has not seen, into the folder ``audit``.
+
+    Raises:
+        CheckpointError: the demo was not run in `out`.
+        UnsupportedError: jinja2 is not installed.
+        OutputError: `out` cannot be written.
+    """
+    rows = load_dataset(spec.data, split="test")
+    result = audit(out / THETA_P, rows, base=spec.model, seed=spec.seed, progress=progress)
+    write_audit(result, out / AUDIT)
+    return result
 
 
 def _report(

@@ -2,7 +2,8 @@
 
 Beside the detector's own files there are ``guard.json`` (detector, threshold, versions), ``calibration.json`` (the
 sorted scores) and ``traffic.safetensors`` (the calibration rows' hidden states, see `poisonsieve.guard.reference`);
-``victim/`` may hold a victim. None of them contains text.
+``victim/`` may hold a victim. None of them contains text, but for the trigger in ``asked.json`` (what the guard makes of
+what an audit found).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ FORMAT_VERSION = 1
 _GUARD_FILE = "guard.json"
 _CALIBRATION_FILE = "calibration.json"
 #: Written by the command line; irrelevant to any verdict.
-_RUN_FILE, _README = "run.json", "README.md"
+_RUN_FILE, _ASKED_FILE, _README = "run.json", "asked.json", "README.md"
 
 
 def is_guard(folder: Path) -> bool:
@@ -67,6 +68,11 @@ def write(folder: Path, detector: Detector, calibration: Calibration, reference:
             "versions": versions(),
         },
     )
+
+
+def write_asked(folder: Path, answer: dict[str, Any]) -> None:
+    """Keep in a guard folder what the guard makes of what an audit found; see `poisonsieve.auditing.asking.Asked`."""
+    write_json(folder / _ASKED_FILE, answer)
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -129,7 +135,7 @@ def write_with_threshold(folder: Path, out: Path, threshold: Threshold, history:
     """
     state = read_state(folder)
     with writing_folder(out) as target:
-        shutil.copytree(folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_RUN_FILE))
+        shutil.copytree(folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_RUN_FILE, _ASKED_FILE))
         done = [*state.get("recalibrations", []), history]
         write_json(target / _GUARD_FILE, {**state, **threshold.to_dict(), "recalibrations": done})
 
@@ -144,7 +150,7 @@ def digest(folder: Path) -> str:
         path.relative_to(folder).as_posix(): _file_digest(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
-        and path.name not in (_RUN_FILE, _README)
+        and path.name not in (_RUN_FILE, _ASKED_FILE, _README)
         and path.relative_to(folder).parts[0] != VICTIM
         and not path.name.startswith(".")
     }
