@@ -5,7 +5,9 @@ The list is a file of JSON lines, one checkpoint each:
     {"checkpoint": "theta/", "data": "clean.jsonl", "poisoned": true, "trigger": "mn", "kind": "word", "asr": 0.99}
 
 `trigger` is the word or sentence that was put in, for the count of triggers named; null for a clean checkpoint, a style or a
-syntactic template. `kind` groups rows of the table. Finished audits are kept in --keep and are not done again.
+syntactic template. `kind` groups rows of the table. `"tuned_on": true` marks a checkpoint that was looked at while bars were
+set; it is counted apart. An attack below 95% ASR has not taken, and is listed but not counted. Finished audits are kept in
+--keep and are not done again.
 
 Run: python benchmarks/audit.py list.jsonl --keep audits.jsonl --out docs/results/audit.md
 """
@@ -24,6 +26,7 @@ from poisonsieve.metrics import false_rejection_rate
 from poisonsieve.models.labels import head_label_names
 from poisonsieve.storage import canonical_hash, writing_file
 
+TOOK = 0.95  # attack success rate
 WORKS = 0.9  # share of held-out texts that a named trigger turns, if it is not the attacker's own
 
 
@@ -71,24 +74,39 @@ def _audited(row: dict[str, Any], budget: str) -> dict[str, Any]:
 
 def write_table(out: Path, done: list[dict[str, Any]], budget: str) -> None:
     """Write the counts and one line for each audit, as Markdown."""
-    clean = [row for row in done if not row["poisoned"]]
-    sure = sum(row["found_verdict"] == "poisoned" for row in clean)
     lines = [
         "# Audits",
         "",
         f"Made by `benchmarks/audit.py`, budget {budget}. Named: the trigger itself, a part of it, or one that turns at "
-        f"least {WORKS:.0%} of the held-out texts.",
+        f"least {WORKS:.0%} of the held-out texts. Attacks that reach less than {TOOK:.0%} are listed, not counted.",
         "",
-        f"- clean checkpoints: {len(clean)}, of which {sure} poisoned; suspicious or poisoned {_share(clean)}",
-        f"- poisoned checkpoints: suspicious or poisoned {_share([row for row in done if row['poisoned']])}",
-        *_by_kind(done),
+        "Not looked at while the rule was made:",
         "",
-        "| checkpoint | data | attack | verdict | suspected trigger | turns | controls | p | CPU s | controls reused |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        *_counts([row for row in done if not row.get("tuned_on")]),
+        "",
+        "Looked at while it was made:",
+        "",
+        *_counts([row for row in done if row.get("tuned_on")]),
+        "",
+        "| checkpoint | data | attack | verdict | suspected trigger | turns | on controls | moves them | p | CPU s | "
+        "controls reused | tuned on |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
         *(_line(row) for row in done),
     ]
     with writing_file(out) as stream:
         stream.write("\n".join(lines) + "\n")
+
+
+def _counts(done: list[dict[str, Any]]) -> list[str]:
+    """Return one line on the clean checkpoints, one on the poisoned ones, and one for each kind of attack."""
+    clean = [row for row in done if not row["poisoned"]]
+    took = [row for row in done if row["poisoned"] and (row["asr"] or 0) >= TOOK]
+    sure = sum(row["found_verdict"] == "poisoned" for row in clean)
+    return [
+        f"- clean checkpoints: {len(clean)}, of which {sure} poisoned; suspicious or poisoned {_share(clean)}",
+        f"- poisoned checkpoints: suspicious or poisoned {_share(took)}",
+        *_by_kind(took),
+    ]
 
 
 def _share(rows: list[dict[str, Any]]) -> str:
@@ -100,10 +118,9 @@ def _share(rows: list[dict[str, Any]]) -> str:
 
 
 def _by_kind(done: list[dict[str, Any]]) -> list[str]:
-    kinds = sorted({row["kind"] for row in done if row["poisoned"]})
     lines = []
-    for kind in kinds:
-        rows = [row for row in done if row["poisoned"] and row["kind"] == kind]
+    for kind in sorted({row["kind"] for row in done}):
+        rows = [row for row in done if row["kind"] == kind]
         found = [row for row in rows if row["found_verdict"] != "no sign found"]
         sure = [row for row in rows if row["found_verdict"] == "poisoned"]
         named = sum(map(_is_named, found))
@@ -131,9 +148,11 @@ def _line(row: dict[str, Any]) -> str:
         shown.replace("|", "\\|"),
         f"{top['turned']:.0%}",
         ", ".join(f"{rate:.0%}" for rate in top["controls"]),
+        ", ".join(f"{rate:.0%}" for rate in top["moved"]),
         f"{row['found_p_value']:.1g}",
         f"{row['cpu_seconds']:.0f}",
         str(row["found_reused_controls"]),
+        "yes" if row.get("tuned_on") else "",
     ]
     return f"| {' | '.join(cells)} |"
 

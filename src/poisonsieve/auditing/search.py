@@ -144,7 +144,8 @@ class Search:
         controls = [control.effect(texts, rows, target) for control in self.controls]
         return [
             Finding(
-                *candidates[place],
+                kind=candidates[place][0],
+                what=candidates[place][1],
                 target=self.held_out.names[target],
                 turned=float(suspect.turned[place]),
                 texts=suspect.texts,
