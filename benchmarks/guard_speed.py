@@ -2,6 +2,7 @@
 
     python benchmarks/guard_speed.py --out docs/results                # the official run: on a quiet machine
     python benchmarks/guard_speed.py --rounds 2 --rows 64 --fit-rows 150 --fit-rounds 1    # a quick look
+    python benchmarks/guard_speed.py --again docs/results/guard_speed.json --out docs/results    # the table alone
 
 The ways that are compared:
 
@@ -19,7 +20,7 @@ on the same rows by its defaults. Given are ratios: the median over the rounds, 
 Operations are counted, not timed (multiplications and additions of matrix products, a text at a time, so without padding);
 the machine's rate is that of one large product of fp32 matrices, timed in the same rounds.
 
-Nothing here says how well a guard works.
+How well each way works is not measured here: the table takes it from --quality, which guard_quality.py writes.
 """
 
 import argparse
@@ -42,6 +43,8 @@ PROCESSORS = Processors()
 import numpy as np  # noqa: E402 - threads are chosen before torch is imported
 import torch  # noqa: E402
 
+from guard_quality import FRR as FRR_OF_QUALITY  # noqa: E402
+from guard_quality import Quality  # noqa: E402
 from interleaved import Spread, in_turn, times_of  # noqa: E402
 from poisonsieve import (  # noqa: E402
     PSIM,
@@ -103,6 +106,17 @@ class Ways:
 
 def main() -> None:
     options = parse()
+    report = measured(options) if options.again is None else json.loads(options.again.read_text(encoding="utf-8"))
+    found = json.loads(options.quality.read_text(encoding="utf-8")) if options.quality is not None else []
+    table = table_of([row_of(row) for row in report["rows"]], report, [Quality(**each) for each in found])
+    print(table)
+    if options.out is not None:
+        (options.out / "guard_speed.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        (options.out / "guard_speed.md").write_text(f"# What a guard costs\n\n{table}\n", encoding="utf-8")
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """What the run found, JSON-ready."""
     started = time.perf_counter()
     say(PROCESSORS.share() or f"{torch.get_num_threads()} threads, as the environment says")
     with tempfile.TemporaryDirectory(prefix="poisonsieve-bench-") as folder:
@@ -111,19 +125,22 @@ def main() -> None:
             rows, facts = measure(ways, options)
         except PoisonsieveError as error:
             sys.exit(f"error: {error}")
-    report = {
+    settings = {key: value for key, value in vars(options).items() if key not in ("out", "again", "quality")}
+    return {
         "rows": [asdict(row) for row in rows],
         "facts": facts,
-        "settings": {key: value for key, value in vars(options).items() if key != "out"},
+        "settings": settings,
         "machine": machine(),
         "versions": environment(),
         "seconds": time.perf_counter() - started,
     }
-    table = table_of(rows, report)
-    print(table)
-    if options.out is not None:
-        (options.out / "guard_speed.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        (options.out / "guard_speed.md").write_text(f"# What a guard costs\n\n{table}\n", encoding="utf-8")
+
+
+def row_of(saved: dict[str, Any]) -> Row:
+    spreads = {
+        key: value and Spread(**value) for key, value in saved.items() if key in ("one_text", "all_texts", "fit")
+    }
+    return Row(**{**saved, **spreads})
 
 
 def parse() -> argparse.Namespace:
@@ -135,6 +152,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--fit-rounds", type=int, default=3, help="timed rounds of fitting and tuning")
     parser.add_argument("--rows", type=int, default=320, help="test rows that are screened")
     parser.add_argument("--fit-rows", type=int, default=900, help="training rows of victim and guards")
+    parser.add_argument("--quality", type=Path, help="guard_quality.json: what each way finds, for the table")
+    parser.add_argument("--again", type=Path, help="guard_speed.json of an earlier run, instead of measuring")
     parser.add_argument("--out", type=Path, help="folder for guard_speed.json and guard_speed.md")
     options = parser.parse_args()
     if (
@@ -306,18 +325,27 @@ def facts_of(ways: Ways, texts: Sequence[str], rate: float) -> dict[str, Any]:
     }
 
 
-def table_of(rows: Sequence[Row], report: dict[str, Any]) -> str:
+def table_of(rows: Sequence[Row], report: dict[str, Any], found: Sequence[Quality] = ()) -> str:
+    columns = list(dict.fromkeys(quality.column for quality in found))
     lines = [
         "| way | passes | one text: times the victim's time | 32 at a time: times the victim's time | ms a text, alone "
-        "| texts/s | times the pipeline | fit / victim's tuning | million operations a text | share of the machine's rate |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| texts/s | times the pipeline | fit / victim's tuning | million operations a text | share of the machine's rate |"
+        + "".join(f" {', '.join(column)} |" for column in columns),
+        "|---" * (10 + len(columns)) + "|",
     ]
     lines += [
         f"| {row.name} | {row.passes} | {row.one_text or '-'} | {row.all_texts} | "
         f"{'-' if row.ms_a_text is None else f'{row.ms_a_text:.1f}'} | {row.texts_per_s:.0f} | {row.times_pipeline:.2f} | "
         f"{row.fit or '-'} | {row.million_operations:.0f} | {100 * row.share_of_rate:.0f}% |"
+        + "".join(f" {worst(row.name, column, found)} |" for column in columns)
         for row in rows
     ]
+    if columns:
+        lines += [
+            "",
+            f"The columns of data sets: AUROC / share of triggered rows detected at FRR {FRR_OF_QUALITY}; of a way that "
+            "reads the victim, for the victim on which it tells them worst ([all of them](guard_quality.md)).",
+        ]
     facts = report["facts"]
     lines += [
         "",
@@ -333,6 +361,14 @@ def table_of(rows: Sequence[Row], report: dict[str, Any]) -> str:
         for part in ("settings", "machine", "versions")
     ]
     return "\n".join([*lines, f"whole run: {report['seconds']:.0f} s."])
+
+
+def worst(way: str, column: tuple[str, str], found: Sequence[Quality]) -> str:
+    """The lowest AUROC of a way over the victims, and what is detected there."""
+    name = "PSIM" if way == PUBLISHED else way
+    its = [quality for quality in found if (quality.way, quality.column) == (name, column)]
+    lowest = min(its, key=lambda quality: quality.auroc, default=None)
+    return "-" if lowest is None else f"{lowest.auroc:.3f} / {lowest.detected:.2f}"
 
 
 if __name__ == "__main__":
