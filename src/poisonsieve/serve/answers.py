@@ -153,6 +153,7 @@ class DrivingAnswer(_Answer):
     outcome: Outcome = Field(description="what was answered")
     score: float = Field(description="how much it stands apart; comparable within one check only")
     id: int | None = Field(description="of its newest record in the quarantine; null if it has none")
+    text: str | None = Field(description="as that record keeps it")
 
 
 class CheckAnswer(_Answer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import math
@@ -204,13 +205,16 @@ class Quarantine:
         with self.engine.connect() as connection:
             return [int(number) for number in connection.execute(wanted).scalars()]
 
-    def of_texts(self, hashes: Collection[str]) -> dict[str, int]:
-        """Return the id of the newest record of each of these texts that has one, by sha256."""
-        wanted = select(records.c.text_sha256, func.max(records.c.id)).where(records.c.text_sha256.in_(hashes))
+    def of_texts(self, hashes: Collection[str]) -> dict[str, tuple[int, str | None]]:
+        """Return id and text of the newest record of each of these texts that has one, by sha256; None if not kept."""
+        wanted = select(records).where(records.c.text_sha256.in_(hashes)).order_by(records.c.id)
+        found = {}
         with self.engine.connect() as connection:
-            return {
-                sha256: int(number) for sha256, number in connection.execute(wanted.group_by(records.c.text_sha256))
-            }
+            for row in connection.execute(wanted):
+                with contextlib.suppress(QuarantineError):  # a damaged record is named where records are listed
+                    item = _item(row)
+                    found[item["text_sha256"]] = (item["id"], item["text"])
+        return found
 
     def retain(self, *, max_records: int | None, max_days: float | None) -> int:
         """Delete records that are too old, and the oldest beyond the maximum number; return how many were deleted."""

@@ -210,9 +210,9 @@ async def watch(request: Request) -> Response:
     service = _service(request)
     found, store = service.watch.to_dict(), service.quarantine
     driving = [] if found["last"] is None else found["last"]["driving"]
-    ids = await run_in_threadpool(store.of_texts, [each["text_sha256"] for each in driving]) if driving else {}
+    kept = await run_in_threadpool(store.of_texts, [each["text_sha256"] for each in driving]) if driving else {}
     for each in driving:
-        each["id"] = ids.get(each["text_sha256"])
+        each["id"], each["text"] = kept.get(each["text_sha256"], (None, None))
     return json_response({**found, "flagged": await run_in_threadpool(store.flagged, MAX_IDS)})
 
 

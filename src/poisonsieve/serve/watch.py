@@ -153,12 +153,14 @@ class TrafficWatch:
         self._window.fresh = 0
         seen, started = self._window.texts(), time.monotonic()
         found = await _in_thread(lambda: self._compare(seen))
-        self.checks += 1
-        self.last = _check_of(found, seen, time.monotonic() - started)
-        self._monitoring.checked(found.finding, self.last.seconds)
-        self._say(self.last)
-        await self._flag([text for text, flagged in zip(seen, found.flagged.tolist(), strict=True) if flagged])
-        return self.last
+        self.last = check = _check_of(found, seen, time.monotonic() - started)
+        self._monitoring.checked(found.finding, check.seconds)
+        self._say(check)
+        try:
+            await self._flag([text for text, flagged in zip(seen, found.flagged.tolist(), strict=True) if flagged])
+        finally:
+            self.checks += 1  # who sees another number finds the flags too
+        return check
 
     def _compare(self, seen: Sequence[Seen]) -> Traffic:
         _, reference = comparable(self._guard)

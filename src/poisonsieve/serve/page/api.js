@@ -15,10 +15,17 @@
  * @typedef {{ks: number | null, bar: number | null, psi: number | null, drifted: boolean | null,
  *   recent_texts: number, calibration_rows: number}} Drift
  * @typedef {{passed: number, poisoned: number, not_scored: number, since: string, queue_length: number,
- *   drift: Drift, recent: {edges: number[], counts_passed: number[], counts_rejected: number[]}}} Stats
+ *   watch_checks: number, drift: Drift, recent: {edges: number[], counts_passed: number[], counts_rejected: number[]}}} Stats
+ * @typedef {{label: number, label_name: string, texts: number, above: number}} WatchedClass
+ * @typedef {{text_sha256: string, request_id: string, text_index: number, outcome: Outcome, score: number,
+ *   id: number | null, text: string | null}} Driving
+ * @typedef {{time: string, finding: "alike" | "campaign" | "mixed" | "spread" | "whole", says: string, p_value: number,
+ *   texts: number, by_class: WatchedClass[], flagged: number, passed: number, driving: Driving[]}} Check
+ * @typedef {{state: "off" | "gathering" | "quiet" | "differs" | "alarm", off: string | null, alarm_since: string | null,
+ *   texts: number, min_texts: number, false_alarm_days: number, checks: number, last: Check | null, flagged: number[]}} Watch
  * @typedef {"poison" | "false_alarm"} Decision
  * @typedef {{id: number, time: string, text: string | null, text_sha256: string, text_chars: number,
- *   confidence: number | null, gamma: number, outcome: Outcome, reason: string, guard_digest: string,
+ *   confidence: number | null, gamma: number, outcome: Outcome, cause: string, reason: string, guard_digest: string,
  *   request_id: string, text_index: number, decision: Decision | null, decided_at: string | null, note: string | null}} Stored
  * @typedef {{kind: "contains" | "begins" | "character", phrase: string, rejected: number, of_rejected: number,
  *   passed: number, of_passed: number, p_value: number, says: string, group: string, ids: number[]}} Group

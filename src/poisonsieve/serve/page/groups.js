@@ -3,25 +3,17 @@
  *
  * @typedef {import("./api.js").Group} Group
  * @typedef {import("./api.js").Groups} Groups
- * @typedef {import("./api.js").Decision} Decision
+ * @typedef {import("./together.js").Table} Table
  */
 
 import { ask, explainError } from "./api.js";
-import { announce, button, byId, el } from "./dom.js";
-import { count, plural } from "./format.js";
+import { byId, el } from "./dom.js";
+import { count } from "./format.js";
+import { TogetherItem } from "./together.js";
 import { excerpt, visible } from "./words.js";
 
 const WORTH_SAYING = 10; // open texts, from which on it is news that they have nothing in common
 const PHRASE = 80; // characters
-const NAMES = { poison: "poison", false_alarm: "false alarm" };
-
-/**
- * What the table has to do for the groups.
- *
- * @typedef {object} Table
- * @property {(group: Group) => void} showGroup list the records of a group alone
- * @property {(ids: number[], decision: Decision | null) => void} showDecisions show what was decided elsewhere
- */
 
 export class GroupList {
   /** @param {Table} table */
@@ -54,82 +46,17 @@ export class GroupList {
         : [];
     const list = () => [
       el("h3", {}, "What they have in common"),
-      el("ul", {}, ...groups.map((group) => new GroupItem(group, this.table).item)),
+      el("ul", {}, ...groups.map((group) => new TogetherItem(several(group), this.table).item)),
     ];
     this.box.replaceChildren(...(groups.length > 0 ? list() : nothing));
   }
 }
 
-class GroupItem {
-  /**
-   * @param {Group} group
-   * @param {Table} table
-   */
-  constructor(group, table) {
-    this.group = group;
-    this.table = table;
-    this.busy = false;
-    this.says = el("span", { class: "decision", role: "group", "aria-label": `Decide all that ${plainly(group)}` });
-    this.problem = el("div", { role: "alert" });
-    const show = button("Show them", () => table.showGroup(group), { class: "small", "aria-label": `Show all that ${plainly(group)}` });
-    this.item = el("li", {}, el("p", {}, ...sentence(group)), el("div", { class: "group-buttons" }, show, this.says), this.problem);
-    this.showOpen();
-  }
-
-  showOpen() {
-    this.says.replaceChildren(
-      button("All are poison", () => this.decide("poison"), { class: "small" }),
-      button("All are false alarms", () => this.decide("false_alarm"), { class: "small" }),
-    );
-  }
-
-  /** @param {Decision} decision */
-  async decide(decision) {
-    const changed = await this.store(this.group.ids, decision, null);
-    if (changed === null) return;
-    const kept = this.group.ids.length - changed.length;
-    this.says.replaceChildren(
-      el("span", { class: `chip ${decision}` }, `${count(changed.length)} ${NAMES[decision]}`),
-      ...(kept > 0 ? [el("span", { class: "quiet" }, `${count(kept)} had been decided already`)] : []),
-      button("Undo", () => this.undo(changed, decision), { class: "small", "aria-label": `Undo: all that ${plainly(this.group)}` }),
-    );
-    this.says.querySelector("button")?.focus();
-  }
-
-  /** @param {number[]} ids @param {Decision} decision */
-  async undo(ids, decision) {
-    if ((await this.store(ids, null, decision)) === null) return;
-    this.showOpen();
-    this.says.querySelector("button")?.focus();
-  }
-
-  /**
-   * Store one decision on those of the records that have another one.
-   *
-   * @param {number[]} ids
-   * @param {Decision | null} decision
-   * @param {Decision | null} was
-   * @returns {Promise<number[] | null>} the records that were changed; null if it failed, which is shown
-   */
-  async store(ids, decision, was) {
-    if (this.busy) return null;
-    this.busy = true;
-    this.item.classList.add("busy");
-    try {
-      /** @type {{changed: number[]}} */
-      const { changed } = ids.length > 0 ? await ask("v1/quarantine/decisions", { body: { ids, decision, was } }) : { changed: [] };
-      this.problem.replaceChildren();
-      this.table.showDecisions(changed, decision);
-      announce(`${plural(changed.length, "record")}: ${decision === null ? "open again" : NAMES[decision]}.`);
-      return changed;
-    } catch (error) {
-      this.problem.replaceChildren(el("p", { class: "problem" }, `Nothing was changed. ${explainError(error)}`));
-      return null;
-    } finally {
-      this.busy = false;
-      this.item.classList.remove("busy");
-    }
-  }
+/** @param {Group} group */
+function several(group) {
+  const name = `all that ${plainly(group)}`;
+  const only = { query: { group: group.group }, says: ["Only texts that ", ...trait(group), "."] };
+  return { ids: group.ids, name, says: sentence(group), only };
 }
 
 /** @param {Group} group */
@@ -150,7 +77,7 @@ function sentence(group) {
  * @param {Group} group
  * @returns {(Node | string)[]}
  */
-export function trait(group) {
+function trait(group) {
   if (group.kind === "character") return ["contain the character ", el("span", { class: "invisible" }, group.phrase)];
   const phrase = el("bdi", { class: "phrase" }, "\u201c", ...visible(excerpt(group.phrase, PHRASE)), "\u201d");
   return [group.kind === "begins" ? "begin with " : "contain ", phrase];

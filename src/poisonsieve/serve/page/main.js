@@ -14,6 +14,7 @@ import { LiveView } from "./live.js";
 import { Poll } from "./poll.js";
 import { QuarantineTable } from "./quarantine.js";
 import { ScreenForm } from "./screen.js";
+import { WatchView } from "./watch.js";
 
 const connection = byId("connection", HTMLElement);
 const connectionText = byId("connection-text", HTMLElement);
@@ -22,6 +23,7 @@ const tryNow = byId("try-now", HTMLButtonElement);
 const screenForm = new ScreenForm();
 const live = new LiveView();
 const quarantine = new QuarantineTable();
+const watch = new WatchView(quarantine);
 new KeyDialog();
 
 /** @type {Guard | null} */
@@ -33,6 +35,7 @@ const poll = new Poll(round, showState);
 tryNow.addEventListener("click", () => poll.now());
 keyEvents.addEventListener("changed", () => {
   guard = null; // another key may be another service behind the same address
+  watch.forget();
   quarantine.refresh();
 });
 poll.start();
@@ -46,6 +49,7 @@ async function round(signal) {
   lastAnswer = new Date();
   live.show(stats, inForce);
   quarantine.noticeTraffic(stats.poisoned + stats.not_scored);
+  await watch.notice(stats.watch_checks, signal);
 }
 
 /** @param {AbortSignal} signal */
@@ -62,7 +66,10 @@ async function learnGuard(signal) {
 /** @param {PollState} state */
 function showState(state) {
   const bad = state.name === "failing";
-  if (bad) guard = null; // the service that comes back may have another guard
+  if (bad) {
+    guard = null; // the service that comes back may have another guard
+    watch.forget();
+  }
   connection.dataset.state = state.name;
   live.setStale(state.name !== "live");
   if (state.name === "live") quarantine.recover();

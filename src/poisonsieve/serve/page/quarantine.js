@@ -6,13 +6,13 @@
  * @typedef {import("./api.js").Guard} Guard
  * @typedef {import("./api.js").StoredPage} StoredPage
  * @typedef {import("./api.js").Decision} Decision
- * @typedef {import("./api.js").Group} Group
+ * @typedef {import("./together.js").Only} Only
  */
 
 import { ask, explainError } from "./api.js";
 import { announce, button, byId, el } from "./dom.js";
 import { count, plural } from "./format.js";
-import { GroupList, trait } from "./groups.js";
+import { GroupList } from "./groups.js";
 import { Row } from "./row.js";
 
 const TYPING_MS = 250;
@@ -30,8 +30,8 @@ export class QuarantineTable {
     this.fresh = byId("fresh", HTMLElement);
     this.groupFilter = byId("group-filter", HTMLElement);
     this.groups = new GroupList(this);
-    /** The group whose records alone are listed. @type {Group | null} */
-    this.group = null;
+    /** The records that alone are listed. @type {Only | null} */
+    this.only = null;
     this.page = 1;
     this.failed = false;
     /** @type {Row[]} */
@@ -96,12 +96,12 @@ export class QuarantineTable {
     if (await this.load()) await this.groups.load();
   }
 
-  /** List the records of this group alone; of all again, if it is none. @param {Group | null} group */
-  showGroup(group) {
-    this.group = group;
-    this.decision.value = group === null ? this.decision.value : "open";
-    const all = button("Show all", () => this.showGroup(null), { class: "small" });
-    this.groupFilter.replaceChildren(...(group === null ? [] : ["Only texts that ", ...trait(group), ". ", all]));
+  /** List these records alone; all again, if it is none. @param {Only | null} only */
+  showOnly(only) {
+    this.only = only;
+    this.decision.value = only === null ? this.decision.value : "open";
+    const all = button("Show all", () => this.showOnly(null), { class: "small" });
+    this.groupFilter.replaceChildren(...(only === null ? [] : [...only.says, " ", all]));
     this.load(1, true);
   }
 
@@ -129,7 +129,7 @@ export class QuarantineTable {
       q: this.text.value,
       page: String(page),
       size: this.size.value,
-      ...(this.group === null ? {} : { group: this.group.group }),
+      ...(this.only === null ? {} : this.only.query),
     });
     try {
       /** @type {StoredPage} */
@@ -175,7 +175,7 @@ export class QuarantineTable {
   }
 
   emptySays() {
-    if (this.group !== null) return "No record with this decision is in that group.";
+    if (this.only !== null) return "No record with this decision is among them.";
     if (this.text.value !== "") return "No record with this decision contains that. Records kept as hashes only are not searched.";
     return { open: "Nothing is waiting for a decision.", all: "The quarantine is empty." }[this.decision.value] ?? "No record has this decision.";
   }

@@ -186,7 +186,12 @@ function summary(stored) {
 function score(stored) {
   if (stored.confidence === null) return [el("span", { class: "not-scored" }, "not scored"), el("span", { class: "quiet" }, stored.reason)];
   const [found, bar] = apart(stored.confidence, stored.gamma);
-  return [el("strong", {}, found), el("span", { class: "quiet" }, stored.outcome === "poisoned" ? `gamma ${bar}` : stored.reason)];
+  return [el("strong", {}, found), el("span", { class: "quiet" }, aboveGamma(stored) ? `gamma ${bar}` : stored.cause === "traffic" ? "passed, flagged later" : stored.reason)];
+}
+
+/** Whether the guard rejected the text by itself. @param {Stored} stored */
+function aboveGamma(stored) {
+  return stored.outcome === "poisoned" && stored.cause !== "traffic";
 }
 
 /** @param {Stored} stored */
@@ -194,7 +199,7 @@ function facts(stored) {
   const known = [
     ["Record", String(stored.id)],
     ["Time", `${time(stored.time)} (${stored.time.slice(0, 19).replace("T", " ")} UTC)`],
-    ["Reason", stored.outcome === "poisoned" ? "poisoned: confidence above gamma" : stored.reason],
+    ["Reason", aboveGamma(stored) ? "poisoned: confidence above gamma" : stored.reason],
     ["Confidence", stored.confidence === null ? "none" : confidence(stored.confidence)],
     ["Gamma at the time", confidence(stored.gamma)],
     ["Characters", count(stored.text_chars)],
