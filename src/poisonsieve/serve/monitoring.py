@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,73 +17,46 @@ if TYPE_CHECKING:
     from poisonsieve.serve.watch import TrafficWatch
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Monitoring:
     """The service's metrics, in a registry of their own."""
 
     def __init__(self, facts: GuardFacts) -> None:
-        registry = self.registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        self.requests = Counter("poisonsieve_requests", "Requests answered", ["route", "code"], registry=registry)
-        self.seconds = Histogram(
-            "poisonsieve_request_seconds",
-            "Seconds to answer a request",
-            ["route"],
-            buckets=_SECONDS,
-            registry=registry,
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        counter = functools.partial(Counter, registry=self.registry)
+        gauge = functools.partial(Gauge, registry=self.registry)
+        histogram = functools.partial(Histogram, registry=self.registry)
+
+        self.requests = counter("poisonsieve_requests", "Requests answered", ["route", "code"])
+        self.seconds = histogram(
+            "poisonsieve_request_seconds", "Seconds to answer a request", ["route"], buckets=_SECONDS
         )
-        self.texts = Counter(
-            "poisonsieve_texts", "Texts by outcome, and what stopped them", ["outcome", "cause"], registry=registry
+        self.texts = counter("poisonsieve_texts", "Texts by outcome, and what stopped them", ["outcome", "cause"])
+        self.verdicts = counter("poisonsieve_verdicts", "Deprecated: poisonsieve_texts_total", ["verdict"])
+        self.errors = counter("poisonsieve_unscorable", "Deprecated: poisonsieve_texts_total", ["kind"])
+        edges = [*facts.histogram.edges[1:], float("inf")]
+        self.confidence = histogram("poisonsieve_confidence", "The guard's confidences", buckets=edges)
+        self.batch_texts = histogram("poisonsieve_batch_texts", "Texts scored together", buckets=_TEXTS)
+        self.batch_seconds = histogram("poisonsieve_batch_seconds", "Seconds to score a batch", buckets=_SECONDS)
+        self.shed = counter("poisonsieve_shed", "Requests refused, by what was full", ["full"])
+        self.commits = counter("poisonsieve_quarantine_commits", "Transactions with records, by outcome", ["outcome"])
+        self.records = counter("poisonsieve_quarantine_records", "Records committed")
+        self.commit_seconds = histogram(
+            "poisonsieve_quarantine_commit_seconds", "Seconds to commit records", buckets=_SECONDS
         )
-        self.verdicts = Counter(
-            "poisonsieve_verdicts", "Deprecated: poisonsieve_texts_total", ["verdict"], registry=registry
-        )
-        self.errors = Counter(
-            "poisonsieve_unscorable", "Deprecated: poisonsieve_texts_total", ["kind"], registry=registry
-        )
-        self.confidence = Histogram(
-            "poisonsieve_confidence",
-            "The guard's confidences",
-            buckets=[*facts.histogram.edges[1:], float("inf")],
-            registry=registry,
-        )
-        self.batch_texts = Histogram(
-            "poisonsieve_batch_texts",
-            "Texts scored together",
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
-            registry=registry,
-        )
-        self.batch_seconds = Histogram(
-            "poisonsieve_batch_seconds", "Seconds to score a batch", buckets=_SECONDS, registry=registry
-        )
-        self.shed = Counter("poisonsieve_shed", "Requests refused, by what was full", ["full"], registry=registry)
-        self.commits = Counter(
-            "poisonsieve_quarantine_commits", "Transactions with records, by outcome", ["outcome"], registry=registry
-        )
-        self.records = Counter("poisonsieve_quarantine_records", "Records committed", registry=registry)
-        self.commit_seconds = Histogram(
-            "poisonsieve_quarantine_commit_seconds", "Seconds to commit records", buckets=_SECONDS, registry=registry
-        )
-        self.deleted = Counter("poisonsieve_quarantine_deleted", "Records deleted by retention", registry=registry)
-        self.quarantine_up = Gauge(
-            "poisonsieve_quarantine_up", "1 if the last transaction succeeded", registry=registry
-        )
-        self.ready = Gauge("poisonsieve_ready", "1 after a warm-up inference has succeeded", registry=registry)
-        self.checks = Counter(
-            "poisonsieve_watch_checks", "Comparisons of the latest texts, by finding", ["finding"], registry=registry
-        )
-        self.check_seconds = Histogram(
-            "poisonsieve_watch_check_seconds", "Seconds to compare them", buckets=_SECONDS, registry=registry
-        )
-        self.alarms = Counter("poisonsieve_watch_alarms", "Alarms raised by the watch", registry=registry)
-        self.flagged = Counter(
-            "poisonsieve_watch_flagged", "Texts that had passed and were flagged later", registry=registry
-        )
-        Gauge("poisonsieve_gamma", "The threshold", registry=registry).set(facts.gamma)
-        Gauge("poisonsieve_guard_info", "Which guard", ["defense", "guard_digest"], registry=registry).labels(
-            facts.defense, facts.guard_digest
-        ).set(1)
+        self.deleted = counter("poisonsieve_quarantine_deleted", "Records deleted by retention")
+        self.quarantine_up = gauge("poisonsieve_quarantine_up", "1 if the last transaction succeeded")
+        self.ready = gauge("poisonsieve_ready", "1 after a warm-up inference has succeeded")
+        self.checks = counter("poisonsieve_watch_checks", "Comparisons of the latest texts, by finding", ["finding"])
+        self.check_seconds = histogram("poisonsieve_watch_check_seconds", "Seconds to compare them", buckets=_SECONDS)
+        self.alarms = counter("poisonsieve_watch_alarms", "Alarms raised by the watch")
+        self.flagged = counter("poisonsieve_watch_flagged", "Texts that had passed and were flagged later")
+        gauge("poisonsieve_gamma", "The threshold").set(facts.gamma)
+        which = gauge("poisonsieve_guard_info", "Which guard", ["defense", "guard_digest"])
+        which.labels(facts.defense, facts.guard_digest).set(1)
         for cause in (None, *CAUSES):
             self._count(cause, 0)  # so that counters at 0 are exported too
         for finding in FINDINGS:
