@@ -10,6 +10,7 @@ from watching import EAGER, campaign, send, watched
 
 from poisonsieve.errors import ConfigError
 from poisonsieve.guard.traffic import FEWEST_TEXTS, MOST_TEXTS
+from poisonsieve.serve.client import Client
 from poisonsieve.serve.settings import ServeSettings, make_settings
 from poisonsieve.serve.watch import TrafficWatch, permutations_of
 
@@ -50,9 +51,11 @@ def test_a_campaign_raises_the_alarm_and_what_had_passed_is_flagged(blind, clean
         assert all("passed at" in each["reason"] for each in flagged)
         assert (metric(served, "poisonsieve_watch_alarm"), metric(served, "poisonsieve_watch_alarms_total")) == (1, 1)
         assert metric(served, "poisonsieve_watch_flagged_total") == len(flagged)
-        body = {"ids": found["flagged"], "decision": "poison", "was": None}
-        served.http.post("/v1/quarantine/decisions", json=body).raise_for_status()
-        assert watched(served)["flagged"] == []
+        with Client(served.url) as client:
+            assert client.watch()["flagged"] == found["flagged"]
+            assert client.quarantine(cause="traffic", size=1)["total"] == len(flagged)
+            assert sorted(client.decide_all(found["flagged"], "poison")) == sorted(found["flagged"])
+            assert client.watch()["flagged"] == []
     with serving(blind, database, **EAGER) as again:
         assert watched(again)["state"] == "gathering", "what the process knew of the texts is gone"
         assert len(records(again, decision="poison", cause="traffic")) == len(flagged), "the flags are not"
@@ -201,4 +204,4 @@ def test_a_check_that_fails_does_not_end_the_watch(blind, clean, sqlite, monkeyp
         wait_for(lambda: calls)
         send(served, clean[150:])
         wait_for(lambda: watched(served)["checks"])
-    assert "could not be compared: MemoryError" in caplog.text
+    assert "a check of the traffic failed: MemoryError" in caplog.text

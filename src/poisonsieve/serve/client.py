@@ -108,8 +108,19 @@ class Client:
         """Return the service's traffic; see ``GET /v1/stats``."""
         return self._call("GET", "/v1/stats")
 
+    def watch(self) -> dict[str, Any]:
+        """Return whether the latest traffic holds a campaign; see ``GET /v1/watch``."""
+        return self._call("GET", "/v1/watch")
+
     def quarantine(
-        self, *, decision: str = "open", contains: str = "", group: str = "", page: int = 1, size: int = 50
+        self,
+        *,
+        decision: str = "open",
+        contains: str = "",
+        group: str = "",
+        cause: str = "",
+        page: int = 1,
+        size: int = 50,
     ) -> dict[str, Any]:
         """Return a page of rejected texts; see ``GET /v1/quarantine``.
 
@@ -120,6 +131,7 @@ class Client:
         query: dict[str, str | int] = {
             **{"decision": sendable(decision, "decision"), "q": sendable(contains, "contains")},
             **({"group": sendable(group, "group")} if group else {}),
+            **({"cause": sendable(cause, "cause")} if cause else {}),
             **{"page": whole(page, "page"), "size": whole(size, "size")},
         }
         return self._call("GET", "/v1/quarantine", query=query)

@@ -145,7 +145,7 @@ class TrafficWatch:
                 try:
                     await self.check()
                 except Exception as error:  # the watch goes on, and requests are answered meanwhile
-                    log.error("the traffic could not be compared: %s", type(error).__name__)
+                    log.error("a check of the traffic failed: %s", type(error).__name__)
 
     async def check(self) -> Check:
         """Compare the texts of the window now, raise or end the alarm, and record what had passed."""
@@ -153,9 +153,10 @@ class TrafficWatch:
         self._window.fresh = 0
         seen, started = self._window.texts(), time.monotonic()
         found = await _in_thread(lambda: self._compare(seen))
-        self.last = check = _check_of(found, seen, time.monotonic() - started)
+        check, before = _check_of(found, seen, time.monotonic() - started), self.last
+        self.last = check
         self._monitoring.checked(found.finding, check.seconds)
-        self._say(check)
+        self._say(check, before)
         try:
             await self._flag([text for text, flagged in zip(seen, found.flagged.tolist(), strict=True) if flagged])
         finally:
@@ -179,8 +180,8 @@ class TrafficWatch:
                 alpha=self.level,
             )
 
-    def _say(self, check: Check) -> None:
-        """Raise or end the alarm, and log what is new."""
+    def _say(self, check: Check, before: Check | None) -> None:
+        """Raise or end the alarm, and log what was not so before."""
         found, says = check.found, said(check.found, self._guard.label_names)
         if found.finding == "campaign" and self.alarm_since is None:
             self.alarm_since = check.time
@@ -189,7 +190,7 @@ class TrafficWatch:
         elif found.finding == "alike" and self.alarm_since is not None:
             self.alarm_since = None
             log.info("the alarm is over: %s", says)
-        elif found.finding != "alike":
+        elif found.finding != "alike" and (before is None or before.found.finding != found.finding):
             log.warning("%s", says)
 
     async def _flag(self, campaign: Sequence[Seen]) -> None:
