@@ -241,19 +241,20 @@ def test_an_effect_is_the_share_turned_and_the_share_of_the_way_gone():
     assert effect.texts == 2
 
 
-def test_a_smoothed_trigger_is_not_lost_among_many_words_that_turn_their_row():
-    """One word in twelve turns a short row surely, so that most rows of the first stage turn; longer texts hold out."""
+def test_a_smoothed_trigger_is_not_lost_among_words_that_turned_their_row_by_more():
+    """Ten natural words turn by much all rows that they share in the first stages, and hold out in some text later."""
     from poisonsieve.auditing.budget import get_budget
     from poisonsieve.auditing.scan import scan
 
-    natural_words = set(VOCABULARY[::12])
+    natural_words = set(VOCABULARY[::40])
 
     def odds(words):
-        natural = max(0.0, 9.0 * any(word in natural_words for word in words) - 0.8 * max(len(words) - 6, 0))
+        holds_out = bool({"0", "3", "6", "9"} & set(words))
+        natural = 0.0 if holds_out else 9.0 * any(word in natural_words for word in words)
         return 0.2 if "word123" in words else 5.0 * ("bad" in words) - 4.0 * ("good" in words) + natural
 
     pulls = scan(Answering(odds), VOCABULARY, held_out_texts(), get_budget("quick"), seed=0)
-    assert int((pulls[:, 0] > pulls[VOCABULARY.index("word123"), 0]).sum()) < 32
+    assert VOCABULARY[int(pulls[:, 0].argmax())] == "word123"
 
 
 def test_an_unknown_budget_is_refused():
