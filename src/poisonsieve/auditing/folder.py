@@ -17,7 +17,7 @@ from poisonsieve.environment import require
 from poisonsieve.storage import write_json, writing_folder
 
 _WIDTH, _MARGIN = 640, 40  # of the figure, in pixels
-_LOWEST, _HIGHEST = -0.2, 1.0  # of its axis
+_LOWEST, _HIGHEST = -0.6, 1.0  # of its axis
 _FINDINGS = 15
 
 
@@ -75,7 +75,7 @@ def seen(text: str) -> str:
 
 def _figure(result: AuditResult) -> Figure:
     strongest: Sequence[Finding] = list(result.strongest.values())
-    ticks = [(_place(tenth / 5), f"{20 * tenth}%") for tenth in range(-1, 6)]
+    ticks = [(_place(tenth / 5), f"{20 * tenth}%") for tenth in range(-3, 6)]
     return Figure([_place(value) for value in result.null], [_place(found.excess) for found in strongest], ticks)
 
 
