@@ -127,7 +127,7 @@ class Shared:
         batches = self.batches["fit"]
         optimizer = torch.optim.AdamW([p for p in top.parameters() if p.requires_grad], lr=rate, weight_decay=0.01)
         steps = epochs * len(batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / max(1, steps))
         rng = np.random.default_rng(0)
         for _ in range(epochs):
             for place in rng.permutation(len(batches)):
