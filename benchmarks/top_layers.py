@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
         texts["fit"] = texts["fit"][: options.fit_rows]
         held = len(texts["fit"]) // 5
         texts["held"], texts["fit"] = texts["fit"][:held], texts["fit"][held:]
-        shared = Shared(load_classifier(folder or case["path"]), texts, depth=6 - max(options.layers))
+        shared = Shared(load_classifier(folder or case["path"]), texts)
         for layers in options.layers:
             for rate in options.rates:
                 place = options.out / f"{name}.{layers}.{rate:g}.{options.epochs}.npz"
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> None:
 class Shared:
     """A model's states of every layer for every token of every text, in batches of like length."""
 
-    def __init__(self, classifier: Any, texts: dict[str, list[str]], depth: int) -> None:
+    def __init__(self, classifier: Any, texts: dict[str, list[str]]) -> None:
         self.classifier = classifier.eval()
         self.batches = {name: list(self._read(rows)) for name, rows in texts.items()}
         self.counts = {name: len(rows) for name, rows in texts.items()}
