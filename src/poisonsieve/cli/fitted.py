@@ -53,7 +53,7 @@ class Fitted:
             "defence": self.detector,
             "gamma": f"{threshold.gamma:.6g}",
             "how it was found": threshold.describe(),
-            "has stopped": in_one_line(self.detector, self.classes),
+            "stopped in our tests": in_one_line(self.detector, self.classes),
             **({} if self.rate_chosen else _for_less(threshold)),
         }
         if self.audited:

@@ -230,7 +230,8 @@ def _note(summary: dict[str, Any], *, quiet: bool) -> None:
     """Say what came out, the rate that the guard promises, and what the rejected texts have in common."""
     common.note(
         f"{summary['n']} texts: {summary['passed']} passed, {summary['poisoned']} rejected as poisoned, "
-        f"{summary['not_scored']} rejected unscored, {summary['truncated']} truncated; {summary['seconds']:.1f} s"
+        f"{summary['not_scored']} rejected unscored, "
+        f"{summary['truncated']} too long to be read to their end; {summary['seconds']:.1f} s"
     )
     if not quiet:
         common.note(f"The guard promises {summary['promised']}.")

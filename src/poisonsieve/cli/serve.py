@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -91,11 +92,13 @@ def serve(
         settings = secured(settings, host, insecure=insecure_no_auth)
         with listen(host, port) as sock:  # before the model is loaded, so that a port in use is reported at once
             from poisonsieve.guard import GuardedClassifier
+            from poisonsieve.guard.folder import read_state
             from poisonsieve.serve.app import create_app
             from poisonsieve.serve.running import logging_on_stderr, run
             from poisonsieve.serve.service import GuardService
             from poisonsieve.serve.tables import open_database
 
+            read_state(guard)  # before there is a database for a guard that is not there
             engine = open_database(db)
             if threads is None:
                 common.share(processors, beside_load=False)
@@ -104,6 +107,9 @@ def serve(
 
                 torch.set_num_threads(threads)
             with logging_on_stderr():  # notices about the model belong in the service's log
+                logging.getLogger("poisonsieve.serve").info(
+                    "loading the guard %s and the model behind it; requests are answered after that", guard
+                )
                 guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
             run(create_app(GuardService(guarded, engine, settings)), sock, settings)
 

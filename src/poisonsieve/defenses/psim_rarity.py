@@ -102,7 +102,7 @@ class PSIMRarity(PSIM):
         spent = 0.0
         for number in range(_reached(workdir), self.rounds + 1):
             folder = workdir and workdir / f"round-{number}"
-            label = f"fitting the guard, round {number}" if progress else None
+            label = f"fitting the guard, round {number} of at most {self.rounds}" if progress else None
             seed = self.seed if number == 1 else (self.seed, number)
             trained = self._unlearn(classifier, texts, seed, folder, label)
             spent += trained.seconds

@@ -82,7 +82,7 @@ def read_state(folder: Path) -> dict[str, Any]:
         CheckpointError: not a guard folder, or one of a newer version.
     """
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is no guard folder: it does not exist")
+        raise CheckpointError(f"{folder} is no guard folder: it does not exist; make one with poisonsieve fit")
     if not is_guard(folder):
         raise CheckpointError(f"{folder} is no guard folder: {_GUARD_FILE} is missing; make one with poisonsieve fit")
     state = read_json(folder / _GUARD_FILE)

@@ -51,10 +51,13 @@ class Threshold:
         if self.frr is None or self.frr_interval is None:
             return "Fixed by hand, whatever share of clean rows that rejects."
         low, high = self.frr_interval
-        how = "on average" if self.frr_confidence is None else f"with {100 * self.frr_confidence:.4g}% confidence"
+        rows = f"From {self.n_calibration:,} held-out clean rows"
+        if self.frr_confidence is not None:
+            sure = f"with {100 * self.frr_confidence:.4g}% confidence"
+            return f"{rows}, for at most {100 * self.frr:.4g}% of clean rows rejected {sure}."
         return (
-            f"From {self.n_calibration:,} held-out clean rows, for at most {100 * self.frr:.4g}% of clean rows "
-            f"rejected {how}; with this many rows, expect between {_percent(low)} and {_percent(high)}."
+            f"{rows}, for at most {100 * self.frr:.4g}% of clean rows rejected on average over many such guards; "
+            f"this one lies between {_percent(low)} and {_percent(high)} with 95% confidence."
         )
 
     @property
