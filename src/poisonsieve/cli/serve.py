@@ -92,13 +92,11 @@ def serve(
         settings = secured(settings, host, insecure=insecure_no_auth)
         with listen(host, port) as sock:  # before the model is loaded, so that a port in use is reported at once
             from poisonsieve.guard import GuardedClassifier
-            from poisonsieve.guard.folder import read_state
             from poisonsieve.serve.app import create_app
             from poisonsieve.serve.running import logging_on_stderr, run
             from poisonsieve.serve.service import GuardService
             from poisonsieve.serve.tables import open_database
 
-            read_state(guard)  # before there is a database for a guard that is not there
             engine = open_database(db)
             if threads is None:
                 common.share(processors, beside_load=False)
