@@ -70,8 +70,10 @@ def test_a_wrong_option_is_named(options, says, start, refused, tmp_path, monkey
     assert "hunter22" not in refused(*start, *options, says=says)
 
 
-def test_a_guard_that_is_none_is_named(start, refused, tmp_path):
+def test_a_guard_that_is_none_is_named_and_gets_no_database(start, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     refused("serve", tmp_path, *start[2:], says="no guard folder")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_port_that_is_taken_is_named_before_anything_is_loaded(start, refused):
@@ -189,18 +191,12 @@ def test_the_unit_and_the_container_run_commands_that_exist():
 
 
 def test_prometheus_watches_the_replicas_and_alerts_on_metrics_that_exist(guarded, served_guard):
-    from poisonsieve.serve.facts import GuardFacts
-    from poisonsieve.serve.monitoring import Monitoring
-    from poisonsieve.serve.traffic import Traffic
-
     config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
     (job,) = config["scrape_configs"]
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     for target in job["static_configs"][0]["targets"]:
         assert target.partition(":")[0] in compose["services"]
-    facts = GuardFacts.of(guarded)
-    monitoring = Monitoring(facts)
-    monitoring.watch(lambda: 0, Traffic(facts, ServeSettings()))
+    monitoring = monitoring_of(guarded)
     monitoring.shed.labels("queue").inc()
     exposed = set(re.findall(r"^(poisonsieve_\w+)", monitoring.text().decode(), re.MULTILINE))
     rules = yaml.safe_load((DEPLOY / config["rule_files"][0]).read_text())["groups"][0]["rules"]
@@ -209,13 +205,7 @@ def test_prometheus_watches_the_replicas_and_alerts_on_metrics_that_exist(guarde
 
 
 def test_every_metric_is_in_the_operations_guide(guarded, served_guard):
-    from poisonsieve.serve.facts import GuardFacts
-    from poisonsieve.serve.monitoring import Monitoring
-    from poisonsieve.serve.traffic import Traffic
-
-    facts = GuardFacts.of(guarded)
-    monitoring = Monitoring(facts)
-    monitoring.watch(lambda: 0, Traffic(facts, ServeSettings()))
+    monitoring = monitoring_of(guarded)
     guide = (DEPLOY.parent / "docs" / "guide" / "operations.md").read_text()
     names = {family.name for family in monitoring.registry.collect() if family.name.startswith("poisonsieve_")}
     assert len(names) > 15
@@ -225,6 +215,15 @@ def test_every_metric_is_in_the_operations_guide(guarded, served_guard):
 def test_every_setting_is_in_the_guide():
     guide = (DEPLOY.parent / "docs" / "guide" / "serving.md").read_text()
     assert [name for name in ServeSettings.model_fields if f"`{name}`" not in guide and name != "allowed_hosts"] == []
+
+
+def monitoring_of(guarded):
+    """Every metric that the service has."""
+    from sqlalchemy import create_engine
+
+    from poisonsieve.serve.service import GuardService
+
+    return GuardService(guarded, create_engine("sqlite://")).monitoring
 
 
 def known_options(name):

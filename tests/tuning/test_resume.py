@@ -91,7 +91,7 @@ def test_killed_and_called_again_it_ends_with_the_same_weights(method, hit, cli)
     partial = out.with_name(f".{method}.partial")
     assert codes[[*METHODS, "fit"].index(method)] == -9
     assert not out.exists()
-    whole = [path.parent for path in partial.glob("checkpoint-*/trainer_state.json")]
+    whole = [path.parent for path in partial.rglob("checkpoint-*/trainer_state.json")]
     assert whole, "the kill must land after the first checkpoint"
     if method == "lora":
         half = partial / "checkpoint-900"  # a save that was cut short

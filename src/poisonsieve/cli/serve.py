@@ -86,17 +86,21 @@ def serve(
     with common.running(own_signals=True) as processors:
         common.require_extra("serve", "fastapi", "sqlalchemy", "uvicorn")
         settings = _settings(given, setting or [])
+        from poisonsieve.serve.auth import Keys
         from poisonsieve.serve.running import bound_kernel_cache, listen, secured
 
         bound_kernel_cache()
         settings = secured(settings, host, insecure=insecure_no_auth)
+        Keys(settings)  # before the model is loaded, so that keys that cannot be used are reported at once
         with listen(host, port) as sock:  # before the model is loaded, so that a port in use is reported at once
             from poisonsieve.guard import GuardedClassifier
+            from poisonsieve.guard.folder import read_state
             from poisonsieve.serve.app import create_app
             from poisonsieve.serve.running import logging_on_stderr, run
             from poisonsieve.serve.service import GuardService
             from poisonsieve.serve.tables import open_database
 
+            read_state(guard)  # no database for a guard that is not there
             engine = open_database(db)
             if threads is None:
                 common.share(processors, beside_load=False)

@@ -99,14 +99,18 @@ class PSIMRarity(PSIM):
         A stopped run goes on in the round that it had reached: the state at a round's end is kept until the next has ended.
         """
         asked = held_out[:_MOST_ASKED]
-        spent = 0.0
+        seconds, resumed_from = 0.0, 0
         for number in range(_reached(workdir), self.rounds + 1):
             folder = workdir and workdir / f"round-{number}"
             label = f"fitting the guard, round {number} of at most {self.rounds}" if progress else None
             seed = self.seed if number == 1 else (self.seed, number)
             trained = self._unlearn(classifier, texts, seed, folder, label)
-            spent += trained.seconds
-            self.training_, self.rounds_ = replace(trained, seconds=spent), number
+            seconds += trained.seconds
+            resumed_from = (
+                resumed_from or trained.resumed_from
+            )  # only the first round of a run goes on from another's
+            self.training_ = replace(trained, seconds=seconds, resumed_from=resumed_from)
+            self.rounds_ = number
             if workdir:
                 shutil.rmtree(workdir / f"round-{number - 1}", ignore_errors=True)
             if _is_unsure_of(classifier, asked):
