@@ -1,9 +1,11 @@
 """Turns records into docs/results/gpu-speed.md: what was measured, where, and nothing else."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gpu.grid import CELLS, axes_of, read_cells
 from gpu.parts import KitError
 from gpu.place import RECORDS, read_records
 
@@ -31,11 +33,11 @@ def write_report(results: list[Path], out: Path) -> None:
     if len(devices) > 1:
         raise KitError(f"these are results of {', '.join(devices)}; make a page for each")
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page(records), encoding="utf-8")
+    out.write_text(page(records, _cells_done(results)), encoding="utf-8")
 
 
-def page(records: list[Record]) -> str:
-    """The page as Markdown."""
+def page(records: list[Record], cells: int) -> str:
+    """The page as Markdown; `cells` of the grid are done."""
     parts = [
         "# Speed on a GPU",
         "Made by `python benchmarks/gpu report` from the records of that kit; its README says how they come about.",
@@ -47,7 +49,7 @@ def page(records: list[Record]) -> str:
         ("Does the card compute what the processor computes?", _checks),
         ("What the card can do", _roofline),
         ("Small trainings that share it", _shares),
-        ("The grid", _grid),
+        ("The grid", partial(_grid, cells=cells)),
         ("Large models", _speeds),
     ):
         text = make(records)
@@ -111,18 +113,24 @@ def _shares(records: list[Record]) -> str:
     )
 
 
-def _grid(records: list[Record]) -> str:
+def _grid(records: list[Record], *, cells: int) -> str:
+    """Count cells, not groups: what a call finished of a group counts, and the next goes on there."""
     ends = [record for record in records if record["kind"] == "grid" and record["what"] == "end"]
-    groups = [record for record in records if record["kind"] == "group"]
     minutes = sum(record["minutes"] for record in ends)
     if not minutes:
         return ""
-    cells = sum(record["group"]["cells"] for record in groups if record["status"] == "done")
+    groups = sum(record["kind"] == "group" and record["status"] == "done" for record in records)
     counts = ", ".join(sorted({str(record["processes"]) for record in ends}))
     return (
-        f"{cells} cells in {len(groups)} groups, in {minutes:.1f} minutes by {counts} processes: "
+        f"{cells} cells, with {groups} groups of them whole, in {minutes:.1f} minutes by {counts} processes: "
         f"{cells / minutes:.1f} cells a minute."
     )
+
+
+def _cells_done(results: list[Path]) -> int:
+    """Count the cells that are done in any of the folders, each once."""
+    lines = (line for folder in results for line in read_cells(folder / CELLS) if "cell" in line)
+    return len({axes_of(line["cell"]) for line in lines if line["cell"]["status"] == "done"})
 
 
 def _speeds(records: list[Record]) -> str:

@@ -318,7 +318,7 @@ def cells(*statuses):
 
 
 def brought_back(folder, file, *statuses):
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     head = {"title": "t", "grid": {"title": "t", "datasets": {file: {}}, "models": {"m": {}}}}
     lines = [{"file": file, "head": head}, *({"file": file, "cell": cell} for cell in cells(*statuses))]
     with lzma.open(folder / "cells.jsonl.xz", "wt") as stream:
@@ -363,6 +363,16 @@ def test_the_page_has_what_was_measured_last(tmp_path):
     assert "| 790 TFLOP/s |" in page and "700" not in page
     assert "| bert-large | full | bf16 | 128 | 1.23e+03 | 321 | 41% | 17.2 |" in page
     assert "dry run" not in page
+
+
+def test_the_page_counts_what_was_finished_of_a_stopped_group(tmp_path):
+    end = {"kind": "grid", "what": "end", "minutes": 2.0, "processes": 3}
+    first, second = (written(tmp_path / name, matrix("card", 700.0), end) for name in ("first", "second"))
+    brought_back(first, "core--a--m", "done", "waiting", "failed")
+    brought_back(second, "core--a--m", "done", "done", "failed")
+    write_report([first, second], tmp_path / "page.md")
+    said = "2 cells, with 0 groups of them whole, in 4.0 minutes by 3 processes: 0.5 cells a minute."
+    assert said in (tmp_path / "page.md").read_text()
 
 
 def test_figures_of_two_devices_are_not_mixed_and_a_dry_run_says_that_it_is_one(tmp_path):
