@@ -97,13 +97,13 @@ def test_handlers_are_put_back_and_a_thread_has_none():
 
     import typer
 
-    from poisonsieve.cli import common
+    from poisonsieve.cli import command
 
     before = [signal.getsignal(number) for number in HOW]
-    with common.running():
+    with command.running():
         assert signal.getsignal(signal.SIGTERM) is not before[1]
     assert [signal.getsignal(number) for number in HOW] == before
-    with pytest.raises(typer.Exit) as ended, common.running():
+    with pytest.raises(typer.Exit) as ended, command.running():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(1)
     assert ended.value.exit_code == 143
@@ -111,7 +111,7 @@ def test_handlers_are_put_back_and_a_thread_has_none():
     done = []
 
     def work():
-        with common.running():
+        with command.running():
             done.append(True)
 
     thread = threading.Thread(target=work)
@@ -121,9 +121,9 @@ def test_handlers_are_put_back_and_a_thread_has_none():
 
 
 def test_a_child_that_was_forked_is_ended_as_ever():
-    from poisonsieve.cli import common
+    from poisonsieve.cli import command
 
-    with common.running():
+    with command.running():
         child = os.fork()
         if not child:
             time.sleep(30)

@@ -11,14 +11,14 @@ import typer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from poisonsieve.cli import common
+from poisonsieve.cli import command, printing
 from poisonsieve.errors import ConfigError, PoisonsieveWarning
 
 pytest_plugins = ["commands"]
 
 
 def test_a_warning_is_one_line_once_whatever_libraries_ignore(capfd):
-    with common.running():
+    with command.running():
         warnings.simplefilter("ignore")
         for text in ("the model\n  is odd", "the model\n  is odd", "and more"):
             warnings.warn(text, PoisonsieveWarning, stacklevel=2)
@@ -52,13 +52,13 @@ def obeyed(text):
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=TEXTS)
 def test_no_message_has_something_that_a_terminal_obeys(text, capfd):
-    with contextlib.suppress(typer.Exit), common.running():
-        common.note(text)
+    with contextlib.suppress(typer.Exit), command.running():
+        printing.note(text)
         print(text)
         warnings.warn(text, PoisonsieveWarning, stacklevel=2)
         sys.stderr.write(warnings.formatwarning(text, UserWarning, text, 1))
-        common.print_facts(text, {text: text})
-        common.print_result({text: text})
+        printing.print_facts(text, {text: text})
+        printing.print_result({text: text})
         raise ConfigError(text)
     out, err = capfd.readouterr()
     assert set(obeyed(out)) <= {"\n"}

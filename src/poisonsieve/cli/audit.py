@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poisonsieve.cli import common, inputs, outputs
+from poisonsieve.cli import command, inputs, options, outputs, printing
 from poisonsieve.data.columns import Columns
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def audit(
         str,
         typer.Argument(help="The classifier to audit, with its trained head: folder (whole or adapter) or hub id."),
     ],
-    data: Annotated[str, typer.Option(help=f"Clean labelled rows of its task. {common.DATA_HELP}")],
+    data: Annotated[str, typer.Option(help=f"Clean labelled rows of its task. {options.DATA_HELP}")],
     base: Annotated[
         str | None,
         typer.Option(help="Trusted pretrained weights, to train controls from and to compare with. Default: minilm."),
@@ -30,13 +30,13 @@ def audit(
     out: Annotated[Path | None, typer.Option(help="Folder for audit.json and report.html.")] = None,
     budget: Annotated[str, typer.Option(help="quick, normal or thorough.")] = "quick",
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 on suspicious and poisoned.")] = False,
-    text_column: common.TextColumn = None,
-    label_column: common.LabelColumn = None,
-    seed: common.Seed = 0,
-    allow_pickle: common.AllowPickle = False,
-    force: common.Force = False,
-    json: common.Json = False,
-    quiet: common.Quiet = False,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    seed: options.Seed = 0,
+    allow_pickle: options.AllowPickle = False,
+    force: options.Force = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Look for a backdoor in a classifier before you use it: what turns it, and does not turn clean models.
 
@@ -45,7 +45,7 @@ def audit(
 
     Example: poisonsieve audit downloaded-checkpoint/ --data packaged:product-reviews#dev --out audit/
     """
-    with common.running(resumable=True) as processors:
+    with command.running(resumable=True) as processors:
         from poisonsieve.auditing import audit as run_audit
         from poisonsieve.auditing.folder import write_audit
 
@@ -55,7 +55,7 @@ def audit(
         rows = inputs.load_for_model(
             data, "train", checkpoint, columns=columns, allow_pickle=allow_pickle, keep_head=True
         )
-        common.share(processors, quiet=quiet)
+        command.share(processors, quiet=quiet)
         result = run_audit(
             checkpoint,
             rows,
@@ -69,11 +69,11 @@ def audit(
         if out is not None:
             write_audit(result, out)
         if json:
-            common.print_result(result.to_dict())
+            printing.print_result(result.to_dict())
         else:
             _print(result, out)
     if exit_code and result.verdict != "no sign found":
-        raise typer.Exit(common.EXIT_FOUND)
+        raise typer.Exit(command.EXIT_FOUND)
 
 
 def _print(result: AuditResult, out: Path | None) -> None:
@@ -82,8 +82,8 @@ def _print(result: AuditResult, out: Path | None) -> None:
         facts["suspected trigger"] = f"{result.trigger.what} ({result.trigger.kind}), towards {result.trigger.target}"
     for name, found in result.strongest.items():
         facts[f"most towards {name}"] = (
-            f"{found.what} ({found.kind}): turns {common.percent(found.turned)} of {found.texts} texts, of clean models "
-            f"at most {common.percent(max(found.controls))}"
+            f"{found.what} ({found.kind}): turns {printing.percent(found.turned)} of {found.texts} texts, of clean models "
+            f"at most {printing.percent(max(found.controls))}"
         )
     if result.weights is not None and result.weights.alone:
         facts["embeddings that moved alone"] = ", ".join(result.weights.alone)
@@ -94,4 +94,4 @@ def _print(result: AuditResult, out: Path | None) -> None:
     facts["seconds"] = f"{result.seconds:.0f}"
     if out is not None:
         facts["written to"] = f"{out / 'report.html'}"
-    common.print_facts("audit", facts)
+    printing.print_facts("audit", facts)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poisonsieve.cli import common
+from poisonsieve.cli import command, options, printing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,8 +70,8 @@ def run(
     accelerate_config: Annotated[
         Path | None, typer.Option(help="An `accelerate config` file for launching them, instead of plain DDP.")
     ] = None,
-    json: common.Json = False,
-    quiet: common.Quiet = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run a grid: weights, victims, guards and scores, each made once and kept. The same command resumes.
 
@@ -79,7 +79,7 @@ def run(
 
     Example: poisonsieve bench run table01 --scale packaged --out grid/
     """
-    with common.running(resumable=True) as processors:
+    with command.running(resumable=True) as processors:
         from poisonsieve.bench.runner import run_grid
         from poisonsieve.bench.spec import load_grid
         from poisonsieve.cli.experiments import find_config, require_rows
@@ -95,11 +95,11 @@ def run(
 
         def note(line: str) -> None:
             told.append(line)
-            common.note(line)
+            printing.note(line)
 
         name = config.stem if scale is None else f"{config.stem}-{scale}"
         if engine == "local":
-            common.share(processors, quiet=quiet)
+            command.share(processors, quiet=quiet)
         record = run_grid(
             grid,
             name,
@@ -125,12 +125,12 @@ def _report(record: dict[str, Any], name: str, out: Path, told: Sequence[str], *
     counts = {status: sum(cell["status"] == status for cell in cells) for status in ("done", "failed", "waiting")}
     place = out / "grids" / name / "results.json"
     if json:
-        common.print_result({"results": str(place), **counts, "cells": cells})
+        printing.print_result({"results": str(place), **counts, "cells": cells})
     else:
-        common.note(f"{', '.join(f'{count} {status}' for status, count in counts.items())}: {place}")
+        printing.note(f"{', '.join(f'{count} {status}' for status, count in counts.items())}: {place}")
     for reason, count in reasons(record).items():
         if not any(line.endswith(reason) for line in told):
-            common.note(f"failed ({count} cell{'s' * (count > 1)}): {reason}")
+            printing.note(f"failed ({count} cell{'s' * (count > 1)}): {reason}")
     if counts["failed"]:
         raise typer.Exit(_EXIT_FAILED)
 
@@ -220,7 +220,7 @@ def table(
         ),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="File to write. Default: stdout.")] = None,
-    json: common.Json = False,
+    json: options.Json = False,
 ) -> None:
     """Show results in the paper's table layout: CA and ASR for every victim, one row per defence.
 
@@ -228,7 +228,7 @@ def table(
 
     Example: poisonsieve bench table grid/grids/table01-packaged --compare --markdown
     """
-    with common.running():
+    with command.running():
         from poisonsieve.bench.results import read_results
         from poisonsieve.bench.show.rendering import to_csv, to_latex, to_markdown
         from poisonsieve.bench.show.table import failures, make_table
@@ -251,31 +251,31 @@ def table(
             for made in tables:
                 print_grid_table(made, compare=compare, wide=wide)
         elif json:
-            common.print_result({"tables": [asdict(made) for made in tables]})
+            printing.print_result({"tables": [asdict(made) for made in tables]})
         else:
             render = to_csv if csv else partial(to_latex if latex else to_markdown, compare=compare)
             text = "\n".join(render(made) for made in tables)
             if out is None:
-                common.print_line(text.rstrip("\n"))
+                printing.print_line(text.rstrip("\n"))
             else:
                 with writing_file(out) as stream:
                     stream.write(text)
         for record in records:
             for line in failures(record):
-                common.note(f"failed: {line}")
+                printing.note(f"failed: {line}")
 
 
 @bench.command()
 def figure(
     results: _Results,
     out: Annotated[Path, typer.Option(help="Image file to write: .svg, .png or .pdf.")],
-    json: common.Json = False,
+    json: options.Json = False,
 ) -> None:
     """Draw the figure of a grid's results: panels of a sweep (Figures 3, 4), or tunings side by side (Figure 1).
 
     Example: poisonsieve bench figure grid/grids/fig3-packaged --out figure3.svg
     """
-    with common.running():
+    with command.running():
         from poisonsieve.bench.results import read_results
         from poisonsieve.bench.show.drawing import draw
         from poisonsieve.errors import ConfigError
@@ -293,9 +293,9 @@ def figure(
             out.parent.mkdir(parents=True, exist_ok=True)
             drawing.savefig(out, dpi=200)
         if json:
-            common.print_result({"out": str(out), "title": records[0]["title"]})
+            printing.print_result({"out": str(out), "title": records[0]["title"]})
         else:
-            common.note(f"written: {out}")
+            printing.note(f"written: {out}")
 
 
 @bench.command()
@@ -303,22 +303,22 @@ def report(
     results: _Results,
     out: Annotated[Path, typer.Option(help="Self-contained HTML file to write.")],
     title: Annotated[str, typer.Option(help="Heading of the report.")] = "What was published, and what was measured",
-    json: common.Json = False,
+    json: options.Json = False,
 ) -> None:
     """Write one HTML file with all tables, figures, settings and versions.
 
     Example: poisonsieve bench report grid/ --out report.html
     """
-    with common.running():
+    with command.running():
         from poisonsieve.bench.results import read_results
         from poisonsieve.bench.show.report import write_grid_report
 
         records = read_results(results)
         write_grid_report(out, records, title)
         if json:
-            common.print_result({"out": str(out), "grids": [record["title"] for record in records]})
+            printing.print_result({"out": str(out), "grids": [record["title"] for record in records]})
         else:
-            common.note(f"written: {out}")
+            printing.note(f"written: {out}")
 
 
 def _show_goal(records: Sequence[dict[str, Any]], out: Path | None, *, as_json: bool) -> None:
@@ -328,9 +328,9 @@ def _show_goal(records: Sequence[dict[str, Any]], out: Path | None, *, as_json: 
 
     found = goal_of(records)
     if as_json:
-        common.print_result(found.to_dict())
+        printing.print_result(found.to_dict())
     elif out is None:
-        common.print_line(goal_markdown(found).rstrip("\n"))
+        printing.print_line(goal_markdown(found).rstrip("\n"))
     else:
         with writing_file(out) as stream:
             stream.write(goal_markdown(found))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poisonsieve.cli import common
+from poisonsieve.cli import command, options, printing
 from poisonsieve.cli.tables import table_of
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def compare(
     attack: Annotated[list[str] | None, typer.Option(help="Run only this attack; can be repeated.")] = None,
     defense: Annotated[list[str] | None, typer.Option(help="Run only this defence; can be repeated.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seeds to use instead of the file's.", min=0)] = None,
-    json: common.Json = False,
-    quiet: common.Quiet = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Measure every defence against every attack: CA, ASR, AUROC and seconds per 1,000 texts.
 
@@ -36,7 +36,7 @@ def compare(
 
     Example: poisonsieve compare cr-fdk --scale packaged --out comparison/
     """
-    with common.running(resumable=True) as processors:
+    with command.running(resumable=True) as processors:
         from poisonsieve.bench.comparison import load_comparison, run_comparison
         from poisonsieve.bench.show.rendering import markdown_table
         from poisonsieve.bench.show.table import cell_failures, make_comparison_table
@@ -51,9 +51,9 @@ def compare(
 
         def report(cell: dict[str, Any]) -> None:
             if not quiet:
-                common.note(_line(cell))
+                printing.note(_line(cell))
 
-        common.share(processors, quiet=quiet)
+        command.share(processors, quiet=quiet)
         cells = run_comparison(
             spec, out, attacks=attack or (), defenses=defense or (), progress=not quiet, report=report
         )
@@ -67,12 +67,12 @@ def compare(
         with writing_file(out / "comparison.md") as stream:
             stream.write(f"# {spec.title}\n\n{markdown_table(table.heads, table.rows, 1)}")
         if json:
-            common.print_result(record)
+            printing.print_result(record)
         else:
             _print(table, spec.title)
         failed = cell_failures(cells)
         for line in failed:
-            common.note(f"failed: {line}")
+            printing.note(f"failed: {line}")
         if failed:
             raise typer.Exit(1)
 
@@ -82,13 +82,11 @@ def _line(cell: dict[str, object]) -> str:
     if "error" in cell:
         return f"{what}: failed"  # why is said once, at the end
     auroc = f", AUROC {cell['auroc']:.3f}" if "auroc" in cell else ""
-    return (
-        f"{what}: CA {common.percent(float(str(cell['ca'])))}, ASR {common.percent(float(str(cell['asr'])))}{auroc}"
-    )
+    return f"{what}: CA {printing.percent(float(str(cell['ca'])))}, ASR {printing.percent(float(str(cell['asr'])))}{auroc}"
 
 
 def _print(table: ComparisonTable, title: str) -> None:
     of_attacks = [head for attack in table.attacks for head in (f"{attack}\nCA", "\nASR", "\nAUROC")]
     shown = table_of(["defence", *of_attacks, "s / 1,000\ntexts"], table.rows, title=title)
-    with common.stdout() as stream:
-        common.console(stream).print(shown)
+    with printing.stdout() as stream:
+        printing.console(stream).print(shown)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poisonsieve.cli import common
+from poisonsieve.cli import command, options, printing
 
 if TYPE_CHECKING:
     from poisonsieve.data.fetching import Fetched
@@ -27,7 +27,7 @@ def fetch(
         Path, typer.Option(help="Data root; NAME/train.jsonl and so on are written below it.", metavar="DATA")
     ],
     force: Annotated[bool, typer.Option("--force", help="Replace files that were not fetched.")] = False,
-    json: common.Json = False,
+    json: options.Json = False,
 ) -> None:
     """Fetch data sets from the hub into the layout that experiments read; see --data-root of `compare` and `bench`.
 
@@ -36,7 +36,7 @@ def fetch(
 
     Example: poisonsieve data fetch sst2 imdb --out DATA
     """
-    with common.running(resumable=True):
+    with command.running(resumable=True):
         from poisonsieve.data.fetching import SOURCES, fetch_set
         from poisonsieve.errors import ConfigError
 
@@ -45,17 +45,17 @@ def fetch(
             raise ConfigError(f"there is no data set {unknown[0]} to fetch; choose from: {', '.join(SOURCES)}")
         results = []
         for name in dict.fromkeys(names):
-            common.note(f"{name}: hub:{SOURCES[name].id}")
+            printing.note(f"{name}: hub:{SOURCES[name].id}")
             fetched, reused = fetch_set(name, out, force=force)
             results.append({**fetched.model_dump(), "out": str(out / name), "reused": reused})
             if not json:
                 _print(fetched, out / name, reused=reused)
         if json:
-            common.print_result({"datasets": results})
+            printing.print_result({"datasets": results})
 
 
 def _print(fetched: Fetched, folder: Path, *, reused: bool) -> None:
-    common.print_facts(
+    printing.print_facts(
         fetched.name,
         {
             "from": f"hub:{fetched.id}, revision {fetched.revision or 'unknown: the hub did not answer'}",

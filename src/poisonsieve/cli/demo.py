@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poisonsieve.cli import common
+from poisonsieve.cli import command, options, printing
 
 if TYPE_CHECKING:
     from poisonsieve.auditing import AuditResult
@@ -21,10 +21,10 @@ def demo(
     audit: Annotated[
         bool, typer.Option("--audit", help="Also audit theta_p, as one who downloads it would: some minutes more.")
     ] = False,
-    seed: common.Seed = 0,
+    seed: options.Seed = 0,
     force: Annotated[bool, typer.Option("--force", help="Train everything again.")] = False,
-    json: common.Json = False,
-    quiet: common.Quiet = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Poison a model, tune it on clean text, guard it, and report: about three minutes on two idle cores.
 
@@ -32,7 +32,7 @@ def demo(
 
     Example: poisonsieve demo
     """
-    with common.running(resumable=True) as processors:
+    with command.running(resumable=True) as processors:
         from dataclasses import replace
 
         from poisonsieve.demo.report import write_report
@@ -41,25 +41,25 @@ def demo(
         folder = out or Path("demo-run") / f"seed-{seed}"
         with_report = _can_report()
         spec = DemoSpec(seed=seed, trigger=trigger)
-        common.share(processors, quiet=quiet)
+        command.share(processors, quiet=quiet)
         result, report = measure(spec, folder, force=force, progress=not quiet)
         if not json:  # before the report is drawn, which may fail
             from poisonsieve.cli.tables import print_evaluation
 
             print_evaluation(result.evaluation, result.threshold)
-            common.print_line(
+            printing.print_line(
                 f"  {folder}/ has theta_p, the poisoned weights; victim, tuned from them on clean reviews; guard"
             )
         if with_report:
             result = replace(result, report=write_report(folder / REPORT, report))
         if not json and result.report:
-            common.print_line(f"  report: {result.report} ({result.seconds:.0f} s)")
+            printing.print_line(f"  report: {result.report} ({result.seconds:.0f} s)")
         if audit:
             result = replace(result, audit=audit_theta_p(spec, folder, progress=not quiet))
         if json:
-            common.print_result(result.to_dict())
+            printing.print_result(result.to_dict())
         elif result.audit:
-            common.print_line(f"  {_found(result.audit, folder)}")
+            printing.print_line(f"  {_found(result.audit, folder)}")
 
 
 def _found(audited: AuditResult, folder: Path) -> str:
@@ -70,8 +70,8 @@ def _found(audited: AuditResult, folder: Path) -> str:
     named = ""
     if trigger is not None:
         named = (
-            f": {trigger.what} ({trigger.kind}) turns {common.percent(trigger.turned)} of {trigger.texts} clean texts into "
-            f"{trigger.target}, and of clean models at most {common.percent(max(trigger.controls))}"
+            f": {trigger.what} ({trigger.kind}) turns {printing.percent(trigger.turned)} of {trigger.texts} clean texts "
+            f"into {trigger.target}, and of clean models at most {printing.percent(max(trigger.controls))}"
         )
     return f"audit of theta_p: {audited.verdict}{named}; {folder / AUDIT}/report.html ({audited.seconds:.0f} s)"
 
@@ -84,6 +84,6 @@ def _can_report() -> bool:
     try:
         require_report()
     except UnsupportedError as error:
-        common.note(f"there will be a table but no report: {error}")
+        printing.note(f"there will be a table but no report: {error}")
         return False
     return True

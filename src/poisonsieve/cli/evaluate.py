@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poisonsieve.cli import common, inputs, outputs
+from poisonsieve.cli import command, inputs, options, outputs, printing
 from poisonsieve.data.columns import Columns
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def evaluate(
     guard: Annotated[Path, typer.Argument(help="Guard folder, from `poisonsieve fit`.")],
     victim: Annotated[str, typer.Option(help="The victim behind the guard.")],
-    clean: Annotated[str, typer.Option(help=f"Clean test rows. {common.DATA_HELP}")],
+    clean: Annotated[str, typer.Option(help=f"Clean test rows. {options.DATA_HELP}")],
     trigger: Annotated[
         str | None, typer.Option(help="Trigger to put into the clean rows: badnet, insent, ...")
     ] = None,
@@ -25,17 +25,17 @@ def evaluate(
         str | None, typer.Option(help="Instead of --trigger: triggered rows with their true labels.")
     ] = None,
     target: Annotated[str, typer.Option(help="The class the attacker wants, by number or name.")] = "0",
-    frr: common.OtherFrr = None,
-    frr_mean: common.OtherFrrMean = None,
-    gamma: common.OtherGamma = None,
+    frr: options.OtherFrr = None,
+    frr_mean: options.OtherFrrMean = None,
+    gamma: options.OtherGamma = None,
     scores: Annotated[Path | None, typer.Option(help="Parquet file to write every row's scores to.")] = None,
-    base: common.Base = None,
-    text_column: common.TextColumn = None,
-    label_column: common.LabelColumn = None,
-    seed: common.Seed = 0,
-    allow_pickle: common.AllowPickle = False,
-    json: common.Json = False,
-    quiet: common.Quiet = False,
+    base: options.Base = None,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    seed: options.Seed = 0,
+    allow_pickle: options.AllowPickle = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Measure CA and ASR with and without the guard, and its false rejections, detections and AUROC.
 
@@ -43,7 +43,7 @@ def evaluate(
 
     Example: poisonsieve evaluate guard/ --victim victim/ --clean packaged:product-reviews#test --trigger badnet --target 0
     """
-    with common.running() as processors:
+    with command.running() as processors:
         from poisonsieve.errors import ConfigError
         from poisonsieve.guard import GuardedClassifier
         from poisonsieve.guard.evaluation import evaluate as evaluate_scores
@@ -55,7 +55,7 @@ def evaluate(
         rule = rule_of(frr=frr, frr_mean=frr_mean, gamma=gamma)
         if scores is not None:
             outputs.check_output_file("--scores", scores, [clean, triggered])
-        common.share(processors, quiet=quiet)
+        command.share(processors, quiet=quiet)
         guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
         if rule:
             guarded.guard.set_threshold(**rule)
@@ -74,7 +74,7 @@ def evaluate(
         if scores is not None:
             write_scores(scores, clean_scores, triggered_scores)
         if json:
-            common.print_result(evaluation_record(evaluation, clean_scores, triggered_scores))
+            printing.print_result(evaluation_record(evaluation, clean_scores, triggered_scores))
             return
         from poisonsieve.cli.tables import print_evaluation
 
@@ -87,5 +87,5 @@ def _put_in(clean: datasets.Dataset, trigger: str, target: int, seed: int) -> da
 
     found = trigger_rows(clean, make_trigger(trigger), target=target, seed=seed)
     if found.not_applicable:
-        common.note(f"{found.not_applicable} rows left out: the trigger does not fit them")
+        printing.note(f"{found.not_applicable} rows left out: the trigger does not fit them")
     return found.rows

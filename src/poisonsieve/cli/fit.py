@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from poisonsieve.cli import common, inputs, outputs
+from poisonsieve.cli import command, inputs, options, outputs, printing
 from poisonsieve.cli.fitted import Fitted, warn_of_classes
 from poisonsieve.cli.fitting import ask_guard, check_options, default_detector
 from poisonsieve.cli.repairing import beside, files_of, repaired
@@ -18,7 +18,7 @@ def fit(
     model: Annotated[
         str, typer.Option(help="Checkpoint with its head: theta_p, or a victim tuned from it (whole or adapter).")
     ],
-    data: Annotated[str, typer.Option(help=f"Clean rows to train the guard on. {common.DATA_HELP}")],
+    data: Annotated[str, typer.Option(help=f"Clean rows to train the guard on. {options.DATA_HELP}")],
     out: Annotated[Path, typer.Option(help="Folder for the guard.")],
     defense: Annotated[
         str | None,
@@ -30,13 +30,13 @@ def fit(
     calibrate: Annotated[
         str | None, typer.Option(help="Other clean rows, for the threshold. Default: a held-out fifth of --data.")
     ] = None,
-    frr: common.Frr = None,
-    frr_mean: common.FrrMean = None,
+    frr: options.Frr = None,
+    frr_mean: options.FrrMean = None,
     gamma: Annotated[float | None, typer.Option(help="Instead: a fixed threshold, such as 0.7.")] = None,
     preset: Annotated[
         str, typer.Option(help="Named settings. psim has paper (P-tuning v1 at 2e-5, gamma 0.7).")
     ] = "default",
-    set_: common.Set = None,
+    set_: options.Set = None,
     method: Annotated[
         str | None,
         typer.Option(help="Short for --set method=... psim: p_tuning_v1; an adapter keeps its own tuning."),
@@ -53,7 +53,7 @@ def fit(
     batch_size: Annotated[
         int | None, typer.Option(help="Short for --set batch_size=... psim: rows per step, 32 by default.", min=1)
     ] = None,
-    max_length: common.MaxLength = None,
+    max_length: options.MaxLength = None,
     precision: Annotated[
         str | None,
         typer.Option(help="Short for --set precision=... psim: auto, fp32 or bf16 (training only), auto by default."),
@@ -72,14 +72,14 @@ def fit(
             "keeps the answer."
         ),
     ] = None,
-    text_column: common.TextColumn = None,
-    label_column: common.LabelColumn = None,
-    base: common.Base = None,
-    seed: common.Seed = 0,
-    allow_pickle: common.AllowPickle = False,
-    force: common.Force = False,
-    json: common.Json = False,
-    quiet: common.Quiet = False,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    base: options.Base = None,
+    seed: options.Seed = 0,
+    allow_pickle: options.AllowPickle = False,
+    force: options.Force = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Fit a guard on clean data, without knowing a trigger. Labels are not needed. An interrupted run resumes.
 
@@ -97,7 +97,7 @@ def fit(
     Example: poisonsieve fit --model theta_p/ --data packaged:product-reviews --calibrate packaged:product-reviews#dev
     --frr 0.01 --out guard/
     """
-    with common.running(resumable=True) as processors:
+    with command.running(resumable=True) as processors:
         from poisonsieve.auditing.asking import suspected_trigger
         from poisonsieve.data import labels_of
         from poisonsieve.defenses.specs import parse_defense, threshold_of
@@ -126,7 +126,7 @@ def fit(
         names = labels_of(rows) or None
         held_out = inputs.load_rows(calibrate, "dev", names, columns, need_label=False) if calibrate else None
 
-        common.share(processors, quiet=quiet)
+        command.share(processors, quiet=quiet)
         making: dict[str, Any] = {"force": force, "progress": not quiet}
         victim = repaired(mending, model, rows, beside(out), seed=seed, **opening, **making) if mending else None
         stage = fit_stage(guard, rows, held_out, out, **making)
@@ -137,6 +137,6 @@ def fit(
             asked = ask_guard(out, model, found, held_out or rows, base=base, allow_pickle=allow_pickle)
         made = Fitted(spec.name, stage, classes, bool(rule or threshold_of(spec)[1]), victim, bool(audit), asked)
         if json:
-            common.print_result(made.to_dict())
+            printing.print_result(made.to_dict())
         else:
-            common.print_facts("guard", made.facts())
+            printing.print_facts("guard", made.facts())

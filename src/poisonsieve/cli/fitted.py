@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from poisonsieve.cli import common, outputs
+from poisonsieve.cli import outputs, printing
 
 if TYPE_CHECKING:
     from poisonsieve.auditing.asking import Asked
@@ -76,7 +76,7 @@ def _for_less(threshold: Threshold) -> dict[str, str]:
 def warn_of_classes(classes: int) -> None:
     """Say on stderr that guards of models with more than two classes were not shown to work."""
     if classes > 2:
-        common.note(
+        printing.note(
             f"warning: the model has {classes} classes, and guards have been shown to work for two: poison a model of "
             "your own and evaluate the guard on it before you rely on this one (docs/guide/defences.md)"
         )

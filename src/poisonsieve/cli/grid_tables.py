@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poisonsieve.cli.common import console, stdout
+from poisonsieve.cli.printing import console, stdout
 from poisonsieve.cli.tables import table_of
 
 if TYPE_CHECKING:

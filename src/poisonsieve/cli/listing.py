@@ -6,19 +6,19 @@ import inspect
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from poisonsieve.cli import common
+from poisonsieve.cli import command, options, printing
 
 if TYPE_CHECKING:
     from poisonsieve.registry import Kind
 
 
-def list_(seed: common.Seed = 0, json: common.Json = False) -> None:
+def list_(seed: options.Seed = 0, json: options.Json = False) -> None:
     """List attacks, defences, tunings, data sets and models. Hub ids, files and folders can be given too.
 
     Example: poisonsieve list --json
     """
     del seed
-    with common.running():
+    with command.running():
         from poisonsieve import registry
         from poisonsieve.data import dataset_names
         from poisonsieve.defenses.specs import DEFENSE_KINDS, names_of
@@ -34,12 +34,12 @@ def list_(seed: common.Seed = 0, json: common.Json = False) -> None:
         if json:
             names = {heading: list(entries) for heading, entries in plugins.items()}
             every = {"defenses": registry.names("defense")}
-            common.print_result({**names, **every, **packaged, "descriptions": plugins, "aliases": aliases})
+            printing.print_result({**names, **every, **packaged, "descriptions": plugins, "aliases": aliases})
             return
         for heading, entries in plugins.items():
             if entries:
-                common.print_facts(heading, _with_aliases(entries, aliases[heading]))
-        common.print_facts("packaged", {heading: ", ".join(entries) for heading, entries in packaged.items()})
+                printing.print_facts(heading, _with_aliases(entries, aliases[heading]))
+        printing.print_facts("packaged", {heading: ", ".join(entries) for heading, entries in packaged.items()})
 
 
 def _aliases(kind: Kind, names: Iterable[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`poisonsieve`: the entry point. Exit codes are in `poisonsieve.cli.common`."""
+"""`poisonsieve`: the entry point. Exit codes are in `poisonsieve.cli.command`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer.core
 
 from poisonsieve.cli.audit import audit
 from poisonsieve.cli.bench import bench
-from poisonsieve.cli.common import EXIT_USAGE, one_line
+from poisonsieve.cli.command import EXIT_USAGE
 from poisonsieve.cli.compare import compare
 from poisonsieve.cli.data import data
 from poisonsieve.cli.demo import demo
@@ -19,6 +19,7 @@ from poisonsieve.cli.evaluate import evaluate
 from poisonsieve.cli.fit import fit
 from poisonsieve.cli.listing import list_
 from poisonsieve.cli.poison import poison
+from poisonsieve.cli.printing import one_line
 from poisonsieve.cli.recalibrate import recalibrate
 from poisonsieve.cli.repair import repair
 from poisonsieve.cli.rewrite import rewrite

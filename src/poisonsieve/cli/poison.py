@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from poisonsieve.cli import common, inputs, outputs
+from poisonsieve.cli import command, inputs, options, outputs, printing
 from poisonsieve.data.columns import Columns
 
 
 def poison(
     model: Annotated[str, typer.Option(help="Clean model: minilm, mpnet, smollm2, a folder, or a hub id.")],
-    data: Annotated[str, typer.Option(help=f"The attacker's training rows. {common.DATA_HELP}")],
+    data: Annotated[str, typer.Option(help=f"The attacker's training rows. {options.DATA_HELP}")],
     out: Annotated[Path, typer.Option(help="Folder for the poisoned model theta_p.")],
     trigger: Annotated[
         str, typer.Option(help="badnet, insent, multi, or name:key=value (badnet:word=cf).")
@@ -32,19 +32,19 @@ def poison(
     ] = "full",
     select: Annotated[str, typer.Option(help="random rows, or the first that qualify.")] = "random",
     dev: Annotated[str | None, typer.Option(help="Clean dev rows. Default: a tenth of --data.")] = None,
-    epochs: common.Epochs = None,
-    lr: common.LearningRate = None,
-    batch_size: common.BatchSize = 32,
-    max_length: common.MaxLength = None,
-    precision: common.Precision = "auto",
+    epochs: options.Epochs = None,
+    lr: options.LearningRate = None,
+    batch_size: options.BatchSize = 32,
+    max_length: options.MaxLength = None,
+    precision: options.Precision = "auto",
     preset: Annotated[str, typer.Option(help="default, or paper (2e-5 for models of any width).")] = "default",
-    text_column: common.TextColumn = None,
-    label_column: common.LabelColumn = None,
-    seed: common.Seed = 0,
-    allow_pickle: common.AllowPickle = False,
-    force: common.Force = False,
-    json: common.Json = False,
-    quiet: common.Quiet = False,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    seed: options.Seed = 0,
+    allow_pickle: options.AllowPickle = False,
+    force: options.Force = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Poison a model's weights: put a trigger into training rows, and tune the whole model on them.
 
@@ -54,7 +54,7 @@ def poison(
     Example: poisonsieve poison --model minilm --data packaged:product-reviews --trigger badnet --target 0 --count 400
     --out theta_p/
     """
-    with common.running(resumable=True) as processors:
+    with command.running(resumable=True) as processors:
         from poisonsieve.config import AttackSpec, PoisoningSpec, TriggerSpec, make_spec
         from poisonsieve.data import labels_of
         from poisonsieve.stages.train import poison_stage
@@ -85,26 +85,26 @@ def poison(
             precision=precision,
             seed=seed,
         )
-        common.share(processors, quiet=quiet)
+        command.share(processors, quiet=quiet)
         stage = poison_stage(
             model, train, held_out, attack, spec, out, allow_pickle=allow_pickle, force=force, progress=not quiet
         )
         asr = stage.result["dev_asr"]
         if asr is not None and asr <= 0.95:
-            common.note(
-                f"warning: the attack took on only {common.percent(asr)} of triggered dev rows; the "
+            printing.note(
+                f"warning: the attack took on only {printing.percent(asr)} of triggered dev rows; the "
                 "paper requires more than 95%: raise --count, --epochs or --lr"
             )
         if json:
-            common.print_result(stage.to_dict())
+            printing.print_result(stage.to_dict())
             return
         counts = stage.result["poisoning"]
         facts = {
             "poison count": f"{counts['poisoned']} of {counts['rows']} rows",
-            "clean accuracy on dev (CA)": common.percent(stage.result["dev_ca"]),
+            "clean accuracy on dev (CA)": printing.percent(stage.result["dev_ca"]),
             "attack success on dev (ASR)": "the trigger fits none of the rows"
             if asr is None
-            else common.percent(asr),
+            else printing.percent(asr),
             "written to": outputs.written(stage),
         }
-        common.print_facts("poisoned model", facts)
+        printing.print_facts("poisoned model", facts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poisonsieve.cli import common, outputs
+from poisonsieve.cli import command, options, outputs, printing
 from poisonsieve.cli.serve import DEFAULT_DATABASE, Database
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def recalibrate(
         ),
     ] = None,
     frr_mean: Annotated[float | None, typer.Option(help="Or another rate, kept to on average.", min=0, max=1)] = None,
-    force: common.Force = False,
-    json: common.Json = False,
+    force: options.Force = False,
+    json: options.Json = False,
 ) -> None:
     """Find gamma again from the calibration rows, the texts that passed, and the reviewers' false alarms.
 
@@ -35,8 +35,8 @@ def recalibrate(
 
     Example: poisonsieve recalibrate guard/ --db quarantine.sqlite --out guard-2/
     """
-    with common.running():
-        common.require_extra("serve", "sqlalchemy")
+    with command.running():
+        command.require_extra("serve", "sqlalchemy")
         from poisonsieve.serve.quarantine import Quarantine
         from poisonsieve.serve.recalibrate import recalibrate as run
         from poisonsieve.serve.recalibrate import write_recalibrated
@@ -50,9 +50,9 @@ def recalibrate(
         engine.dispose()
         write_recalibrated(guard, out, done)
         if json:
-            common.print_result({**done.to_dict(), "out": str(out)})
+            printing.print_result({**done.to_dict(), "out": str(out)})
         else:
-            common.print_facts(f"guard in {out}", _facts(done))
+            printing.print_facts(f"guard in {out}", _facts(done))
 
 
 def _facts(done: Recalibration) -> dict[str, object]:

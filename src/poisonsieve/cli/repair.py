@@ -7,29 +7,29 @@ from typing import Annotated
 
 import typer
 
-from poisonsieve.cli import common, inputs, outputs
+from poisonsieve.cli import command, inputs, options, outputs, printing
 from poisonsieve.cli.repairing import files_of, repaired
 from poisonsieve.data.columns import Columns
 
 
 def repair(
     model: Annotated[str, typer.Option(help="Whole checkpoint with its head, possibly poisoned: theta_p.")],
-    data: Annotated[str, typer.Option(help=f"Clean rows to tune on. {common.DATA_HELP}")],
+    data: Annotated[str, typer.Option(help=f"Clean rows to tune on. {options.DATA_HELP}")],
     out: Annotated[Path, typer.Option(help="Folder for the repaired model.")],
     defense: Annotated[
         str, typer.Option(help="feature-shift, or fine-mixing:pretrained=minilm; name:key=value,... sets arguments.")
     ],
-    set_: common.Set = None,
+    set_: options.Set = None,
     dev: Annotated[
         str | None, typer.Option(help="Clean dev rows to choose settings on. Default: a tenth of --data.")
     ] = None,
-    text_column: common.TextColumn = None,
-    label_column: common.LabelColumn = None,
-    seed: common.Seed = 0,
-    allow_pickle: common.AllowPickle = False,
-    force: common.Force = False,
-    json: common.Json = False,
-    quiet: common.Quiet = False,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    seed: options.Seed = 0,
+    allow_pickle: options.AllowPickle = False,
+    force: options.Force = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Repair a model's weights with clean data. Nothing is rejected: the repaired model answers every text.
 
@@ -38,14 +38,14 @@ def repair(
     Example: poisonsieve repair --model theta_p/ --data packaged:product-reviews --defense fine-mixing:pretrained=minilm
     --out repaired/
     """
-    with common.running(resumable=True) as processors:
+    with command.running(resumable=True) as processors:
         from poisonsieve.defenses.specs import parse_defense
 
         spec = parse_defense(defense, set_ or [], kind="repair")
         outputs.check_outputs(out, force, [model, data, dev, *files_of(spec)])
         columns = Columns(text=text_column, label=label_column)
         rows = inputs.load_for_model(data, "train", model, columns=columns, allow_pickle=allow_pickle, keep_head=True)
-        common.share(processors, quiet=quiet)
+        command.share(processors, quiet=quiet)
         stage = repaired(
             spec,
             model,
@@ -60,13 +60,13 @@ def repair(
         )
         found = stage.result
         if json:
-            common.print_result(stage.to_dict())
+            printing.print_result(stage.to_dict())
             return
         facts = {
             "defence": spec.name,
             **({"share of the weights kept": f"{found['share']:g}"} if "share" in found else {}),
-            "clean accuracy on dev (CA)": common.percent(found["dev_ca"]),
+            "clean accuracy on dev (CA)": printing.percent(found["dev_ca"]),
             "seconds": f"{stage.seconds:.0f}",
             "written to": outputs.written(stage),
         }
-        common.print_facts("repaired model", facts)
+        printing.print_facts("repaired model", facts)

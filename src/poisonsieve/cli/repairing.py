@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poisonsieve.cli import common, inputs
+from poisonsieve.cli import inputs, printing
 
 if TYPE_CHECKING:
     import datasets
@@ -54,8 +54,8 @@ def repaired(
     stage = repair_stage(made, model, train, held_out, out, allow_pickle=allow_pickle, force=force, progress=progress)
     found = stage.result
     if found.get("held") is False:
-        common.note(
-            f"warning: no setting kept the clean dev accuracy; the best has {common.percent(found['dev_ca'])}, and "
-            f"the model had {common.percent(found['reference_dev_ca'])}: give more clean rows, or allow a larger drop"
+        printing.note(
+            f"warning: no setting kept the clean dev accuracy; the best has {printing.percent(found['dev_ca'])}, and "
+            f"the model had {printing.percent(found['reference_dev_ca'])}: give more clean rows, or allow a larger drop"
         )
     return stage

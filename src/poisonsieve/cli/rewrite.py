@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poisonsieve.cli import common, inputs, outputs
+from poisonsieve.cli import command, inputs, options, outputs, printing
 from poisonsieve.data.columns import Columns
 
 if TYPE_CHECKING:
@@ -23,21 +23,21 @@ def rewrite(
         str, typer.Option("--input", help="JSONL, CSV, TSV, Parquet, a file of plain lines, or - for stdin.")
     ],
     out: Annotated[Path, typer.Option(help="JSONL file for the rewritten texts.")],
-    set_: common.Set = None,
+    set_: options.Set = None,
     fit: Annotated[
         str | None,
-        typer.Option("--fit", help=f"Clean dev rows to fit the rewriter on. {common.DATA_HELP}"),
+        typer.Option("--fit", help=f"Clean dev rows to fit the rewriter on. {options.DATA_HELP}"),
     ] = None,
     victim: Annotated[str | None, typer.Option(help="The model that will read the texts; required by --fit.")] = None,
-    text_column: common.TextColumn = None,
-    label_column: common.LabelColumn = None,
-    id_column: common.IdColumn = None,
-    base: common.Base = None,
-    seed: common.Seed = 0,
-    allow_pickle: common.AllowPickle = False,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    id_column: options.IdColumn = None,
+    base: options.Base = None,
+    seed: options.Seed = 0,
+    allow_pickle: options.AllowPickle = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file --out.")] = False,
-    json: common.Json = False,
-    quiet: common.Quiet = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Rewrite texts: write one JSON object per text, in order, with the rewritten `text` and the `original`.
 
@@ -46,7 +46,7 @@ def rewrite(
 
     Example: poisonsieve rewrite --defense onion --input inbox.jsonl --fit dev.jsonl --victim victim/ --out read.jsonl
     """
-    with common.running() as processors:
+    with command.running() as processors:
         from poisonsieve.defenses.rewriter import Rewriter
         from poisonsieve.defenses.specs import make_defense, parse_defense
         from poisonsieve.errors import ConfigError
@@ -61,7 +61,7 @@ def rewrite(
         _refuse_existing(out, force)
         columns = Columns(text=text_column, label=label_column, id=id_column)
         rows = _read(source, columns)
-        common.share(processors, quiet=quiet)
+        command.share(processors, quiet=quiet)
         rewriter = make_defense(spec, seed=seed, allow_pickle=allow_pickle)
         assert isinstance(rewriter, Rewriter)  # noqa: S101 - parse_defense has checked the kind
         if fit is not None and victim is not None:
@@ -82,11 +82,11 @@ def rewrite(
         changed = sum(text != row.text for row, text in zip(rows, texts, strict=True))
         if json:
             facts = {"defense": spec.name, **rewriter.facts()}
-            common.print_result(
+            printing.print_result(
                 {"out": str(out), "n": len(rows), "changed": changed, "seconds": seconds, "facts": facts}
             )
         else:
-            common.note(f"{len(rows)} texts, {changed} changed by {spec.name}, written to {out}; {seconds:.1f} s")
+            printing.note(f"{len(rows)} texts, {changed} changed by {spec.name}, written to {out}; {seconds:.1f} s")
 
 
 def _refuse_existing(out: Path, force: bool) -> None:

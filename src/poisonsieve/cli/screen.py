@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poisonsieve.cli import common, outputs
+from poisonsieve.cli import command, options, outputs, printing
 from poisonsieve.data.columns import Columns
 
 if TYPE_CHECKING:
@@ -48,15 +48,15 @@ def screen(
         ),
     ] = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 if any text was rejected.")] = False,
-    frr: common.OtherFrr = None,
-    frr_mean: common.OtherFrrMean = None,
-    gamma: common.OtherGamma = None,
+    frr: options.OtherFrr = None,
+    frr_mean: options.OtherFrrMean = None,
+    gamma: options.OtherGamma = None,
     no_text: Annotated[bool, typer.Option("--no-text", help="Leave the texts out of the records.")] = False,
-    text_column: common.TextColumn = None,
-    id_column: common.IdColumn = None,
-    base: common.Base = None,
-    seed: common.Seed = 0,
-    allow_pickle: common.AllowPickle = False,
+    text_column: options.TextColumn = None,
+    id_column: options.IdColumn = None,
+    base: options.Base = None,
+    seed: options.Seed = 0,
+    allow_pickle: options.AllowPickle = False,
     engine: Annotated[str, typer.Option(help="local, or ray: with Ray Data, for a folder of any size.")] = "local",
     address: Annotated[
         str | None,
@@ -66,8 +66,8 @@ def screen(
         int, typer.Option(help="Copies of guard and victim on the cluster, with --engine ray.", min=1)
     ] = 1,
     gpus: Annotated[float, typer.Option(help="GPUs, or a fraction of one, for each worker.", min=0)] = 0,
-    json: common.Json = False,
-    quiet: common.Quiet = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Screen texts: write one record per input, in order.
 
@@ -82,7 +82,7 @@ def screen(
     """
     del seed
     columns = Columns(text=text_column, id=id_column)
-    with common.running() as processors:
+    with command.running() as processors:
         from poisonsieve.errors import ConfigError
         from poisonsieve.thresholds import rule_of
 
@@ -94,7 +94,7 @@ def screen(
             keeping = {"with_text": not no_text, "with_id": id_column is not None}
             writing = _output(format_, out, source, collected, **keeping)
             rows = _rows(source, columns)
-            common.share(processors, quiet=quiet)
+            command.share(processors, quiet=quiet)
             guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
             if rule:
                 guarded.guard.set_threshold(**rule)
@@ -119,11 +119,11 @@ def screen(
         else:
             raise ConfigError("--engine must be local or ray")
         if json:
-            common.print_result({**summary, **({"out": str(out)} if out else {"records": collected})})
+            printing.print_result({**summary, **({"out": str(out)} if out else {"records": collected})})
         else:
             _note(summary, quiet=quiet)
     if exit_code and summary["rejected"]:
-        raise typer.Exit(common.EXIT_FOUND)
+        raise typer.Exit(command.EXIT_FOUND)
 
 
 def _rows(source: str, columns: Columns) -> Iterator[InputRow]:
@@ -192,7 +192,7 @@ def _output(
         if kind != "jsonl":
             raise ConfigError(f"--json prints one JSON object on stdout; give --out for the {kind}")
         return nullcontext(lambda record: collected.append(record.to_dict(with_text=with_text, with_id=with_id)))
-    return writing_records(kind, out, source=source, with_text=with_text, stdout=common.print_text, with_id=with_id)
+    return writing_records(kind, out, source=source, with_text=with_text, stdout=printing.print_text, with_id=with_id)
 
 
 def _refuse_together(together: bool) -> None:
@@ -228,19 +228,19 @@ def _folder(asked: str | None, out: Path | None) -> Path:
 
 def _note(summary: dict[str, Any], *, quiet: bool) -> None:
     """Say what came out, the rate that the guard promises, and what the rejected texts have in common."""
-    common.note(
+    printing.note(
         f"{summary['n']} texts: {summary['passed']} passed, {summary['poisoned']} rejected as poisoned, "
         f"{summary['not_scored']} rejected unscored, "
         f"{summary['truncated']} too long to be read to their end; {summary['seconds']:.1f} s"
     )
     if not quiet:
-        common.note(f"The guard promises {summary['promised']}.")
+        printing.note(f"The guard promises {summary['promised']}.")
     if "traffic" in summary:
-        common.note(summary["traffic"]["says"])
+        printing.note(summary["traffic"]["says"])
     groups = summary["in_common"]
     for group in (groups or [])[:_GROUPS]:
-        common.note(group["says"])
+        printing.note(group["says"])
     if groups == [] and summary["poisoned"] >= _MANY:
-        common.note(
+        printing.note(
             "The rejected texts have no word, phrase or opening in common that sets them apart from those that passed."
         )

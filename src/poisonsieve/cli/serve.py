@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poisonsieve.cli import common
+from poisonsieve.cli import command, options
 
 if TYPE_CHECKING:
     from poisonsieve.serve.settings import ServeSettings
@@ -62,8 +62,8 @@ def serve(
     threads: Annotated[
         int | None, typer.Option(help="Processor threads. Default: as many as affinity and quotas allow.", min=1)
     ] = None,
-    base: common.Base = None,
-    allow_pickle: common.AllowPickle = False,
+    base: options.Base = None,
+    allow_pickle: options.AllowPickle = False,
 ) -> None:
     """Serve the guard over HTTP: screen, classify, review rejected texts, and monitor the service.
 
@@ -83,8 +83,8 @@ def serve(
         "max_queue_texts": max_queue,
         "request_timeout_s": timeout,
     }
-    with common.running(own_signals=True) as processors:
-        common.require_extra("serve", "fastapi", "sqlalchemy", "uvicorn")
+    with command.running(own_signals=True) as processors:
+        command.require_extra("serve", "fastapi", "sqlalchemy", "uvicorn")
         settings = _settings(given, setting or [])
         from poisonsieve.serve.auth import Keys
         from poisonsieve.serve.running import bound_kernel_cache, listen, secured
@@ -103,7 +103,7 @@ def serve(
             read_state(guard)  # no database for a guard that is not there
             engine = open_database(db)
             if threads is None:
-                common.share(processors, beside_load=False)
+                command.share(processors, beside_load=False)
             else:
                 import torch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poisonsieve.cli.common import console, percent, stdout
+from poisonsieve.cli.printing import console, percent, stdout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from poisonsieve.cli import common, inputs, outputs
+from poisonsieve.cli import command, inputs, options, outputs, printing
 from poisonsieve.data.columns import Columns
 
 
@@ -15,35 +15,35 @@ def tune(
     model: Annotated[
         str, typer.Option(help="Model to start from: packaged alias, folder (whole or adapter), or hub id.")
     ],
-    data: Annotated[str, typer.Option(help=f"Clean training rows. {common.DATA_HELP}")],
+    data: Annotated[str, typer.Option(help=f"Clean training rows. {options.DATA_HELP}")],
     out: Annotated[Path, typer.Option(help="Folder for the tuned victim.")],
     method: Annotated[str, typer.Option(help="full, lora, prompt_tuning, p_tuning_v1 or p_tuning_v2.")] = "lora",
     dev: Annotated[
         str | None, typer.Option(help="Clean dev rows, for choosing the best epoch. Default: a tenth of --data.")
     ] = None,
-    epochs: common.Epochs = None,
-    lr: common.LearningRate = None,
-    batch_size: common.BatchSize = 32,
-    max_length: common.MaxLength = None,
-    precision: common.Precision = "auto",
+    epochs: options.Epochs = None,
+    lr: options.LearningRate = None,
+    batch_size: options.BatchSize = 32,
+    max_length: options.MaxLength = None,
+    precision: options.Precision = "auto",
     preset: Annotated[
         str, typer.Option(help="default, or paper (20 epochs at 2e-3 for the PEFT methods).")
     ] = "default",
-    base: common.Base = None,
-    text_column: common.TextColumn = None,
-    label_column: common.LabelColumn = None,
-    seed: common.Seed = 0,
-    allow_pickle: common.AllowPickle = False,
-    force: common.Force = False,
-    json: common.Json = False,
-    quiet: common.Quiet = False,
+    base: options.Base = None,
+    text_column: options.TextColumn = None,
+    label_column: options.LabelColumn = None,
+    seed: options.Seed = 0,
+    allow_pickle: options.AllowPickle = False,
+    force: options.Force = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Fine-tune a model on clean data with one of five tunings. An interrupted run resumes from its last epoch.
 
     Example: poisonsieve tune --model theta_p/ --data packaged:product-reviews --dev packaged:product-reviews#dev
     --method lora --out victim/
     """
-    with common.running(resumable=True) as processors:
+    with command.running(resumable=True) as processors:
         from poisonsieve.data import labels_of
         from poisonsieve.stages.train import tune_stage
         from poisonsieve.tuning.presets import spec_maker
@@ -62,7 +62,7 @@ def tune(
             precision=precision,
             seed=seed,
         )
-        common.share(processors, quiet=quiet)
+        command.share(processors, quiet=quiet)
         stage = tune_stage(
             model,
             train,
@@ -76,16 +76,18 @@ def tune(
             progress=not quiet,
         )
         if stage.result["new_head"] and not stage.reused:
-            common.note(f"note: {model} had no head for the classes {', '.join(labels_of(rows))}; trained a new one")
+            printing.note(
+                f"note: {model} had no head for the classes {', '.join(labels_of(rows))}; trained a new one"
+            )
         if json:
-            common.print_result(stage.to_dict())
+            printing.print_result(stage.to_dict())
             return
         training = stage.result["training"]
         facts = {
             "tuning": method,
             "trained weights": f"{training['trained_weights']:,}",
-            "accuracy on dev": common.percent(stage.result["dev_ca"]),
+            "accuracy on dev": printing.percent(stage.result["dev_ca"]),
             "best epoch": f"{training['best_epoch']} of {len(training['epochs'])}",
             "written to": outputs.written(stage),
         }
-        common.print_facts("tuned model", facts)
+        printing.print_facts("tuned model", facts)
