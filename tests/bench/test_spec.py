@@ -90,6 +90,7 @@ TOY = {"train": "{data}/train.jsonl", "test": "{data}/test.jsonl"}
         ({"datasets": {"x": {"setting": "full_task", "data": TOY}}}, "full_task, which needs them"),
         ({"datasets": {"x": {"setting": "half", "data": TOY}}}, "datasets.x.setting: "),
         ({"datasets": {"x": {"setting": "full_data", "data": {"train": "a"}}}}, "data.test is missing"),
+        ({"datasets": {"x": {"setting": "full_data", "data": TOY, "attacks": ["y"]}}}, "datasets.x.attacks names y"),
     ],
 )
 def test_a_mistake_is_refused_before_anything_trains_naming_the_key(load, change, says):
@@ -260,6 +261,27 @@ def test_an_attack_is_run_on_its_own_data_sets_with_what_is_otherwise_there(load
         if cell.attack == "normal"
     }
     assert floors == {"one": {"both"}, "two": {"both", "second"}}
+
+
+def test_a_data_set_can_have_attacks_of_its_own_and_always_has_the_floor(load):
+    toy = {"setting": "full_data", "data": {**TOY, "dev": "{data}/dev.jsonl"}}
+    grid = load(
+        datasets={"one": toy, "two": {**toy, "attacks": ["second"]}},
+        attacks={
+            "normal": {"clean": True, "defenses": ["none"]},
+            "first": {"trigger": "badnet", "count": 3},
+            "second": {"trigger": "insent", "count": 3},
+        },
+    )
+    runs = {name: {cell.attack for cell in expand(grid) if cell.dataset == name} for name in ("one", "two")}
+    assert runs == {"one": {"normal", "first", "second"}, "two": {"normal", "second"}}
+    plan = make_plan(grid, expand(grid), check(grid), Fingerprints(Path("unused.json")))
+    floors = {
+        cell.dataset: {name for name in last.params["sets"] if ":" in name}
+        for cell, last in zip(plan.cells, plan.scores, strict=True)
+        if cell.attack == "normal"
+    }
+    assert floors == {"one": {"triggered:first", "triggered:second"}, "two": {"triggered:second"}}
 
 
 def test_the_command_says_it_in_one_line_and_leaves_nothing(tmp_path, cli):

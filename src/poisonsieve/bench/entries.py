@@ -73,6 +73,7 @@ class DatasetEntry(Spec):
         attacker: the attacker's rows; required with ``full_task``, and not allowed otherwise.
         target: the class the attacker wants, by name or number.
         limits: see `Limits`.
+        attacks: attacks to run on it, beside ``clean`` ones; None for all.
     """
 
     name: str | None = None
@@ -81,6 +82,7 @@ class DatasetEntry(Spec):
     attacker: GridRows | None = None
     target: str = "0"
     limits: Limits = Limits()
+    attacks: list[str] | None = None
 
     @model_validator(mode="after")
     def _setting_fits(self) -> Self:
@@ -216,10 +218,6 @@ class GridAttack(AttackEntry):
             super()._check_origin()
         elif self.trigger or self.poisoned or self.triggered:
             raise ValueError("clean means that there is no trigger; remove trigger, poisoned and triggered")
-
-    def runs_on(self, dataset: str) -> bool:
-        """Tell whether it runs on the data set of that name."""
-        return self.datasets is None or dataset in self.datasets
 
     def on(self, dataset: str) -> Self:
         """Return the attack with the settings of one data set.

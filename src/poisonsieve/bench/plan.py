@@ -282,9 +282,10 @@ class _Planner:
             return {CLEAN: clean}
         floors = self.grid.attacks[cell.attack].floors
         others = [
-            name for name, attack in self.grid.attacks.items() if not attack.clean and attack.runs_on(cell.dataset)
+            name
+            for name, attack in self.grid.attacks.items()
+            if not attack.clean and self.grid.runs(name, cell.dataset) and (floors is None or name in floors)
         ]
-        others = [name for name in others if floors is None or name in floors]
         return {CLEAN: clean, **{f"{TRIGGERED}:{name}": self._triggered(cell, name) for name in others}}
 
     def _triggered(self, cell: CellSpec, attack: str) -> Triggered:

@@ -106,6 +106,8 @@ class GridSpec(Spec):
             for dataset in attack.datasets or {}:
                 with naming(f"attacks.{name}.datasets.{dataset}"):
                     attack.on(dataset)
+        for name, dataset_entry in self.datasets.items():
+            _require_known(f"datasets.{name}.attacks", dataset_entry.attacks or [], self.attacks)
         for name, defense in self.defenses.items():
             _require_known(f"defenses.{name}.triggered", defense.triggered, self.attacks, "no attack")
         for name, model in self.models.items():
@@ -114,6 +116,12 @@ class GridSpec(Spec):
         for name, sweep in self.sweeps.items():
             _require_known(f"sweeps.{name}.victim", [sweep.victim], self.victims)
         return self
+
+    def runs(self, attack: str, dataset: str) -> bool:
+        """Tell whether an attack runs on a data set; both may restrict it, by their keys in the file."""
+        wanted, here = self.attacks[attack].datasets, self.datasets[dataset].attacks
+        wanted_here = here is None or self.attacks[attack].clean or attack in here
+        return wanted_here and (wanted is None or dataset in wanted)
 
     def all_attacks(self) -> dict[str, GridAttack]:
         """Return every attack, and its variants on single data sets, by their keys in the file."""
@@ -237,7 +245,7 @@ def expand(grid: GridSpec) -> list[CellSpec]:
         for dataset in grid.datasets
         for model in grid.models
         for attack in grid.attacks
-        if grid.attacks[attack].runs_on(dataset)
+        if grid.runs(attack, dataset)
         for defense, variant in _defenses(grid, attack)
         for victim in victims_of(grid, model)
         for seed in grid.seeds
