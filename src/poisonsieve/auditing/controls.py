@@ -49,6 +49,11 @@ def train_control(
     return load_classifier(stage.out), stage
 
 
+def rows_of_a_training(rows: int) -> int:
+    """Return how many rows a control is trained on, counted once an epoch."""
+    return round(rows * (1 - _HELD_OUT)) * _EPOCHS
+
+
 def _place(digest: str) -> Path:
     return cache_dir() / "audit" / f"control-{digest[:16]}"
 
@@ -80,14 +85,20 @@ class Kept:
         self, number: int, controls: Sequence[StageResult], search: Callable[[], Sequence[Finding]]
     ) -> list[float]:
         """Return the excess of every finding of one control, from the cache where they are there, else by `search`."""
+        known = self.known_null(number, controls)
+        if known is None:
+            known = [finding.excess for finding in search()]
+            write_json(self._null_file(number, controls), {"null": known})
+        return known
+
+    def known_null(self, number: int, controls: Sequence[StageResult]) -> list[float] | None:
+        """Return what `null` finds in the cache, or None."""
+        known = read_json_if_there(self._null_file(number, controls)).get("null")
+        return [float(value) for value in known] if isinstance(known, list) and known else None
+
+    def _null_file(self, number: int, controls: Sequence[StageResult]) -> Path:
         decides = [*self._decides(), asdict(self.budget), [control.digest for control in controls]]
-        kept = self._file(controls[number], "null", [*decides, list(SHAPES), SENTENCES]).with_suffix(".json")
-        known = read_json_if_there(kept).get("null")
-        if isinstance(known, list) and known:
-            return [float(value) for value in known]
-        null = [finding.excess for finding in search()]
-        write_json(kept, {"null": null})
-        return null
+        return self._file(controls[number], "null", [*decides, list(SHAPES), SENTENCES]).with_suffix(".json")
 
     def _decides(self) -> list[object]:
         texts = self.held_out.texts, self.held_out.labels.tolist(), self.held_out.names

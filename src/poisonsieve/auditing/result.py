@@ -83,6 +83,7 @@ class AuditResult:
         budget: name of the budget.
         base: what the controls were trained from.
         seconds: time of the audit, controls included.
+        seconds_by_step: time of each step, by its name.
         reused_controls: how many controls a previous audit had trained.
     """
 
@@ -105,6 +106,7 @@ class AuditResult:
     budget: str
     base: str
     seconds: float
+    seconds_by_step: Mapping[str, float]
     reused_controls: int
 
     @property

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from poisonsieve.auditing.budget import get_budget
-from poisonsieve.auditing.controls import Kept, train_control
+from poisonsieve.auditing.budget import Budget, get_budget
+from poisonsieve.auditing.controls import Kept, rows_of_a_training, train_control
 from poisonsieve.auditing.heldout import HeldOut
 from poisonsieve.auditing.judging import judge, strongest_by_class, weaknesses
 from poisonsieve.auditing.result import AuditResult, Example, Finding
-from poisonsieve.auditing.scan import BATCH, scan
-from poisonsieve.auditing.search import Scanned, Search, changed
+from poisonsieve.auditing.scan import BATCH, rows_of_a_scan, scan
+from poisonsieve.auditing.search import Scanned, Search, changed, rows_of_a_search
 from poisonsieve.auditing.telling import advice, not_searched, searched
 from poisonsieve.auditing.weights import MovedWeights, compare_weights
 from poisonsieve.auditing.words import whole_words
 from poisonsieve.data import labels_of, load_dataset, split_off
 from poisonsieve.errors import DataError
 from poisonsieve.models.load import load_classifier
-from poisonsieve.progress import TimeLeft
+from poisonsieve.progress import Step, StepsLeft
 from poisonsieve.stages.keep import StageResult
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ FEWEST_ROWS = 100
 FEWEST_OF_A_CLASS = 2  # one to train on, one to hold out
 _HELD_OUT = 0.3  # of the rows, for the search: no control is trained on them
 _EXAMPLES = 10
+_TRAINED_ROW, _SEARCHED_ROW = 5.0, 2.0  # what such a row costs, if one of a scan costs 1
 
 
 def audit(
@@ -77,7 +77,7 @@ def audit(
     )
     words, words_left_out = whole_words(suspect.tokenizer, sizes.words)
     kept = Kept(words, held_out, sizes, seed)
-    with TimeLeft("audit", "steps", _todo(sizes.controls), shown=progress) as left:
+    with StepsLeft("audit", _todo(sizes, len(train), len(words), len(names)), shown=progress) as left:
         work = _Work(suspect, kept, left)
         weights = work.weights(trusted := str(base or DEFAULT_BASE), allow_pickle)
         controls = work.controls(trusted, train, allow_pickle)
@@ -95,6 +95,7 @@ def audit(
         budget=budget,
         base=trusted,
         seconds=time.perf_counter() - started,
+        seconds_by_step=left.seconds,
         reused_controls=sum(stage.reused for stage in controls),
     )
 
@@ -129,25 +130,35 @@ def _judged(work: _Work, findings: list[Finding], null: list[float]) -> dict[str
     }
 
 
-def _todo(controls: int) -> dict[str, list[str]]:
-    """Return the steps of an audit, by their kinds; a control's search is as long as the suspect's."""
-    numbers = range(controls)
-    steps = {"weights": ["weights"], "scan": ["scan"], "search": ["search"]}
-    for number in numbers:
-        steps |= {f"control {number}": ["control"], f"scan {number}": ["scan"], f"search {number}": ["search"]}
+def _todo(budget: Budget, rows: int, words: int, classes: int) -> dict[str, Step]:
+    """Return the steps of an audit in their order."""
+    reads = rows_of_a_scan(words, classes, budget)
+    asks = partial(rows_of_a_search, budget, classes)
+    steps = {"weights": Step("comparing the weights", "weights", 0)}
+    for number in range(budget.controls):
+        clean = f"clean model {number + 1} of {budget.controls}"
+        steps |= {
+            f"control {number}": Step(f"training {clean}", "control", rows_of_a_training(rows), _TRAINED_ROW),
+            f"scan {number}": Step(f"reading the vocabulary by {clean}", "scan", reads),
+        }
+    steps["scan"] = Step("reading the vocabulary by the checkpoint", "scan", reads)
+    steps["search"] = Step("searching for a trigger", "search", asks(budget.controls), _SEARCHED_ROW)
+    for number in range(budget.controls):
+        name = f"the same search on clean model {number + 1} of {budget.controls}"
+        steps[f"search {number}"] = Step(name, "search", asks(budget.controls - 1), _SEARCHED_ROW)
     return steps
 
 
 class _Work:
     """The steps of an audit, each of which advances the bar."""
 
-    def __init__(self, suspect: Classifier, kept: Kept, left: TimeLeft) -> None:
+    def __init__(self, suspect: Classifier, kept: Kept, left: StepsLeft) -> None:
         self.suspect, self.kept, self.left = suspect, kept, left
         self.stages: list[StageResult] = []
         self.scanned: list[Scanned] = []
 
     def weights(self, base: str, allow_pickle: bool) -> MovedWeights | None:
-        with self._step("weights", "the weights"):
+        with self.left.step("weights"):
             if self.suspect.is_peft:
                 return None
             trusted = load_classifier(
@@ -157,19 +168,22 @@ class _Work:
 
     def controls(self, base: str, rows: datasets.Dataset, allow_pickle: bool) -> list[StageResult]:
         for number in range(self.kept.budget.controls):
-            with self._step(f"control {number}", "a control"):
+            with self.left.step(f"control {number}"):
                 classifier, stage = train_control(base, rows, number, self.kept.seed, allow_pickle=allow_pickle)
-            with self._step(f"scan {number}", "a control's vocabulary"):
+            with self.left.step(f"scan {number}"):
                 self.scanned.append(Scanned(classifier, self.kept.scan(classifier, stage)))
             self.stages.append(stage)
+        for number in range(len(self.stages)):
+            if self.kept.known_null(number, self.stages) is not None:
+                self.left.expect_none(f"search {number}")
         return self.stages
 
     def findings(self, weights: MovedWeights | None) -> list[Finding]:
         known = set(self.kept.words)
         named = [token for token in (weights.alone if weights else ()) if token in known]
-        with self._step("scan", "the vocabulary"):
+        with self.left.step("scan"):
             pulls = scan(self.suspect, self.kept.words, self.kept.held_out, self.kept.budget, self.kept.seed)
-        with self._step("search", "the search"):
+        with self.left.step("search"):
             return self._search(Scanned(self.suspect, pulls), self.scanned, named)
 
     def null(self) -> list[float]:
@@ -177,7 +191,7 @@ class _Work:
         null: list[float] = []
         for number, control in enumerate(self.scanned):
             others = [*self.scanned[:number], *self.scanned[number + 1 :]]
-            with self._step(f"search {number}", "a control's search"):
+            with self.left.step(f"search {number}"):
                 null += self.kept.null(number, self.stages, partial(self._search, control, others))
         return null
 
@@ -186,12 +200,6 @@ class _Work:
 
     def _search(self, suspect: Scanned, controls: list[Scanned], named: Sequence[str] = ()) -> list[Finding]:
         return Search(suspect, controls, self.kept.words, self.kept.held_out, self.kept.budget, named).run()
-
-    @contextlib.contextmanager
-    def _step(self, key: str, words: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.left.finished(key, time.perf_counter() - started, words)
 
 
 def _check_rows(rows: datasets.Dataset) -> None:

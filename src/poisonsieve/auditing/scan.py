@@ -36,6 +36,8 @@ _FEWEST = 24  # words that go on, if there are as many
 _TOGETHER = 4  # words that share a row of the second stage
 _CANDIDATES = 12  # texts of a class that carriers are chosen from
 
+_READINGS = ((1, _TOGETHER), (1, 1), (2, 1), (2, 1))  # texts that what went on is read in, and words that share a row
+
 Pulls = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
@@ -47,6 +49,15 @@ def scan(classifier: Classifier, words: Sequence[str], held_out: HeldOut, budget
     turned all their rows have missed none, and are above 0 in the order of the margin by which they turned them.
     """
     return _Sieve(classifier, words, held_out, np.random.default_rng(seed)).run(budget.words_a_row)
+
+
+def rows_of_a_scan(words: int, classes: int, budget: Budget) -> int:
+    """Return about how many rows a scan reads."""
+    later = sum(
+        texts * max(words // (divisor * classes), _FEWEST) // size
+        for divisor, (texts, size) in zip(_KEPT, _READINGS, strict=True)
+    )
+    return 2 * words // budget.words_a_row + classes * later
 
 
 def margins(classifier: Classifier, texts: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -90,8 +101,8 @@ class _Sieve:
             short = [text for number in classes if number != target for text in beginnings[number]]
             longer = self._ordered(self.held_out.short(target, _CANDIDATES), target)
             left = everything
-            readings = ((short[1:2], _TOGETHER), (short[2:3], 1), (longer[:2], 1), (longer[2:4], 1))
-            for divisor, (carriers, size) in zip(_KEPT, readings, strict=True):
+            carriers_of_each = short[1:2], short[2:3], longer[:2], longer[2:4]
+            for divisor, carriers, (_, size) in zip(_KEPT, carriers_of_each, _READINGS, strict=True):
                 left = self._best(left, target, max(len(self.words) // (divisor * len(classes)), _FEWEST))
                 for carrier in carriers:
                     self._read(left, carrier, [target], size)

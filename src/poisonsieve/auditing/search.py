@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 _PROBED_TEXTS, _PROBES = 10, 4  # texts that every probe is tried on, and probes that are then counted on all
 
 
+def rows_of_a_search(budget: Budget, classes: int, controls: int) -> int:
+    """Return about how many rows a search reads, on all models together; fewer if a phrase soon turns every text."""
+    tried = budget.carriers * (budget.confirmed * (1 + controls) + budget.steps * budget.beam * budget.partners)
+    probed = _PROBED_TEXTS * (len(SENTENCES) + len(SHAPES))
+    counted = budget.texts * (budget.verified + budget.steps + _PROBES + controls * budget.counted)
+    return classes * (tried + probed + counted)
+
+
 @dataclass(frozen=True)
 class Scanned:
     """A model and what the scan of the vocabulary said of it; what it has answered once it is not asked again."""

@@ -12,7 +12,7 @@ from poisonsieve.errors import ConfigError
 from poisonsieve.models.overhearing import listener
 from poisonsieve.models.results import Logits, PerText, Pooling, pool_layers
 from poisonsieve.models.tokens import encode_each
-from poisonsieve.progress import shown
+from poisonsieve.progress import shown, tell
 from poisonsieve.texts import as_texts
 from poisonsieve.verdict import Failure
 
@@ -144,6 +144,7 @@ class BatchScorer:
             self.classifier.eval()
         for batch in self._batches(encoded.ids):
             _fill(batch, encoded.ids, compute, found)
+            tell(len(batch))
         return found
 
     def _batches(self, ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:

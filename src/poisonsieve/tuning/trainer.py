@@ -16,7 +16,7 @@ from poisonsieve.config import Precision, TuneSpec
 from poisonsieve.environment import device_type, processes
 from poisonsieve.errors import ConfigError, UnsupportedError
 from poisonsieve.models.classifier import Classifier
-from poisonsieve.progress import progress_bar
+from poisonsieve.progress import progress_bar, tell
 from poisonsieve.texts import TRIGGERED
 from poisonsieve.tuning.objective import Objective, trainer_class
 
@@ -134,8 +134,7 @@ def make_trainer(
         )
     refuse_shards(trainer)
     trainer.remove_callback(transformers.PrinterCallback)
-    if progress:
-        trainer.add_callback(_progress_callback(progress))
+    trainer.add_callback(_progress_callback(progress))
     return trainer
 
 
@@ -195,7 +194,7 @@ def collate(classifier: Classifier, batch: list[dict[str, Any]]) -> dict[str, to
     return inputs
 
 
-def _progress_callback(label: str) -> Any:
+def _progress_callback(label: str | None) -> Any:
     import transformers
 
     class OneBar(transformers.TrainerCallback):  # type: ignore[misc]
@@ -208,6 +207,7 @@ def _progress_callback(label: str) -> Any:
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             """Advance the bar, for a resumed run at once to its first step."""
             self.bar.update(state.global_step - self.bar.n)
+            tell(args.train_batch_size * args.gradient_accumulation_steps)
 
         def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             """Close the bar."""
