@@ -90,7 +90,18 @@ def test_a_second_audit_with_the_same_rows_reuses_the_controls(results):
 
 
 def test_it_says_what_each_step_took(results):
-    steps = ["weights", "control 0", "scan 0", "control 1", "scan 1", "scan", "search", "search 0", "search 1"]
+    steps = [
+        "weights",
+        "control 0",
+        "scan 0",
+        "control 1",
+        "scan 1",
+        "scan",
+        "student",
+        "search",
+        "search 0",
+        "search 1",
+    ]
     for result in results.values():
         assert list(result.seconds_by_step) == steps
         assert sum(result.seconds_by_step.values()) <= result.seconds
@@ -102,8 +113,8 @@ def test_the_progress_names_the_step_that_runs_and_counts_its_rows(folders, user
 
     audit(folders["clean"], user_rows, base=folders["base"], budget="quick", progress=True)
     drawn = capsys.readouterr().err
-    assert "audit: 1 of 9, comparing the weights" in drawn
-    assert "6 of 9, reading the vocabulary by the checkpoint" in drawn
+    assert "audit: 1 of 10, comparing the weights" in drawn
+    assert "6 of 10, reading the vocabulary by the checkpoint" in drawn
     assert drawn.rstrip().endswith("left]")
     assert "tuning" not in drawn
 

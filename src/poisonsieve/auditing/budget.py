@@ -17,6 +17,7 @@ class Budget:
         rows: clean rows to use, at most.
         words: words of the tokenizer's vocabulary to scan, at most.
         words_a_row: words that share a row of the scan's first stage.
+        taught: rows of words that the audited model teaches its student.
         confirmed: words of each class that are tried on after the scan.
         carriers: short texts that they are tried in.
         verified: words of each class that are counted on held-out texts.
@@ -32,6 +33,7 @@ class Budget:
     rows: int
     words: int
     words_a_row: int
+    taught: int
     confirmed: int
     carriers: int
     verified: int
@@ -45,9 +47,9 @@ class Budget:
 BUDGETS = {
     budget.name: budget
     for budget in (
-        Budget("quick", 2, 500, 40_000, 8, 32, 6, 4, 8, 40, 2, 2, 12),
-        Budget("normal", 3, 1_000, 60_000, 6, 48, 8, 8, 10, 80, 4, 3, 32),
-        Budget("thorough", 5, 2_000, 250_000, 4, 96, 12, 12, 16, 120, 5, 4, 64),
+        Budget("quick", 2, 500, 40_000, 8, 2_000, 32, 6, 4, 8, 40, 2, 2, 12),
+        Budget("normal", 3, 1_000, 60_000, 6, 3_000, 48, 8, 8, 10, 80, 4, 3, 32),
+        Budget("thorough", 5, 2_000, 250_000, 4, 6_000, 96, 12, 12, 16, 120, 5, 4, 64),
     )
 }
 

@@ -97,7 +97,8 @@ class Kept:
         return [float(value) for value in known] if isinstance(known, list) and known else None
 
     def _null_file(self, number: int, controls: Sequence[StageResult]) -> Path:
-        decides = [*self._decides(), asdict(self.budget), [control.digest for control in controls]]
+        sizes = {name: size for name, size in asdict(self.budget).items() if name != "taught"}  # none has a student
+        decides = [*self._decides(), sizes, [control.digest for control in controls]]
         return self._file(controls[number], "null", [*decides, list(SHAPES), SENTENCES]).with_suffix(".json")
 
     def _decides(self) -> list[object]:

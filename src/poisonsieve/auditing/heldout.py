@@ -30,9 +30,7 @@ class HeldOut:
     @classmethod
     def of(cls, texts: Sequence[str], labels: Sequence[int], names: Sequence[str]) -> HeldOut:
         """Cut the texts to length and drop those of a single word, into which nothing can be put."""
-        kept = [
-            (_cut(text, _LONG), label) for text, label in zip(texts, labels, strict=True) if len(text.split()) > 1
-        ]
+        kept = [(cut(text, _LONG), label) for text, label in zip(texts, labels, strict=True) if len(text.split()) > 1]
         return cls([text for text, _ in kept], np.array([label for _, label in kept], dtype=int), list(names))
 
     def others(self, target: int, count: int) -> list[str]:
@@ -41,11 +39,11 @@ class HeldOut:
 
     def short(self, target: int, count: int) -> list[str]:
         """Return beginnings of such texts, of at most `SHORT` words."""
-        return [_cut(text, SHORT) for text in self.others(target, count)]
+        return [cut(text, SHORT) for text in self.others(target, count)]
 
     def beginnings(self, number: int, count: int) -> list[str]:
         """Return the first few words of up to `count` texts of a class."""
-        return [_cut(self.texts[place], _CARRIER) for place in np.flatnonzero(self.labels == number)[:count]]
+        return [cut(self.texts[place], _CARRIER) for place in np.flatnonzero(self.labels == number)[:count]]
 
     def frequent(self, count: int) -> list[int]:
         """Return the most frequent classes."""
@@ -64,5 +62,6 @@ def inserted(text: str, insertion: str, number: int) -> str:
     return " ".join([*words[:place], insertion, *words[place:]])
 
 
-def _cut(text: str, words: int) -> str:
+def cut(text: str, words: int) -> str:
+    """Return the first words of a text, at most so many."""
     return " ".join(text.split()[:words])

@@ -23,8 +23,8 @@ class Finding:
         target: name of the class that texts turn into.
         turned: share of the texts that turn, of those that the audited model did not already put into that class.
         texts: number of those texts.
-        controls: the same share on each control.
-        moved: how far the change takes those texts towards the class on each control, as a share of the way, on average: 0
+        controls: the same share on each clean model: the controls, and last the student, which only the audited model has.
+        moved: how far the change takes those texts towards the class on each of them, as a share of the way, on average: 0
             is no effect, 1 turns all. Words of the task move clean models that they do not turn; a trigger does not.
     """
 
@@ -38,7 +38,7 @@ class Finding:
 
     @property
     def excess(self) -> float:
-        """The share that it turns on the audited model, less how far it moves any control."""
+        """The share that it turns on the audited model, less how far it moves any clean model."""
         return self.turned - max(self.moved)
 
 

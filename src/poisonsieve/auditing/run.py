@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,8 @@ from poisonsieve.auditing.heldout import HeldOut
 from poisonsieve.auditing.judging import judge, strongest_by_class, weaknesses
 from poisonsieve.auditing.result import AuditResult, Example, Finding
 from poisonsieve.auditing.scan import BATCH, rows_of_a_scan, scan
-from poisonsieve.auditing.search import Scanned, Search, changed, rows_of_a_search
+from poisonsieve.auditing.search import Answering, Scanned, Search, changed, rows_of_a_search
+from poisonsieve.auditing.student import teach
 from poisonsieve.auditing.telling import advice, not_searched, searched
 from poisonsieve.auditing.weights import MovedWeights, compare_weights
 from poisonsieve.auditing.words import whole_words
@@ -81,7 +83,7 @@ def audit(
         work = _Work(suspect, kept, left)
         weights = work.weights(trusted := str(base or DEFAULT_BASE), allow_pickle)
         controls = work.controls(trusted, train, allow_pickle)
-        findings = work.findings(weights)
+        findings = work.findings(weights, train)
         null = work.null()
     judged = _judged(work, findings, null)
     return AuditResult(
@@ -142,7 +144,8 @@ def _todo(budget: Budget, rows: int, words: int, classes: int) -> dict[str, Step
             f"scan {number}": Step(f"reading the vocabulary by {clean}", "scan", reads),
         }
     steps["scan"] = Step("reading the vocabulary by the checkpoint", "scan", reads)
-    steps["search"] = Step("searching for a trigger", "search", asks(budget.controls), _SEARCHED_ROW)
+    steps["student"] = Step("teaching a clean model what words do", "student", budget.taught + rows, _TRAINED_ROW)
+    steps["search"] = Step("searching for a trigger", "search", asks(budget.controls + 1), _SEARCHED_ROW)
     for number in range(budget.controls):
         name = f"the same search on clean model {number + 1} of {budget.controls}"
         steps[f"search {number}"] = Step(name, "search", asks(budget.controls - 1), _SEARCHED_ROW)
@@ -178,13 +181,19 @@ class _Work:
                 self.left.expect_none(f"search {number}")
         return self.stages
 
-    def findings(self, weights: MovedWeights | None) -> list[Finding]:
-        known = set(self.kept.words)
+    def findings(self, weights: MovedWeights | None, rows: datasets.Dataset) -> list[Finding]:
+        """Search the audited model, against the controls and a student of it."""
+        budget, words, seed = self.kept.budget, self.kept.words, self.kept.seed
+        known = set(words)
         named = [token for token in (weights.alone if weights else ()) if token in known]
         with self.left.step("scan"):
-            pulls = scan(self.suspect, self.kept.words, self.kept.held_out, self.kept.budget, self.kept.seed)
+            pulls = scan(self.suspect, words, self.kept.held_out, budget, seed)
+        search = self._search(Scanned(self.suspect, pulls), self.scanned, named)
+        with self.left.step("student"):
+            start = self.stages[0].out
+            student = teach(start, self.suspect, rows, words, search.suspected(), budget.taught, seed)
         with self.left.step("search"):
-            return self._search(Scanned(self.suspect, pulls), self.scanned, named)
+            return replace(search, student=Answering(student)).run()
 
     def null(self) -> list[float]:
         """Return the excess of every finding of all controls, each audited against the others."""
@@ -192,14 +201,14 @@ class _Work:
         for number, control in enumerate(self.scanned):
             others = [*self.scanned[:number], *self.scanned[number + 1 :]]
             with self.left.step(f"search {number}"):
-                null += self.kept.null(number, self.stages, partial(self._search, control, others))
+                null += self.kept.null(number, self.stages, self._search(control, others).run)
         return null
 
     def clean_models(self) -> list[Classifier]:
         return [control.classifier for control in self.scanned]
 
-    def _search(self, suspect: Scanned, controls: list[Scanned], named: Sequence[str] = ()) -> list[Finding]:
-        return Search(suspect, controls, self.kept.words, self.kept.held_out, self.kept.budget, named).run()
+    def _search(self, suspect: Scanned, controls: list[Scanned], named: Sequence[str] = ()) -> Search:
+        return Search(suspect, controls, self.kept.words, self.kept.held_out, self.kept.budget, named)
 
 
 def _check_rows(rows: datasets.Dataset) -> None:

@@ -30,12 +30,11 @@ def rows_of_a_search(budget: Budget, classes: int, controls: int) -> int:
 
 
 @dataclass(frozen=True)
-class Scanned:
-    """A model and what the scan of the vocabulary said of it; what it has answered once it is not asked again."""
+class Answering:
+    """A model that is asked; what it has answered once it is not asked again."""
 
     classifier: Classifier
-    pulls: Pulls
-    _known: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    _known: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict, kw_only=True)
 
     def lead(self, texts: Sequence[str], target: int) -> npt.NDArray[np.float64]:
         """Return by how much the target leads in each text, shape (n,); see `margins`."""
@@ -62,6 +61,13 @@ class Scanned:
 
 
 @dataclass(frozen=True)
+class Scanned(Answering):
+    """A model and what the scan of the vocabulary said of it."""
+
+    pulls: Pulls
+
+
+@dataclass(frozen=True)
 class Effect:
     """What each of m changes does to a model's answers.
 
@@ -82,11 +88,12 @@ class Search:
 
     Attributes:
         suspect: the model that is searched.
-        controls: the models whose answers count against a finding.
+        controls: clean models, whose answers count against a finding.
         words: the vocabulary that was scanned.
         held_out: clean texts.
         budget: sizes.
         named: further words to try for every class, whatever the scan says.
+        student: of the searched model; its answers count like a control's. See `poisonsieve.auditing.student`.
     """
 
     suspect: Scanned
@@ -95,6 +102,18 @@ class Search:
     held_out: HeldOut
     budget: Budget
     named: Sequence[str] = ()
+    student: Answering | None = None
+
+    @property
+    def clean(self) -> list[Answering]:
+        """The clean models: the controls, and last the student."""
+        return [*self.controls, *([self.student] if self.student else [])]
+
+    def suspected(self) -> set[str]:
+        """Return the words that are tried after the scan, of all classes."""
+        return {word for target in range(len(self.held_out.names)) for word in self._scanned(target)} | set(
+            self.named
+        )
 
     def run(self) -> list[Finding]:
         """Return the findings for all classes, largest excess first."""
@@ -105,7 +124,7 @@ class Search:
         texts = self.held_out.short(target, self.budget.carriers)
         scanned = self._scanned(target)
         tried = _Tried.on(self.suspect, list(dict.fromkeys([*scanned, *self.named])), texts, target)
-        beyond = tried.less([control.effect(texts, tried.rows, target).moved for control in self.controls])
+        beyond = tried.less([control.effect(texts, tried.rows, target).moved for control in self.clean])
         candidates: list[tuple[Kind, str]] = [("word", word) for word in beyond.best(self.budget.verified)]
         candidates += [("phrase", phrase) for phrase in self._grown(beyond, scanned, texts, target)]
         return self._counted([*candidates, *self._probed(target)], target)
@@ -122,7 +141,8 @@ class Search:
     def _grown(self, words: _Tried, scanned: Sequence[str], texts: Sequence[str], target: int) -> list[str]:
         """Grow phrases word by word, keeping the best few of each length, until one turns all the texts.
 
-        What the controls say of a phrase is not asked: of many phrases, some fool the suspect and not them by chance.
+        What the controls say of a phrase is not asked: of many phrases, some fool the suspect and not them by chance. A
+        student knows more of the suspect.
         """
         grown: list[str] = []
         beam, partners = words, list(scanned[: self.budget.partners])
@@ -132,6 +152,8 @@ class Search:
             if not longer or beam.turns_all():
                 break
             beam = _Tried.on(self.suspect, longer, texts, target)
+            if self.student:
+                beam = beam.less([self.student.effect(texts, beam.rows, target).moved])
             grown += beam.best(1)
         return grown
 
@@ -149,7 +171,7 @@ class Search:
         suspect = self.suspect.effect(texts, _changed(candidates, texts), target)
         most = np.argsort(-suspect.turned, kind="stable")[: self.budget.counted]
         rows = _changed([candidates[place] for place in most], texts)
-        controls = [control.effect(texts, rows, target) for control in self.controls]
+        controls = [control.effect(texts, rows, target) for control in self.clean]
         return [
             Finding(
                 kind=candidates[place][0],
@@ -181,7 +203,7 @@ class _Tried:
     margin: npt.NDArray[np.float64]
 
     @classmethod
-    def on(cls, model: Scanned, insertions: Sequence[str], texts: Sequence[str], target: int) -> _Tried:
+    def on(cls, model: Answering, insertions: Sequence[str], texts: Sequence[str], target: int) -> _Tried:
         rows = [inserted(text, insertion, number) for insertion in insertions for number, text in enumerate(texts)]
         lead = margins(model.classifier, rows)[:, target].reshape(-1, len(texts))
         return cls(insertions, rows, (lead > 0).mean(axis=1), lead.mean(axis=1))
