@@ -1,7 +1,7 @@
 """From findings to a verdict.
 
 The statistic is the largest excess: the share of texts that one change turns on the audited model, less how far it moves
-any control towards that class.
+any clean model towards that class.
 What a clean model shows is seen on the controls, each audited against the others; see `p_value`.
 """
 
@@ -43,8 +43,8 @@ def p_value(statistic: float, null: Sequence[float], tried: int) -> float:
     which allows for m being known from k values only (its tail is that of an F distribution with 2 and 2k degrees of
     freedom, and heavier than the exponential's). `tried` findings, taken to be independent, reach it with probability
     1 - (1 - S)^tried. Below u, the share of the pool above the statistic takes the place of S. Findings of one class
-    resemble one another, and a control is audited against one control fewer than the audited model is, so this is a scale
-    to compare by; docs/results/audit.md has what clean models reached.
+    resemble one another, and a control is audited against one control fewer than the audited model is and has no student, so
+    this is a scale to compare by, and on the safe side; docs/results/audit.md has what clean models reached.
 
     Args:
         statistic: an excess.

@@ -76,7 +76,7 @@ def _of_words(words: Sequence[str], texts: Sequence[str], count: int, rng: np.ra
     order = np.resize(rng.permutation(len(words)), (count, _TOGETHER))
     result = []
     for number, group in enumerate(order):
-        around = cut(texts[rng.integers(len(texts))], _CARRIERS[number % len(_CARRIERS)]).split()
+        around = cut(texts[int(rng.integers(len(texts)))], _CARRIERS[number % len(_CARRIERS)]).split()
         place = rng.integers(len(around) + 1)
         result.append(" ".join([*around[:place], *(words[int(word)] for word in group), *around[place:]]))
     return result

@@ -15,7 +15,8 @@ def searched(budget: Budget, held_out: HeldOut, words: int, weights: MovedWeight
         f"{words:,} single words of the model's vocabulary, for {len(held_out.names)} classes",
         f"phrases of up to {budget.steps + 1} words, grown from the words that did most",
         f"{len(SENTENCES)} everyday sentences, and {len(SHAPES)} changes of a text's shape: {', '.join(SHAPES)}",
-        f"what did most on up to {budget.texts} held-out texts of the other classes, and on {budget.controls} clean models",
+        f"what did most on up to {budget.texts} held-out texts of the other classes, and on {budget.controls} "
+        "clean models and a student of the checkpoint",
     ]
     if weights is not None:
         lines.append(f"the weights, against {weights.base}")
