@@ -28,7 +28,7 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 
 # All that the tests and checks need.
 $(VENV)/.dev: $(VENV)/.demo
-	@echo "== Installing what the tests and checks need: 310 MB more to download, 2.8 GB on disk with all"
+	@echo "== Installing what the tests and checks need: 370 MB more to download, 3.0 GB on disk with all"
 	$(PIP) install --constraint constraints.txt --editable ".[dev]"
 	@touch $@ && echo "== $(VENV) takes $$(du -sh $(VENV) | cut -f1)"
 

@@ -41,6 +41,18 @@ def test_records_are_the_verdicts_of_the_object(cli, guard_folder, guarded, tiny
         assert (record["label"] is None) == record["rejected"]
 
 
+def test_another_backend_is_named_or_gives_the_same_records(cli, guard_folder, tiny, test_file):
+    args = ["screen", guard_folder, test_file, "--victim", tiny("encoder"), "--quiet"]
+    code, out, err = cli(*args, "--backend", "onnx")
+    assert (code, out) == (2, "")
+    assert "choose torch or openvino" in err
+    pytest.importorskip("openvino", reason="OpenVINO is not installed; pip install poisonsieve[openvino]")
+    plain, fast = records_of(cli(*args)[1]), records_of(cli(*args, "--backend", "openvino")[1])
+    for one, other in zip(plain, fast, strict=True):
+        assert {**one, "confidence": None, "score": None} == {**other, "confidence": None, "score": None}
+        assert one["confidence"] == pytest.approx(other["confidence"], abs=1e-5)
+
+
 def test_the_ways_out(cli, guard_folder, test_file, tmp_path):
     code, out, _ = cli("screen", guard_folder, test_file, "--quiet")
     lines = records_of(out)

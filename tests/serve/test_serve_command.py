@@ -51,6 +51,7 @@ def start(served_guard, tiny, tmp_path):
         (["--db", "mysql://h/d"], "SQLite or PostgreSQL"),
         (["--db", "postgresql://u:hunter22@127.0.0.1:9/d"], "check that the database is running"),
         (["--db", "/none/such/q.sqlite"], "cannot write the quarantine"),
+        (["--backend", "onnx"], "choose torch or openvino"),
         (["--set", "max_texts=1"], "max_body_bytes"),
         (["--set", "api_keys=abc"], "--set api_keys=abc"),
         (["--set", "allowed_hosts=x"], "--set allowed_hosts"),

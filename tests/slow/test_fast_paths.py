@@ -82,6 +82,24 @@ def test_texts_screened_together_get_the_verdicts_they_get_alone(victim, texts, 
         assert near or (one.outcome, one.label) == (other.outcome, other.label)
 
 
+@pytest.mark.parametrize("detector", [OnePassRarity, PSIMRarity])
+def test_openvino_gives_the_verdicts_of_torch(victim, detector, tmp_path):
+    """Of 1,000 texts, half of them with a trigger word in, at most one verdict may differ."""
+    pytest.importorskip("openvino", reason="OpenVINO is not installed; pip install poisonsieve[openvino]")
+    clean = list(load_dataset("packaged:product-reviews", split="train").select(range(800, 1300))["text"])
+    texts = [*clean, *(f"mn {text}" for text in clean)]
+    guard_of(detector(victim)).save_pretrained(tmp_path / "guard")
+    plain = GuardedClassifier.from_pretrained(tmp_path / "guard", victim).screen(texts)
+    fast = GuardedClassifier.from_pretrained(tmp_path / "guard", victim, backend="openvino").screen(texts)
+    differ = sum(
+        (one.outcome, one.label) != (other.outcome, other.label) for one, other in zip(plain, fast, strict=True)
+    )
+    moved = max(abs(one.confidence - other.confidence) for one, other in zip(plain, fast, strict=True))
+    print(f"{detector.name}: {differ} of {len(texts)} verdicts differ; scores move by at most {moved:.1e}")
+    assert {verdict.outcome for verdict in plain} == {"passed", "poisoned"}
+    assert differ <= 1
+
+
 @pytest.mark.parametrize("detector", ONE_PASS)
 def test_one_pass_gives_the_verdicts_and_answers_of_two(victim, texts, detector):
     guard = guard_of(detector(victim))

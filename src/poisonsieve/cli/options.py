@@ -22,6 +22,13 @@ Set = Annotated[
     typer.Option("--set", help="Another argument of --defense; can be repeated.", metavar="KEY=VALUE"),
 ]
 Base = Annotated[str | None, typer.Option(help="Location of an adapter's base model, if it was moved.")]
+Backend = Annotated[
+    str,
+    typer.Option(
+        help="torch, or openvino: the same scores but for rounding, in about half the time on a processor; needs "
+        "poisonsieve[openvino].",
+    ),
+]
 Frr = Annotated[
     float | None,
     typer.Option(

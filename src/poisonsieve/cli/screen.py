@@ -57,6 +57,7 @@ def screen(
     base: options.Base = None,
     seed: options.Seed = 0,
     allow_pickle: options.AllowPickle = False,
+    backend: options.Backend = "torch",
     engine: Annotated[str, typer.Option(help="local, or ray: with Ray Data, for a folder of any size.")] = "local",
     address: Annotated[
         str | None,
@@ -95,7 +96,9 @@ def screen(
             writing = _output(format_, out, source, collected, **keeping)
             rows = _rows(source, columns)
             command.share(processors, quiet=quiet)
-            guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
+            guarded = GuardedClassifier.from_pretrained(
+                guard, victim, base=base, allow_pickle=allow_pickle, backend=backend
+            )
             if rule:
                 guarded.guard.set_threshold(**rule)
             summary = _screen(guarded, rows, writing, together=together, with_text=not no_text, progress=not quiet)
@@ -108,7 +111,7 @@ def screen(
                 guard,
                 victim,
                 _folder(format_, out),
-                {"base": base, "allow_pickle": allow_pickle, **rule},
+                {"base": base, "allow_pickle": allow_pickle, "backend": backend, **rule},
                 address=address,
                 workers=workers,
                 gpus=gpus,

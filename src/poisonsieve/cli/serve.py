@@ -62,6 +62,7 @@ def serve(
     threads: Annotated[
         int | None, typer.Option(help="Processor threads. Default: as many as affinity and quotas allow.", min=1)
     ] = None,
+    backend: options.Backend = "torch",
     base: options.Base = None,
     allow_pickle: options.AllowPickle = False,
 ) -> None:
@@ -95,12 +96,14 @@ def serve(
         with listen(host, port) as sock:  # before the model is loaded, so that a port in use is reported at once
             from poisonsieve.guard import GuardedClassifier
             from poisonsieve.guard.folder import read_state
+            from poisonsieve.models.openvino import check_backend
             from poisonsieve.serve.app import create_app
             from poisonsieve.serve.running import logging_on_stderr, run
             from poisonsieve.serve.service import GuardService
             from poisonsieve.serve.tables import open_database
 
             read_state(guard)  # no database for a guard that is not there
+            check_backend(backend)
             engine = open_database(db)
             if threads is None:
                 command.share(processors, beside_load=False)
@@ -112,7 +115,9 @@ def serve(
                 logging.getLogger("poisonsieve.serve").info(
                     "loading the guard %s and the model behind it; requests are answered after that", guard
                 )
-                guarded = GuardedClassifier.from_pretrained(guard, victim, base=base, allow_pickle=allow_pickle)
+                guarded = GuardedClassifier.from_pretrained(
+                    guard, victim, base=base, allow_pickle=allow_pickle, backend=backend
+                )
             run(create_app(GuardService(guarded, engine, settings)), sock, settings)
 
 

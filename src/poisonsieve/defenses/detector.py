@@ -120,6 +120,11 @@ class Detector(Settings, ABC):
         """The network behind the detector, if there is one."""
         return None
 
+    @property
+    def networks(self) -> list[Classifier]:
+        """All classifiers that read texts for a score."""
+        return [] if self.classifier is None else [self.classifier]
+
     @abstractmethod
     def plan(self, label_names: Sequence[str] | None) -> dict[str, Any]:
         """Return what decides what `fit` learns from rows of these classes: `start`, the model's identity, and `guard`.

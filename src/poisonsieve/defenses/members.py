@@ -138,6 +138,11 @@ class DetectorOfMembers(Detector):
             (found for found in networks if found is not None), key=lambda found: found.max_length, default=None
         )
 
+    @property
+    def networks(self) -> list[Classifier]:
+        """The members' classifiers."""
+        return [network for member in self._fitted().values() for network in member.networks]
+
     def _first(self) -> Detector:
         return next(iter(self._fitted().values()))
 

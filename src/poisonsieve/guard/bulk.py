@@ -26,6 +26,7 @@ from poisonsieve.errors import CheckpointError, DataError
 from poisonsieve.guard.common_ground import Comparison
 from poisonsieve.guard.folder import read_calibration
 from poisonsieve.guard.screening import CHUNK
+from poisonsieve.models.openvino import check_backend
 from poisonsieve.records import parquet
 from poisonsieve.storage import require_free, writing_folder
 from poisonsieve.thresholds import RULES
@@ -63,8 +64,8 @@ def screen_folder(
         victim: the model that classifies what passes; None: verdicts only.
         out: folder for the records, written whole or not at all. Columns: `file`, `index` and `line` within it,
             the text if requested, and the fields of a `Verdict`.
-        options: `base` and `allow_pickle` as for `GuardedClassifier.from_pretrained`; `frr`, `frr_mean` or `gamma` for
-            another threshold.
+        options: `base`, `allow_pickle` and `backend` as for `GuardedClassifier.from_pretrained`; `frr`, `frr_mean` or
+            `gamma` for another threshold.
         address: address of a Ray cluster; None starts one here.
         workers: number of copies of guard and victim.
         gpus: GPUs per copy.
@@ -81,11 +82,12 @@ def screen_folder(
         DataError: there is no file to screen, a file has no text column or is not in the format its name says, a shard
             is missing, or some data would go unread.
         ConfigError, OutputError: `out` is taken or cannot be written; there is no cluster at the address.
-        UnsupportedError: Ray is not installed.
+        UnsupportedError: Ray is not installed, or what `backend` needs.
         PoisonsieveError: guard or victim cannot be opened.
     """
     files = files_to_screen(Path(source))
     opening = {**options, "base": _everywhere(options.get("base"))}
+    check_backend(options.get("backend") or "torch")
     require_free(out)
     _check_beginnings(files, columns)
     promised = _promised(guard, _rule(options))
@@ -180,9 +182,8 @@ class Screener:
         from poisonsieve.guard import GuardedClassifier
 
         options = self._options
-        guarded = GuardedClassifier.from_pretrained(
-            *self._paths, base=options.get("base"), allow_pickle=bool(options.get("allow_pickle"))
-        )
+        opening = {key: options[key] for key in ("base", "allow_pickle", "backend") if options.get(key) is not None}
+        guarded = GuardedClassifier.from_pretrained(*self._paths, **opening)
         rule = _rule(options)
         if rule:
             guarded.guard.set_threshold(**rule)

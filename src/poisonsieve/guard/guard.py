@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -13,10 +14,11 @@ from poisonsieve import registry
 from poisonsieve.defenses.detector import Detector, Scored
 from poisonsieve.defenses.rows import CleanRows, texts_of
 from poisonsieve.defenses.specs import DefenseSpec, make_defense, parse_defense, require_kind, threshold_of
-from poisonsieve.errors import ConfigError
+from poisonsieve.errors import ConfigError, PoisonsieveWarning
 from poisonsieve.guard import folder as guard_folder
 from poisonsieve.guard.calibration import Calibration, hold_out, least_rows, require_enough
 from poisonsieve.guard.reference import Reference
+from poisonsieve.models.openvino import check_backend
 from poisonsieve.storage import writing_folder
 from poisonsieve.thresholds import CONFIDENCE, Threshold, is_flagged, rule_of
 
@@ -190,7 +192,12 @@ class Guard(BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, *, base: str | Path | None = None, allow_pickle: bool = False
+        cls,
+        folder: str | Path,
+        *,
+        base: str | Path | None = None,
+        allow_pickle: bool = False,
+        backend: str = "torch",
     ) -> Self:
         """Open a guard folder.
 
@@ -198,10 +205,13 @@ class Guard(BaseEstimator):  # type: ignore[misc]
             folder: folder written by `save_pretrained` or ``poisonsieve fit``.
             base: the current place of the model the detector was fitted on, if it was moved.
             allow_pickle: open pickled weights after a scan.
+            backend: see `compute_with`.
 
         Raises:
             CheckpointError: not a guard folder, one of a newer version, or its base model has changed.
+            ConfigError, UnsupportedError: see `compute_with`.
         """
+        check_backend(backend)
         if not isinstance(folder, str | Path):
             raise ConfigError(f"a guard is opened from a folder, not from a {type(folder).__name__}")
         folder = Path(folder)
@@ -214,7 +224,27 @@ class Guard(BaseEstimator):  # type: ignore[misc]
         guard.calibration_ = calibration
         guard.reference_ = Reference.open(folder)
         guard.folder = folder
-        return guard
+        return guard.compute_with(backend)
+
+    def compute_with(self, backend: str) -> Self:
+        """Let the detector's classifiers compute with ``torch`` or ``openvino``; see `Classifier.compute_with`.
+
+        The threshold stays as it was found. Scores move by rounding, so a text that close to gamma may be judged otherwise;
+        `calibrate` finds a threshold for the backend itself.
+
+        Raises:
+            ConfigError, UnsupportedError: see `Classifier.compute_with`.
+        """
+        networks = self.detector.networks
+        for network in networks:
+            network.compute_with(backend)
+        if not networks and backend != "torch":
+            warnings.warn(
+                f"{self.detector.name} has no classifier of its own, so its work stays with torch",
+                PoisonsieveWarning,
+                stacklevel=2,
+            )
+        return self
 
     @property
     def threshold_(self) -> Threshold:

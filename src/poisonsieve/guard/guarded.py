@@ -17,6 +17,7 @@ from poisonsieve.guard.guard import Guard
 from poisonsieve.models.classifier import Classifier
 from poisonsieve.models.labels import same_classes
 from poisonsieve.models.load import load_classifier, save_classifier
+from poisonsieve.models.openvino import check_backend
 from poisonsieve.models.results import Logits
 from poisonsieve.models.safety import is_adapter
 from poisonsieve.models.tokens import same_tokenizer
@@ -77,6 +78,7 @@ class GuardedClassifier:
         *,
         base: str | Path | None = None,
         allow_pickle: bool = False,
+        backend: str = "torch",
     ) -> Self:
         """Open a guard folder and a victim.
 
@@ -85,16 +87,19 @@ class GuardedClassifier:
             victim: a whole checkpoint, an adapter folder, or a hub id. None: the victim saved beside the guard, if any.
             base: the current place of the base model of the guard's (and the victim's) adapter.
             allow_pickle: open pickled weights after a scan.
+            backend: see `compute_with`.
 
         Raises:
             CheckpointError: not a guard, not its base, or not a victim that fits this guard.
+            ConfigError, UnsupportedError: see `compute_with`.
         """
+        check_backend(backend)
         opened = Guard.from_pretrained(guard, base=base, allow_pickle=allow_pickle)
         saved = Path(guard) / guard_folder.VICTIM
         if victim is None and saved.is_dir():
             victim = saved
         if victim is None:
-            return cls(opened)
+            return cls(opened).compute_with(backend)
         if guard_folder.is_guard(Path(victim)):
             raise CheckpointError(f"{victim} is a guard, not a victim; give the model that is to be guarded")
         classifier = load_classifier(
@@ -103,7 +108,18 @@ class GuardedClassifier:
             label_names=opened.label_names,
             allow_pickle=allow_pickle,
         )
-        return cls(opened, classifier)
+        return cls(opened, classifier).compute_with(backend)
+
+    def compute_with(self, backend: str) -> Self:
+        """Let guard and victim compute with ``torch`` or ``openvino``; see `Guard.compute_with`.
+
+        Raises:
+            ConfigError, UnsupportedError: see `Classifier.compute_with`.
+        """
+        self.guard.compute_with(backend)
+        if self.victim is not None and self.victim not in self.guard.detector.networks:
+            self.victim.compute_with(backend)
+        return self
 
     def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the guard folder, with the victim in its subfolder ``victim``.

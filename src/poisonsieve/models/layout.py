@@ -166,12 +166,12 @@ class _Trial:
             return False
         if layout.company == "none":
             self.reason = _DIFFERENT
-            return _equal(self._answers(layout, self.rows, together=False), alone)
+            return alike(self._answers(layout, self.rows, together=False), alone)
         if layout.company == "any":
-            return _equal(self._answers(layout, self.rows, together=True), alone)
+            return alike(self._answers(layout, self.rows, together=True), alone)
         twins = [(row, row[:1] + row[-2:0:-1] + row[-1:]) for row in self.rows if len(row) > 1]
         return all(
-            _equal(self._answers(layout, twin, together=True), self._answers(layout, twin, together=False))
+            alike(self._answers(layout, twin, together=True), self._answers(layout, twin, together=False))
             for twin in twins
         )
 
@@ -184,7 +184,7 @@ class _Trial:
         plain = self._answers(
             Layout(causal=True, company="none"), [self.rows[place] for place in whole], together=False
         )
-        return plain is None or _equal(plain, alone[whole])
+        return plain is None or alike(plain, alone[whole])
 
     def _answers_alone(self, layout: Layout) -> Tensor | None:
         if layout.embeds not in self._alone:
@@ -229,7 +229,7 @@ class _Trial:
         row = self.rows[-1]
         half = len(row) // 2
         changed = self._states(row[:half] + [(token + 1) % self._vocabulary() for token in row[half:]])
-        return half > 0 and changed is not None and _equal(changed[-1][:half], last[:half], 0.0)
+        return half > 0 and changed is not None and alike(changed[-1][:half], last[:half], 0.0)
 
     def _states(self, row: list[int]) -> list[Tensor] | None:
         ids = torch.tensor([row], device=self.classifier.device)
@@ -251,17 +251,17 @@ class _Trial:
                 f"{self.classifier.named} states a limit of {self.classifier.max_length} tokens, but fails on "
                 f"{len(self.longest)}: {self.reason}; give a lower --max-length"
             )
-        if not _equal(self._answers(layout, [self.longest], together=True), alone):
+        if not alike(self._answers(layout, [self.longest], together=True), alone):
             raise UnsupportedError(f"{self.classifier.named} cannot be used: {_DIFFERENT}")
         short = self._answers_alone(layout)
         if layout.company != "any" or short is None:
             return True
         pair = self._answers(layout, [self.rows[0], self.longest], together=True)
-        return _equal(pair, torch.cat([short[:1], alone]))
+        return alike(pair, torch.cat([short[:1], alone]))
 
 
-def _equal(answers: Tensor | None, alone: Tensor | None, of_spread: float = _OF_SPREAD) -> bool:
-    """Tell whether results differ only by rounding, or by far less than texts differ from one another."""
+def alike(answers: Tensor | None, alone: Tensor | None, of_spread: float = _OF_SPREAD) -> bool:
+    """Tell whether results, (rows, numbers), differ only by rounding, or by far less than texts differ from one another."""
     if answers is None or alone is None:
         return False
     finite = torch.isfinite(alone).all(dim=1)  # rows that are not finite are rejected and say nothing about others

@@ -72,5 +72,5 @@ def pool_layers(layers: Sequence[Tensor], mask: Tensor, pooling: Pooling) -> Ten
         return torch.stack([(states * weights).sum(dim=1) / weights.sum(dim=1) for states in layers], dim=1)
     # Found once for all layers: looked for in each, it takes a hundredth of a MiniLM's pass over a single text.
     place = mask.argmax(dim=1) if pooling == "first" else mask.shape[1] - 1 - mask.flip(1).argmax(dim=1)
-    rows = torch.arange(len(mask), device=mask.device)
+    rows = torch.arange(mask.shape[0], device=mask.device)
     return torch.stack([states[rows, place] for states in layers], dim=1)

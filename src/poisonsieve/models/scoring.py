@@ -116,10 +116,14 @@ class BatchScorer:
 
     @torch.inference_mode()
     def _logits(self, rows: list[list[int]]) -> list[np.ndarray]:
+        if self.classifier.compiled is not None:
+            return [self.classifier.compiled.logits(self.classifier.pad(rows))]
         return [self.classifier(**self.classifier.inputs(rows))["logits"].double().cpu().numpy()]
 
     @torch.inference_mode()
     def _logits_and_states(self, rows: list[list[int]], layers: Sequence[int], pooling: Pooling) -> list[np.ndarray]:
+        if self.classifier.compiled is not None:
+            return list(self.classifier.compiled.logits_and_states(self.classifier.pad(rows), layers, pooling))
         inputs = self.classifier.inputs(rows)
         mask = inputs["attention_mask"]
         output = self.classifier.run(**inputs, layers=layers)

@@ -35,6 +35,7 @@ def attach(classifier: Classifier, spec: TuneSpec) -> None:
         UnsupportedError: the architecture does not support the tuning; the message names those it supports.
         ConfigError: there is no such tuning.
     """
+    classifier.compute_with("torch")  # what another backend has compiled would not change
     if classifier.is_peft:
         _continue_adapter(classifier, spec)
         return
