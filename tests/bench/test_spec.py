@@ -67,6 +67,7 @@ TOY = {"train": "{data}/train.jsonl", "test": "{data}/test.jsonl"}
             {"defenses": {"none": {"defense": "none"}, "x": {"defense": "onion:barr=1"}}},
             "defenses.x: defence onion has no argument 'barr'",
         ),
+        ({"defenses": {"none": {"defense": "none", "datasets": ["y"]}}}, "defenses.none.datasets names y"),
         ({"victims": {"x": {"method": "lorra"}}}, "victims.x: unknown tuning 'lorra'"),
         ({"victims": {"x": {"epochs": 3}}}, "victims.x: method is missing"),
         ({"victims": {"x": {"method": "lora", "seed": 3}}}, "victims.x: seed is set by seeds"),
@@ -263,7 +264,7 @@ def test_an_attack_is_run_on_its_own_data_sets_with_what_is_otherwise_there(load
     assert floors == {"one": {"both"}, "two": {"both", "second"}}
 
 
-def test_a_data_set_can_have_attacks_of_its_own_and_always_has_the_floor(load):
+def test_attacks_and_defences_can_be_kept_to_data_sets_and_the_floor_is_always_there(load):
     toy = {"setting": "full_data", "data": {**TOY, "dev": "{data}/dev.jsonl"}}
     grid = load(
         datasets={"one": toy, "two": {**toy, "attacks": ["second"]}},
@@ -275,6 +276,12 @@ def test_a_data_set_can_have_attacks_of_its_own_and_always_has_the_floor(load):
     )
     runs = {name: {cell.attack for cell in expand(grid) if cell.dataset == name} for name in ("one", "two")}
     assert runs == {"one": {"normal", "first", "second"}, "two": {"normal", "second"}}
+    part = load(
+        datasets={"one": toy, "two": toy},
+        defenses={"none": {"defense": "none"}, "psim": {"defense": "psim", "datasets": ["two"]}},
+    )
+    assert {cell.dataset for cell in expand(part) if cell.defense == "psim"} == {"two"}
+    assert {cell.dataset for cell in expand(part) if cell.defense == "none"} == {"one", "two"}
     plan = make_plan(grid, expand(grid), check(grid), Fingerprints(Path("unused.json")))
     floors = {
         cell.dataset: {name for name in last.params["sets"] if ":" in name}

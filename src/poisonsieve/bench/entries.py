@@ -240,6 +240,7 @@ class DefenseEntry(Spec):
         on: weights that a detector is fitted on: theta_p, or the victim tuned from it.
         retune: whether a victim is tuned from repaired weights; if not, the repaired model itself is the victim.
         threshold: threshold rule of this detector, instead of the model's or the file's.
+        datasets: data sets to run it on; None for all.
         clean: rewrites of the test rows, row by row.
         triggered: rewrites of the triggered test rows, row by row, by the attack's name in this file; an attack
             without an entry has no such cell.
@@ -250,6 +251,7 @@ class DefenseEntry(Spec):
     on: Literal["theta_p", "victim"] = "theta_p"
     retune: bool = True
     threshold: ThresholdEntry | None = None
+    datasets: list[str] | None = None
     clean: str | None = None
     triggered: dict[str, str] = Field(default_factory=dict)
 

@@ -110,6 +110,7 @@ class GridSpec(Spec):
             _require_known(f"datasets.{name}.attacks", dataset_entry.attacks or [], self.attacks)
         for name, defense in self.defenses.items():
             _require_known(f"defenses.{name}.triggered", defense.triggered, self.attacks, "no attack")
+            _require_known(f"defenses.{name}.datasets", defense.datasets or [], self.datasets)
         for name, model in self.models.items():
             _require_known(f"models.{name}.tunings", model.tunings or [], self.victims)
             _require_known(f"models.{name}.victims", model.victims, self.victims)
@@ -246,7 +247,7 @@ def expand(grid: GridSpec) -> list[CellSpec]:
         for model in grid.models
         for attack in grid.attacks
         if grid.runs(attack, dataset)
-        for defense, variant in _defenses(grid, attack)
+        for defense, variant in _defenses(grid, attack, dataset)
         for victim in victims_of(grid, model)
         for seed in grid.seeds
     ]
@@ -280,11 +281,13 @@ def victims_of(grid: GridSpec, model: str) -> list[str]:
     return [*names, *(name for name in grid.all_victims() if plain.get(name) in names)]
 
 
-def _defenses(grid: GridSpec, attack: str) -> Iterator[tuple[str, str | None]]:
-    """Yield the defences against an attack, each with the names of its variants."""
+def _defenses(grid: GridSpec, attack: str, dataset: str) -> Iterator[tuple[str, str | None]]:
+    """Yield the defences against an attack on a data set, each with the names of its variants."""
     wanted = grid.attacks[attack].defenses
     for name, entry in grid.defenses.items():
-        if wanted is not None and name not in wanted:
+        if (wanted is not None and name not in wanted) or (
+            entry.datasets is not None and dataset not in entry.datasets
+        ):
             continue
         if entry.clean is not None and not grid.attacks[attack].clean and attack not in entry.triggered:
             continue  # nobody rewrote this attack's rows
