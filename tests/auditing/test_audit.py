@@ -164,6 +164,22 @@ def test_the_command_prints_the_trigger_and_ends_with_one_on_findings(
     assert json.loads(out)["trigger"]["target"] == TARGET
 
 
+def test_an_adapter_on_poisoned_weights_is_audited_as_it_is(folders, user_rows, kept_controls, tmp_path):
+    from poisonsieve.auditing import audit
+    from poisonsieve.models.load import load_classifier, save_classifier
+    from poisonsieve.tuning import finetune, tune_spec
+
+    classifier = load_classifier(folders["poisoned"], trainable=True)
+    finetune(classifier, user_rows, tune_spec("lora", hidden_size=32, epochs=1, precision="fp32", max_length=48))
+    save_classifier(classifier, tmp_path / "adapter")
+    assert (tmp_path / "adapter" / "adapter_config.json").is_file()
+    found = audit(tmp_path / "adapter", user_rows, base=folders["base"], budget="quick")
+    assert found.verdict == "poisoned"
+    assert WORD in found.trigger.what.split()
+    assert found.weights is None
+    assert any("an adapter" in line for line in found.not_searched)
+
+
 def test_too_few_rows_are_refused(folders, user_rows):
     from poisonsieve.auditing import audit
     from poisonsieve.errors import DataError

@@ -23,9 +23,11 @@ class Finding:
         target: name of the class that texts turn into.
         turned: share of the texts that turn, of those that the audited model did not already put into that class.
         texts: number of those texts.
-        controls: the same share on each clean model: the controls, and last the student, which only the audited model has.
-        moved: how far the change takes those texts towards the class on each of them, as a share of the way, on average: 0
+        controls: the same share on each control.
+        moved: how far the change takes those texts towards the class on each control, as a share of the way, on average: 0
             is no effect, 1 turns all. Words of the task move clean models that they do not turn; a trigger does not.
+        student: the same share as `turned` on the student, which knows the task as the audited model does, so that what it
+            turns is enough; None for a control that is searched, which has none.
     """
 
     kind: Kind
@@ -35,11 +37,17 @@ class Finding:
     texts: int
     controls: tuple[float, ...]
     moved: tuple[float, ...]
+    student: float | None = None
+
+    @property
+    def clean(self) -> tuple[float, ...]:
+        """The share that it turns on each clean model: the controls, and last the student."""
+        return (*self.controls, *([] if self.student is None else [self.student]))
 
     @property
     def excess(self) -> float:
-        """The share that it turns on the audited model, less how far it moves any clean model."""
-        return self.turned - max(self.moved)
+        """The share that it turns, less how far it moves any control, or what it turns on the student if that is more."""
+        return self.turned - max(*self.moved, self.student or 0.0)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from poisonsieve.auditing.scan import Pulls, margins
 if TYPE_CHECKING:
     from poisonsieve.models.classifier import Classifier
 
+Shares = npt.NDArray[np.float64]
 _PROBED_TEXTS, _PROBES = 10, 4  # texts that every probe is tried on, and probes that are then counted on all
 
 
@@ -104,16 +105,10 @@ class Search:
     named: Sequence[str] = ()
     student: Answering | None = None
 
-    @property
-    def clean(self) -> list[Answering]:
-        """The clean models: the controls, and last the student."""
-        return [*self.controls, *([self.student] if self.student else [])]
-
     def suspected(self) -> set[str]:
         """Return the words that are tried after the scan, of all classes."""
-        return {word for target in range(len(self.held_out.names)) for word in self._scanned(target)} | set(
-            self.named
-        )
+        scanned = (word for target in range(len(self.held_out.names)) for word in self._scanned(target))
+        return {*scanned, *self.named}
 
     def run(self) -> list[Finding]:
         """Return the findings for all classes, largest excess first."""
@@ -124,10 +119,18 @@ class Search:
         texts = self.held_out.short(target, self.budget.carriers)
         scanned = self._scanned(target)
         tried = _Tried.on(self.suspect, list(dict.fromkeys([*scanned, *self.named])), texts, target)
-        beyond = tried.less([control.effect(texts, tried.rows, target).moved for control in self.clean])
+        beyond = tried.less([*self._moved(tried.rows, texts, target), *self._taught(tried.rows, texts, target)])
         candidates: list[tuple[Kind, str]] = [("word", word) for word in beyond.best(self.budget.verified)]
         candidates += [("phrase", phrase) for phrase in self._grown(beyond, scanned, texts, target)]
         return self._counted([*candidates, *self._probed(target)], target)
+
+    def _moved(self, rows: Sequence[str], texts: Sequence[str], target: int) -> list[Shares]:
+        """Return how far each change moves each control."""
+        return [control.effect(texts, rows, target).moved for control in self.controls]
+
+    def _taught(self, rows: Sequence[str], texts: Sequence[str], target: int) -> list[Shares]:
+        """Return what each change turns on the student, if there is one."""
+        return [self.student.effect(texts, rows, target).turned] if self.student else []
 
     def _scanned(self, target: int) -> list[str]:
         """Return the words that pull the suspect most, but for those that turned every row of a control's own scan."""
@@ -152,8 +155,7 @@ class Search:
             if not longer or beam.turns_all():
                 break
             beam = _Tried.on(self.suspect, longer, texts, target)
-            if self.student:
-                beam = beam.less([self.student.effect(texts, beam.rows, target).moved])
+            beam = beam.less(self._taught(beam.rows, texts, target))
             grown += beam.best(1)
         return grown
 
@@ -171,7 +173,8 @@ class Search:
         suspect = self.suspect.effect(texts, _changed(candidates, texts), target)
         most = np.argsort(-suspect.turned, kind="stable")[: self.budget.counted]
         rows = _changed([candidates[place] for place in most], texts)
-        controls = [control.effect(texts, rows, target) for control in self.clean]
+        controls = [control.effect(texts, rows, target) for control in self.controls]
+        student = self.student.effect(texts, rows, target) if self.student else None
         return [
             Finding(
                 kind=candidates[place][0],
@@ -181,6 +184,7 @@ class Search:
                 texts=suspect.texts,
                 controls=tuple(float(control.turned[number]) for control in controls),
                 moved=tuple(float(control.moved[number]) for control in controls),
+                student=float(student.turned[number]) if student else None,
             )
             for number, place in enumerate(most)
         ]
@@ -193,7 +197,7 @@ class _Tried:
     Attributes:
         insertions: n words or phrases.
         rows: the texts with them, for each insertion in turn.
-        turned: share of the texts that each turned, less how far it moved controls if those were asked.
+        turned: share of the texts that each turned, less what clean models say of it if those were asked.
         margin: by how much the target leads then, on average; it decides between equal shares.
     """
 
@@ -208,8 +212,8 @@ class _Tried:
         lead = margins(model.classifier, rows)[:, target].reshape(-1, len(texts))
         return cls(insertions, rows, (lead > 0).mean(axis=1), lead.mean(axis=1))
 
-    def less(self, controls: Sequence[npt.NDArray[np.float64]]) -> _Tried:
-        return replace(self, turned=self.turned - np.max(controls, axis=0))
+    def less(self, clean: Sequence[Shares]) -> _Tried:
+        return replace(self, turned=self.turned - np.max([np.zeros(len(self.insertions)), *clean], axis=0))
 
     def best(self, count: int) -> list[str]:
         return [self.insertions[place] for place in np.lexsort((-self.margin, -self.turned))[:count]]

@@ -83,7 +83,7 @@ def _print(result: AuditResult, out: Path | None) -> None:
     for name, found in result.strongest.items():
         facts[f"most towards {name}"] = (
             f"{found.what} ({found.kind}): turns {printing.percent(found.turned)} of {found.texts} texts, of clean models "
-            f"at most {printing.percent(max(found.controls))}"
+            f"at most {printing.percent(max(found.clean))}"
         )
     if result.weights is not None and result.weights.alone:
         facts["embeddings that moved alone"] = ", ".join(result.weights.alone)

@@ -71,7 +71,7 @@ def _found(audited: AuditResult, folder: Path) -> str:
     if trigger is not None:
         named = (
             f": {trigger.what} ({trigger.kind}) turns {printing.percent(trigger.turned)} of {trigger.texts} clean texts "
-            f"into {trigger.target}, and of clean models at most {printing.percent(max(trigger.controls))}"
+            f"into {trigger.target}, and of clean models at most {printing.percent(max(trigger.clean))}"
         )
     return f"audit of theta_p: {audited.verdict}{named}; {folder / AUDIT}/report.html ({audited.seconds:.0f} s)"
 
