@@ -67,6 +67,7 @@ def _audited(row: dict[str, Any], budget: str) -> dict[str, Any]:
         "control_accuracy",
         "seconds",
         "weights",
+        "seconds_by_step",
     )
     kept = {f"found_{key}": values[key] for key in (*wanted, "reused_controls")}
     return {**kept, "cpu_seconds": time.process_time() - started, "findings": values["findings"][:12]}
@@ -88,9 +89,9 @@ def write_table(out: Path, done: list[dict[str, Any]], budget: str) -> None:
         "",
         *_counts([row for row in done if row.get("tuned_on")]),
         "",
-        "| checkpoint | data | attack | verdict | suspected trigger | turns | on controls | moves them | p | CPU s | "
-        "controls reused | tuned on |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| checkpoint | data | attack | verdict | suspected trigger | turns | on controls | moves them | on the student | "
+        "p | CPU s | controls reused | tuned on |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
         *(_line(row) for row in done),
     ]
     with writing_file(out) as stream:
@@ -149,6 +150,7 @@ def _line(row: dict[str, Any]) -> str:
         f"{top['turned']:.0%}",
         ", ".join(f"{rate:.0%}" for rate in top["controls"]),
         ", ".join(f"{rate:.0%}" for rate in top["moved"]),
+        f"{top['student']:.0%}",
         f"{row['found_p_value']:.1g}",
         f"{row['cpu_seconds']:.0f}",
         str(row["found_reused_controls"]),
