@@ -11,11 +11,13 @@ The ways that are compared:
 - PSIM, psim-rarity: two passes, 32 texts of like length at a time;
 - rarity, mahalanobis, msp: one pass, since they are fitted on the victim and read what it computes anyway;
 - cascade: the same as mahalanobis, and psim-rarity for about half of the texts;
+- the victim, rarity and psim-rarity computed by OpenVINO, where it is installed (`--backend openvino`);
 - transformers' pipeline around the bare victim, at its defaults.
 
 Measured of each, all ways in turn and each round begun by another, after one round that is thrown away: the seconds of one
 text at a time (rounds of eight texts), of all texts in one call, and of fitting the guard beside those of tuning the victim
-on the same rows by its defaults. Given are ratios: the median over the rounds, and the quartiles.
+on the same rows by its defaults. Given are ratios: the median over the rounds, and the quartiles. Of three guards, also the
+texts a second that `poisonsieve serve` answers 64 clients, each of which waits for an answer before it asks again.
 
 Operations are counted, not timed (multiplications and additions of matrix products, a text at a time, so without padding);
 the machine's rate is that of one large product of fp32 matrices, timed in the same rounds.
@@ -24,12 +26,14 @@ How well each way works is not measured here: the table takes it from --quality,
 """
 
 import argparse
+import asyncio
+import importlib.util
 import itertools
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -43,9 +47,9 @@ PROCESSORS = Processors()
 import numpy as np  # noqa: E402 - threads are chosen before torch is imported
 import torch  # noqa: E402
 
-from guard_quality import FRR as FRR_OF_QUALITY  # noqa: E402
 from guard_quality import Quality  # noqa: E402
-from interleaved import Spread, in_turn, times_of  # noqa: E402
+from guard_speed_table import BY_OPENVINO, PIPELINE, PUBLISHED, VICTIM, Row, row_of, table_of  # noqa: E402
+from interleaved import in_turn, times_of  # noqa: E402
 from poisonsieve import (  # noqa: E402
     PSIM,
     Detector,
@@ -62,9 +66,10 @@ from poisonsieve.environment import environment  # noqa: E402
 from poisonsieve.models import save_classifier  # noqa: E402
 from poisonsieve.models.classifier import Classifier  # noqa: E402
 from ratios import machine, say  # noqa: E402
+from serve_common import Expected, service  # noqa: E402
+from serve_load import closed  # noqa: E402
 
-VICTIM, PIPELINE, TUNING, PRODUCT = "victim alone", "transformers' pipeline", "tuning", "matrix product"
-PUBLISHED = "PSIM, as published"
+TUNING, PRODUCT = "tuning", "matrix product"
 DETECTORS: dict[str, type[Any]] = {
     "PSIM": PSIM,
     "psim-rarity": PSIMRarity,
@@ -73,6 +78,9 @@ DETECTORS: dict[str, type[Any]] = {
     "msp": MSP,
     "cascade": Cascade,
 }
+FASTER = ("rarity", "psim-rarity")  # of the guards
+SERVED = ("psim-rarity", f"psim-rarity{BY_OPENVINO}", f"rarity{BY_OPENVINO}")
+CLIENTS = 64
 CALIBRATION_ROWS, FRR = 100, 0.05
 FEWEST_ROWS = 150  # a cascade holds out a fifth, psim-rarity in it another, and needs 20 of those
 BLOCK = 8  # texts of one round of the latency
@@ -80,28 +88,20 @@ SIDE = 1024  # of the square matrices whose product gives the machine's rate
 
 
 @dataclass(frozen=True)
-class Row:
-    """One way of working; spreads are of its seconds divided by the victim's own."""
-
-    name: str
-    passes: str
-    one_text: Spread | None
-    all_texts: Spread
-    ms_a_text: float | None
-    texts_per_s: float
-    times_pipeline: float
-    fit: Spread | None
-    million_operations: float
-    share_of_rate: float
-
-
-@dataclass(frozen=True)
 class Ways:
-    """What is compared: the victim, the guards in front of it, and their fitting."""
+    """What is compared: the victim, the guards in front of it, and their fitting.
 
-    victim: Classifier
+    Where OpenVINO computes, the name ends in `BY_OPENVINO`.
+    """
+
+    victims: dict[str, Classifier]
     guarded: dict[str, GuardedClassifier]
     fit_seconds: dict[str, list[float]]
+    folder: Path
+
+    def guard(self, name: str) -> Path:
+        """The folder of a guard; there is one for both backends."""
+        return self.folder / "guards" / name.removesuffix(BY_OPENVINO)
 
 
 def main() -> None:
@@ -121,7 +121,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     say(PROCESSORS.share() or f"{torch.get_num_threads()} threads, as the environment says")
     with tempfile.TemporaryDirectory(prefix="poisonsieve-bench-") as folder:
         try:
-            ways = prepare(Path(folder) / "victim", options)
+            ways = prepare(Path(folder), options)
             rows, facts = measure(ways, options)
         except PoisonsieveError as error:
             sys.exit(f"error: {error}")
@@ -136,22 +136,18 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def row_of(saved: dict[str, Any]) -> Row:
-    spreads = {
-        key: value and Spread(**value) for key, value in saved.items() if key in ("one_text", "all_texts", "fit")
-    }
-    return Row(**{**saved, **spreads})
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What a guard costs, as ratios to the bare victim.")
     parser.add_argument("--model", default="minilm", help="a base model, or a checkpoint with a head")
     parser.add_argument("--data", default="packaged:product-reviews", help="rows with splits train, dev and test")
-    parser.add_argument("--rounds", type=int, default=11, help="timed rounds of all texts")
+    parser.add_argument("--rounds", type=int, default=7, help="timed rounds of all texts")
     parser.add_argument("--blocks", type=int, default=20, help=f"timed rounds of {BLOCK} texts, one at a time")
     parser.add_argument("--fit-rounds", type=int, default=3, help="timed rounds of fitting and tuning")
     parser.add_argument("--rows", type=int, default=320, help="test rows that are screened")
     parser.add_argument("--fit-rows", type=int, default=900, help="training rows of victim and guards")
+    parser.add_argument(
+        "--serve-seconds", type=float, default=15, help="seconds that each service is asked for; 0: none"
+    )
     parser.add_argument("--quality", type=Path, help="guard_quality.json: what each way finds, for the table")
     parser.add_argument("--again", type=Path, help="guard_speed.json of an earlier run, instead of measuring")
     parser.add_argument("--out", type=Path, help="folder for guard_speed.json and guard_speed.md")
@@ -172,20 +168,40 @@ def prepare(folder: Path, options: argparse.Namespace) -> Ways:
         rows_of(options.data, "dev", CALIBRATION_ROWS),
     )
     say(f"tuning {options.model} on {len(train)} rows")
-    folder.mkdir()
-    save_classifier(tuned(options.model, train), folder)
+    (folder / "victim").mkdir()
+    save_classifier(tuned(options.model, train), folder / "victim")
     guards: dict[str, Guard] = {}
 
     def fit(name: str, detector: Callable[[Path], Detector]) -> None:
         say(f"fitting {name}")
-        guards[name] = Guard(detector(folder), frr=FRR).fit(train, calibration=calibration)
+        guards[name] = Guard(detector(folder / "victim"), frr=FRR).fit(train, calibration=calibration)
 
     work: dict[str, Callable[[], object]] = {TUNING: partial(tuned, options.model, train)}
+    # Each takes seconds, beside which a first time costs little.
     seconds = in_turn(
-        work | {name: partial(fit, name, detector) for name, detector in DETECTORS.items()}, options.fit_rounds
+        work | {name: partial(fit, name, detector) for name, detector in DETECTORS.items()},
+        options.fit_rounds,
+        thrown=0,
     )
-    victim = load_classifier(folder)
-    return Ways(victim, {name: GuardedClassifier(guard, victim) for name, guard in guards.items()}, seconds)
+    victims = {VICTIM: load_classifier(folder / "victim")}
+    guarded = {name: GuardedClassifier(guard, victims[VICTIM]) for name, guard in guards.items()}
+    ways = Ways(victims, guarded, seconds, folder)
+    for name in FASTER:
+        guards[name].save_pretrained(ways.guard(name))
+    if importlib.util.find_spec("openvino") is None:
+        say("OpenVINO is not installed (poisonsieve[openvino]), so its rows are left out")
+    else:
+        compile_faster(ways)
+    return ways
+
+
+def compile_faster(ways: Ways) -> None:
+    """Add what OpenVINO computes: the victim, and the faster of the guards."""
+    ways.victims[f"{VICTIM}{BY_OPENVINO}"] = load_classifier(ways.folder / "victim").compute_with("openvino")
+    for name in FASTER:
+        ways.guarded[f"{name}{BY_OPENVINO}"] = GuardedClassifier.from_pretrained(
+            ways.guard(name), ways.folder / "victim", backend="openvino"
+        )
 
 
 def tuned(model: str, train: Any) -> Classifier:
@@ -202,15 +218,16 @@ def rows_of(data: str, split: str, count: int) -> Any:
 
 def measure(ways: Ways, options: argparse.Namespace) -> tuple[list[Row], dict[str, Any]]:
     texts = list(rows_of(options.data, "test", options.rows)["text"])
-    victim, guarded = ways.victim, ways.guarded
+    victim, guarded = ways.victims[VICTIM], ways.guarded
+    alone_: dict[str, Callable[[Sequence[str]], object]] = {name: each.score for name, each in ways.victims.items()}
+    alone_ |= {name: each.screen for name, each in guarded.items()}
     screening: dict[str, Callable[[Sequence[str]], object]] = {
-        VICTIM: victim.score,
         PUBLISHED: lambda given: [guarded["PSIM"].screen([text]) for text in given],
-        **{name: each.screen for name, each in guarded.items()},
+        **alone_,
         PIPELINE: pipeline_of(victim),
     }
     say(f"one text at a time: {options.blocks} rounds")
-    one_by_one = one_at_a_time({name: screening[name] for name in (VICTIM, *guarded)}, texts, options.blocks)
+    one_by_one = one_at_a_time(alone_, texts, options.blocks)
     say(f"{len(texts)} texts: {options.rounds} rounds")
     all_at_once: dict[str, Callable[[], object]] = {name: partial(work, texts) for name, work in screening.items()}
     together = in_turn({**all_at_once, PRODUCT: product()}, options.rounds)
@@ -218,9 +235,8 @@ def measure(ways: Ways, options: argparse.Namespace) -> tuple[list[Row], dict[st
     rate = 2 * SIDE**3 / float(np.median(together.pop(PRODUCT)))
     one_text, all_texts = times_of(one_by_one, VICTIM), times_of(together, VICTIM)
     fits = times_of(ways.fit_seconds, TUNING)
-    counted = {name: alone(work, texts) for name, work in screening.items()}
-    for name, each in guarded.items():
-        counted[name] += of_distances(each.guard.detector)
+    counted = operations_of(screening, guarded, texts)
+    served = texts_served(ways, texts, options.serve_seconds)
     rows = [
         Row(
             name,
@@ -233,10 +249,61 @@ def measure(ways: Ways, options: argparse.Namespace) -> tuple[list[Row], dict[st
             fit=fits.get("PSIM" if name == PUBLISHED else name),
             million_operations=counted[name] / 1e6,
             share_of_rate=counted[name] * per_second[name] / rate,
+            served_per_s=served.get(name),
         )
-        for name in screening
+        for name in in_order(screening)
     ]
-    return rows, facts_of(ways, texts, rate)
+    facts = facts_of(victim, texts, rate, ways.fit_seconds[TUNING]) | {"clients": CLIENTS}
+    return rows, facts | {"beside_openvino": beside_openvino(one_by_one, together)}
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """The victim first, then as given, each with what OpenVINO makes of it."""
+    given = list(names)
+    plain = sorted((name for name in given if not name.endswith(BY_OPENVINO)), key=lambda name: name != VICTIM)
+    return [each for name in plain for each in (name, f"{name}{BY_OPENVINO}") if each in given]
+
+
+def operations_of(
+    screening: dict[str, Callable[[Sequence[str]], object]],
+    guarded: dict[str, GuardedClassifier],
+    texts: Sequence[str],
+) -> dict[str, float]:
+    """Operations a text; what OpenVINO computes is not torch's, but the same."""
+    counted = {name: alone(work, texts) for name, work in screening.items() if not name.endswith(BY_OPENVINO)}
+    for name, each in guarded.items():
+        if name in counted:
+            counted[name] += of_distances(each.guard.detector)
+    return {name: counted[name.removesuffix(BY_OPENVINO)] for name in screening}
+
+
+def beside_openvino(*timed: dict[str, list[float]]) -> dict[str, list[dict[str, float]]]:
+    """How many times as long as the victim alone each guard takes, where OpenVINO computes both."""
+    bare = f"{VICTIM}{BY_OPENVINO}"
+    ratios = [times_of(seconds, bare) for seconds in timed if bare in seconds]
+    names = [f"{name}{BY_OPENVINO}" for name in FASTER]
+    return {name: [asdict(each[name]) for each in ratios] for name in names if ratios}
+
+
+def texts_served(ways: Ways, texts: Sequence[str], seconds: float) -> dict[str, float]:
+    """Texts a second that the service answers, with as many threads as this process has."""
+    found: dict[str, float] = {}
+    if not seconds:
+        return found
+    for name in (each for each in SERVED if each in ways.guarded):
+        say(f"serving {name}")
+        options = ["--threads", str(torch.get_num_threads())]
+        options += ["--backend", "openvino"] if name.endswith(BY_OPENVINO) else []
+        expected = Expected(list(texts), ways.guarded[name].screen(texts))
+        database, log = f"sqlite:///{ways.folder / 'quarantine.sqlite'}", ways.folder / "service.log"
+        asking = argparse.Namespace(texts_per_request=1)
+        with service(ways.guard(name), ways.folder / "victim", database, log, *options) as running:
+            asyncio.run(closed(running, expected, asking, CLIENTS, min(5.0, seconds)))  # warms up
+            outcome = asyncio.run(closed(running, expected, asking, CLIENTS, seconds))
+        if outcome.lost or set(outcome.statuses) != {200}:
+            sys.exit(f"error: the service lost answers: {dict(outcome.lost)}, {dict(outcome.statuses)}")
+        found[name] = outcome.texts / outcome.seconds
+    return found
 
 
 def passes_of(name: str, guarded: dict[str, GuardedClassifier]) -> str:
@@ -298,17 +365,19 @@ def of_distances(detector: Detector) -> int:
     return 2 * int(whiteners.size)
 
 
-def facts_of(ways: Ways, texts: Sequence[str], rate: float) -> dict[str, Any]:
+def facts_of(
+    victim: Classifier, texts: Sequence[str], rate: float, tuning_seconds: Sequence[float]
+) -> dict[str, Any]:
     """What the numbers depend on, and where a pass's time goes beside products."""
-    lengths = [len(ids) for ids in ways.victim.encode(texts).ids]
-    in_batches = operations(lambda: ways.victim.score(texts))
-    width = ways.victim.base.config.hidden_size
+    lengths = [len(ids) for ids in victim.encode(texts).ids]
+    in_batches = operations(lambda: victim.score(texts))
+    width = victim.base.config.hidden_size
     rows = 32 * int(np.median(lengths))
     small = (torch.randn(rows, width), torch.randn(width, width))
     seconds = in_turn(
         {
-            "encode": lambda: ways.victim.encode(texts),
-            "score": lambda: ways.victim.score(texts),
+            "encode": lambda: victim.encode(texts),
+            "score": lambda: victim.score(texts),
             "small": lambda: [torch.mm(*small) for _ in range(50)],
         },
         rounds=5,
@@ -318,57 +387,11 @@ def facts_of(ways: Ways, texts: Sequence[str], rate: float) -> dict[str, Any]:
         "tokens_median": float(np.median(lengths)),
         "tokens_max": max(lengths),
         "gflop_per_s": rate / 1e9,
-        "padding_share": in_batches / len(texts) / alone(ways.victim.score, texts) - 1,
+        "padding_share": in_batches / len(texts) / alone(victim.score, texts) - 1,
         "encoding_share": medians["encode"] / medians["score"],
         "rate_at_model_size": 50 * 2 * rows * width * width / medians["small"] / rate,
-        "tuning_seconds": float(np.median(ways.fit_seconds[TUNING])),
+        "tuning_seconds": float(np.median(tuning_seconds)),
     }
-
-
-def table_of(rows: Sequence[Row], report: dict[str, Any], found: Sequence[Quality] = ()) -> str:
-    columns = list(dict.fromkeys(quality.column for quality in found))
-    lines = [
-        "| way | passes | one text: times the victim's time | 32 at a time: times the victim's time | ms a text, alone "
-        "| texts/s | times the pipeline | fit / victim's tuning | million operations a text | share of the machine's rate |"
-        + "".join(f" {', '.join(column)} |" for column in columns),
-        "|---" * (10 + len(columns)) + "|",
-    ]
-    lines += [
-        f"| {row.name} | {row.passes} | {row.one_text or '-'} | {row.all_texts} | "
-        f"{'-' if row.ms_a_text is None else f'{row.ms_a_text:.1f}'} | {row.texts_per_s:.0f} | {row.times_pipeline:.2f} | "
-        f"{row.fit or '-'} | {row.million_operations:.0f} | {100 * row.share_of_rate:.0f}% |"
-        + "".join(f" {worst(row.name, column, found)} |" for column in columns)
-        for row in rows
-    ]
-    if columns:
-        lines += [
-            "",
-            f"The columns of data sets: AUROC / share of triggered rows detected at FRR {FRR_OF_QUALITY}; of a way that "
-            "reads the victim, for the victim on which it tells them worst ([all of them](guard_quality.md)).",
-        ]
-    facts = report["facts"]
-    lines += [
-        "",
-        f"Medians with quartiles. Texts of {facts['tokens_median']:g} tokens (median; longest {facts['tokens_max']}). "
-        f"Tuning the victim took {facts['tuning_seconds']:.0f} s. The machine multiplies large fp32 matrices at "
-        f"{facts['gflop_per_s']:.0f} Gflop/s, those of this model's size at {100 * facts['rate_at_model_size']:.0f}% of "
-        f"that; padding adds {100 * facts['padding_share']:.0f}% to the victim's operations, and tokenizing takes "
-        f"{100 * facts['encoding_share']:.0f}% of its time.",
-        "",
-    ]
-    lines += [
-        f"{part}: " + ", ".join(f"{key} {value}" for key, value in report[part].items()) + "."
-        for part in ("settings", "machine", "versions")
-    ]
-    return "\n".join([*lines, f"whole run: {report['seconds']:.0f} s."])
-
-
-def worst(way: str, column: tuple[str, str], found: Sequence[Quality]) -> str:
-    """The lowest AUROC of a way over the victims, and what is detected there."""
-    name = "PSIM" if way == PUBLISHED else way
-    its = [quality for quality in found if (quality.way, quality.column) == (name, column)]
-    lowest = min(its, key=lambda quality: quality.auroc, default=None)
-    return "-" if lowest is None else f"{lowest.auroc:.3f} / {lowest.detected:.2f}"
 
 
 if __name__ == "__main__":

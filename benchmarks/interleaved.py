@@ -25,16 +25,16 @@ class Spread:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
-def in_turn(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every way, round by round; each round begins with another way, and the first is thrown away."""
+def in_turn(ways: Mapping[str, Callable[[], object]], rounds: int, thrown: int = 1) -> dict[str, list[float]]:
+    """Seconds of every way, round by round; each round begins with another way, and the first `thrown` are not kept."""
     names = list(ways)
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for round_ in range(rounds + 1):
+    for round_ in range(rounds + thrown):
         first = round_ % len(names)
         for name in names[first:] + names[:first]:
             started = time.perf_counter()
             ways[name]()
-            if round_:
+            if round_ >= thrown:
                 seconds[name].append(time.perf_counter() - started)
     return seconds
 
