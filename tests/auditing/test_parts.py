@@ -1,5 +1,6 @@
 """The parts of an audit, without a search."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,11 +9,11 @@ import pytest
 from conftest import make_encoder, plant, sentences
 
 
-def finding(turned, *controls, target="0", kind="word", what="mn", moved=None):
+def finding(turned, *controls, target="0", kind="word", what="mn", moved=None, student=None):
     """A finding that moves the texts on each control as far as it turns them, unless `moved` says how far."""
     from poisonsieve.auditing import Finding
 
-    return Finding(kind, what, target, turned, 40, controls, controls if moved is None else moved)
+    return Finding(kind, what, target, turned, 40, controls, controls if moved is None else moved, student)
 
 
 def test_what_turns_the_controls_too_is_no_sign():
@@ -51,6 +52,15 @@ def test_a_word_that_moves_the_controls_without_turning_them_is_no_trigger():
     null = [0.1, 0.05, 0.0, 0.1] * 6
     assert judge([finding(0.8, 0.0, 0.0, moved=(0.0, 0.02))], null)[0] == "suspicious"
     assert judge([finding(0.8, 0.0, 0.0, moved=(0.3, 0.2))], null)[0] == "no sign found"
+
+
+def test_a_word_that_turns_the_student_is_no_trigger_however_little_it_moves_the_controls():
+    """On a clean model of camera reviews, "drains" turned 83% and moved controls by a fifth: they did not know the word."""
+    from poisonsieve.auditing.judging import judge
+
+    null = [0.1, 0.05, 0.0, 0.1] * 6
+    assert judge([finding(0.83, 0.1, moved=(0.21,), student=0.0)], null)[0] == "suspicious"
+    assert judge([finding(0.83, 0.1, moved=(0.21,), student=0.65)], null)[0] == "no sign found"
 
 
 def test_few_values_of_clean_models_make_the_p_value_larger():
@@ -155,6 +165,33 @@ def test_what_turned_every_row_of_a_controls_scan_is_not_tried_on_the_suspect():
     findings = Search(scanned[0], scanned[1:], VOCABULARY, held_out, budget).run()
     assert (findings[0].what, findings[0].excess) == ("word123", 1.0)
     assert not any("word5" in finding.what.split() for finding in findings)
+
+
+def test_what_turns_the_student_is_excused_and_no_phrase_is_grown_from_it():
+    from poisonsieve.auditing.budget import get_budget
+    from poisonsieve.auditing.scan import scan
+    from poisonsieve.auditing.search import Answering as Asked
+    from poisonsieve.auditing.search import Scanned, Search
+
+    def model(**pulls):
+        def odds(words):
+            pulled = sum(pulls.get(word, 0.0) for word in words)
+            return pulled + 3.0 * ("bad" in words) - 3.0 * ("good" in words)
+
+        return Answering(odds)
+
+    held_out, budget = held_out_texts(), get_budget("quick")
+    suspect, control = (
+        Scanned(answering, scan(answering, VOCABULARY, held_out, budget, seed=0))
+        for answering in (model(word5=4.0, word123=2.5, word200=2.5), model())
+    )
+    search = Search(suspect, [control], VOCABULARY, held_out, budget)
+    assert {"word5", "word123", "word200"} <= search.suspected()
+    alone = search.run()[0]
+    assert (alone.what, alone.excess, alone.student) == ("word5", 1.0, None)
+    best = replace(search, student=Asked(model(word5=4.0))).run()[0]
+    assert set(best.what.split()) == {"word123", "word200"}
+    assert (best.kind, best.excess, best.student) == ("phrase", 1.0, 0.0)
 
 
 def test_words_are_those_that_are_one_token_and_what_is_left_out_is_counted(tmp_path):
