@@ -1,7 +1,7 @@
 """How much longer a command takes beside other work: one busy processor, or the same command a second time.
 
     python benchmarks/beside_other_work.py                       # one training, 3 rounds: on a quiet machine, minutes
-    python benchmarks/beside_other_work.py --demo --rounds 1     # the whole demo
+    python benchmarks/beside_other_work.py --demo --rounds 1 --as-chosen     # the whole demo, 15 minutes
     python benchmarks/beside_other_work.py --json > beside.json
 
 Each round runs every case once, in turn, so that other load hits all alike:
@@ -39,11 +39,12 @@ WAYS = {"as chosen": {}, "as torch": {"OMP_NUM_THREADS": str(os.cpu_count()), "G
 
 def main() -> None:
     options = parse()
-    seconds: dict[tuple[str, str], list[float]] = {(way, case): [] for case in CASES for way in WAYS}
+    ways = ["as chosen"] if options.as_chosen else [*WAYS]
+    seconds: dict[tuple[str, str], list[float]] = {(way, case): [] for case in CASES for way in ways}
     with tempfile.TemporaryDirectory(prefix="poisonsieve-beside-") as name:
         folder = Path(name)
         command = demo if options.demo else training(folder, options.rows)
-        for round_, (case, way) in itertools.product(range(options.rounds), itertools.product(CASES, WAYS)):
+        for round_, (case, way) in itertools.product(range(options.rounds), itertools.product(CASES, ways)):
             took, threads = run(case, WAYS[way], command, folder / f"{round_}-{case}-{way}")
             seconds[way, case].append(took)
             say(f"{case}, {way}: {took:.1f} s ({'; '.join(threads) or 'threads were given'})")
@@ -56,6 +57,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=400, help="training rows of the one training")
     parser.add_argument("--demo", action="store_true", help="`poisonsieve demo` instead of one training")
+    parser.add_argument("--as-chosen", action="store_true", help="leave out torch's own threads, which take far longer")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return parser.parse_args()
 
