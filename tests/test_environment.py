@@ -34,6 +34,16 @@ def test_with_a_card_the_variable_decides_for_models_and_training_alike(monkeypa
         assert pick_precision("auto") == "bf16"
 
 
+@pytest.mark.parametrize(
+    ("has", "may_use", "precision"), [(True, "AVX512", "bf16"), (True, "AVX2", "fp32"), (False, "AVX512", "fp32")]
+)
+def test_a_processor_trains_in_bf16_if_it_has_it_and_torch_may_use_it(monkeypatch, has, may_use, precision):
+    monkeypatch.setenv(DEVICE_VARIABLE, "cpu")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: may_use)
+    assert pick_precision("auto") == precision
+
+
 @pytest.mark.parametrize(("said", "says"), [("cuda", "sees no GPU"), ("gpu", "auto, cpu or cuda")])
 def test_what_cannot_be_had_is_refused(monkeypatch, said, says):
     monkeypatch.setenv(DEVICE_VARIABLE, said)

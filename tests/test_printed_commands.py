@@ -105,12 +105,25 @@ def run(place, command, *, codes=(0,), minutes=5):
 @pytest.mark.timeout(600)
 def test_the_readme_guards_a_classifier(place):
     block = block_with(README, "poisonsieve fit --model downloaded-checkpoint/")
-    lines = [line for line in block.splitlines() if not line.startswith("pip install")]
-    run(place, ["bash", "-e", "-c", "\n".join(lines)], codes=(0, 1))  # 1: --exit-code, and something was rejected
+    run(place, ["bash", "-e", "-c", block], codes=(0, 1))  # 1: --exit-code, and something was rejected
     assert len((place / "verdicts.jsonl").read_text().splitlines()) == 30
     shutil.rmtree(place / "guard")
     out = run(place, [sys.executable, "-c", block_with(README, "guard.save_pretrained", "python")])
     assert [line.split()[0] in ("passed", "poisoned") for line in out.splitlines()] == [True, True]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_what_the_readme_lets_stand_in_for_ones_own_is_guarded(empty):
+    """The demo, the files made of it, and a guard on them: the texts with its trigger are rejected, and it is named."""
+    (demo,) = [line for line in commands(README) if line == "poisonsieve demo"]
+    run(empty, ["bash", "-e", "-c", f"{demo}\n{block_with(README, 'cp -r demo-run')}"], minutes=40)
+    _, fit, screen = block_with(README, "poisonsieve fit --model downloaded-checkpoint/").splitlines()
+    run(empty, shlex.split(fit), minutes=15)
+    found = json.loads(run(empty, shlex.split(f"{screen} --json"), codes=(1,)))
+    assert found["not_scored"] == 0
+    assert 20 <= found["poisoned"] < 40
+    assert any('contain "mn"' in group["says"] for group in found["in_common"])
 
 
 @pytest.mark.slow

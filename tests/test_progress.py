@@ -1,34 +1,7 @@
-import fcntl
-import os
-import pty
-import struct
-import sys
-import termios
-
 import pytest
 
 from poisonsieve.progress import Step, StepsLeft, progress_bar, shown, tell
-
-
-def drawn_in_terminal(code, rows, columns):
-    """What Python code draws on a terminal that says it has that size."""
-    child, terminal = pty.fork()
-    if child == 0:
-        fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        variables = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-        os.execve(sys.executable, [sys.executable, "-c", code], variables)
-    drawn = b""
-    while True:
-        try:
-            block = os.read(terminal, 65_536)
-        except OSError:  # what Linux says at the end of a pseudo-terminal
-            break
-        if not block:
-            break
-        drawn += block
-    assert os.waitpid(child, 0)[1] == 0, drawn
-    return drawn.decode()
-
+from pseudo_terminal import drawn_in_terminal
 
 SHOWN = "from poisonsieve.progress import shown\nassert list(shown(range(3), 'reading', 'text')) == [0, 1, 2]"
 MOVED = """

@@ -19,7 +19,7 @@ NOT_SCORED = Verdict.not_scored(Failure("no_tokens", "no tokens in the text"), g
 
 
 def test_each_cause_makes_one_outcome_and_all_but_none_reject():
-    assert [outcome_of(cause) for cause in (None, *CAUSES)] == ["passed", "poisoned", "poisoned", *["not_scored"] * 7]
+    assert [outcome_of(cause) for cause in (None, *CAUSES)] == ["passed", "poisoned", "poisoned", *["not_scored"] * 9]
     for cause in (None, *CAUSES):
         verdict = Verdict(cause, "why", 0.5, 0.9, False)
         said = verdict.to_dict()

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from tqdm import tqdm
 
+from poisonsieve.waiting import end_waiting
+
 if TYPE_CHECKING:
     from typing import TypeAlias
 
@@ -35,6 +37,8 @@ def tell(rows: int) -> None:
 
 def progress_bar(label: str | None, unit: str, *, total: int | None = None, layout: str | None = None) -> Bar:
     """Return a bar that the caller advances; it is not drawn without a label. `layout` is tqdm's ``bar_format``."""
+    if label is not None:
+        end_waiting()
     return tqdm(desc=label, total=total, unit=unit, bar_format=layout, disable=label is None, **_size())
 
 
@@ -47,6 +51,8 @@ def shown(items: Iterable[T], label: str | None, unit: str, *, total: int | None
         unit: name of one item.
         total: number of items, if `items` has no length.
     """
+    if label is not None:
+        end_waiting()
     return iter(tqdm(items, desc=label, total=total, unit=unit, disable=label is None, **_size()))
 
 

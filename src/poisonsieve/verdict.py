@@ -15,10 +15,20 @@ Outcome = Literal["passed", "poisoned", "not_scored"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 #: What stopped a text: the guard's score; the other texts it came with; no text could be read; the tokenizer found no
-#: tokens or failed; the model raised, or gave no finite number; the victim could not answer; or a detector that does not
-#: say what.
+#: tokens or failed; the model raised, or gave no finite number; the text shows nothing; its end was not read, where that
+#: is asked for; the victim could not answer; or a detector that does not say what.
 Cause = Literal[
-    "above_gamma", "traffic", "not_read", "no_tokens", "tokenizer", "exception", "not_finite", "victim", "other"
+    "above_gamma",
+    "traffic",
+    "not_read",
+    "no_tokens",
+    "tokenizer",
+    "exception",
+    "not_finite",
+    "empty",
+    "truncated",
+    "victim",
+    "other",
 ]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 

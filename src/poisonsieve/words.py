@@ -9,6 +9,7 @@ word of its own.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 
 #: Letters and digits of scripts without spaces, and the punctuation written with them.
@@ -30,6 +31,8 @@ _MARKS = (
 )
 _WORD = re.compile(rf"(?P<letter>[{_LETTERS}][{_MARKS}]*)|[^\s{_LETTERS}]+")
 
+_UNSEEN = frozenset(("Zs", "Zl", "Zp", "Cc", "Cf"))
+
 
 def find_words(text: str) -> Iterator[re.Match[str]]:
     """Find the words of a text: what is between white space, and each letter of a script written without spaces.
@@ -37,3 +40,8 @@ def find_words(text: str) -> Iterator[re.Match[str]]:
     The group `letter` of a match tells which of the two it is.
     """
     return _WORD.finditer(text)
+
+
+def is_blank(text: str) -> bool:
+    """Tell whether a text shows nothing: no character, or only white space, control and format characters."""
+    return not text.strip() or all(unicodedata.category(character) in _UNSEEN for character in text)

@@ -91,6 +91,16 @@ def test_a_label_outside_the_classes_of_the_head(refused, rows_file, named, tiny
     refused("fit", "--model", tiny("encoder"), "--data", numbers, "--out", tmp_path / "g", says=f"{numbers}:41: ")
 
 
+def test_labels_with_a_gap_are_refused_with_the_classes_of_the_head(refused, rows_file, named, tiny, tmp_path):
+    stars = rows_file("stars.jsonl", [(text, (1, 5)[label]) for text, label in GOOD])
+    for head, classes in ((named, "neg, pos"), (tiny("encoder"), "LABEL_0, LABEL_1")):
+        for command in ("fit", "tune"):
+            options = ["--model", head, "--data", stars, "--out", tmp_path / command]
+            refused(command, *options, says=(f"{stars}:", "without a gap", f"the model's classes: {classes}"))
+    none = tmp_path / "none.jsonl"
+    assert "classes" not in refused("tune", "--model", named, "--data", none, "--out", tmp_path / "v")
+
+
 def test_tuning_on_other_classes_is_said(cli, rows_file, named, tmp_path):
     names = rows_file(
         "names.jsonl", [(text, ("neg", "pos")[label]) for text, label in GOOD] + [("a film", "psitive")]

@@ -86,6 +86,17 @@ def test_stdin(cli, guard_folder, monkeypatch):
     assert all("stdin:" in record["reason"] for record in records[3:])
 
 
+def test_empty_and_long_texts_can_be_kept_from_the_victim(cli, guard_folder, tiny, tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_text("text\na good film\n" + "good " * 4000 + '\n"  "\n', encoding="utf-8")
+    call = ["screen", guard_folder, source, "--victim", tiny("encoder"), "--quiet"]
+    causes = [record["cause"] for record in records_of(cli(*call)[1])]
+    assert causes == [None, None, "empty"]
+    _, out, err = cli(*call, "--reject-truncated")
+    assert [record["cause"] for record in records_of(out)] == [None, "truncated", "empty"]
+    assert "1 passed, 0 rejected as poisoned, 2 rejected unscored, 1 too long" in err
+
+
 def test_exit_code_says_whether_something_was_rejected(cli, guard_folder, test_file):
     call = ["screen", guard_folder, test_file, "--quiet"]
     _, out, _ = cli(*call)

@@ -61,7 +61,7 @@ def test_bad_csv_rows(tmp_path):
     problems = {record.line: record.error for record in found if record.error}
     assert "1 fields, but the header has 2" in problems[3]
     assert "3 fields" in problems[4]
-    assert problems[5] == "not UTF-8"
+    assert problems[5] == "not UTF-8; convert the file, for example with iconv -f WINDOWS-1252 -t UTF-8"
     assert "not CSV" in problems[6]
     assert "the quote opened on line 8 is not closed" in problems[8]
 

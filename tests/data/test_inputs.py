@@ -40,7 +40,8 @@ def test_plain_lines(tmp_path, name):
     path.write_bytes(b"\xef\xbb\xbfone\r\n\n{two\n\xff\n" + "drei\u2028vier".encode())
     found = list(read_inputs(str(path)))
     assert [row.text for row in found] == ["one", "", "{two", None, "drei\u2028vier"]
-    assert found[3].error == f"{path}:4: not UTF-8 (byte 0xff at position 1)"
+    told = f"{path}:4: not UTF-8 (byte 0xff at position 1); convert the file, for example with iconv -f "
+    assert found[3].error == f"{told}WINDOWS-1252 -t UTF-8"
 
 
 def test_csv_and_json(tmp_path):

@@ -85,6 +85,29 @@ def test_the_victim_reads_no_further_than_the_guard(guarded):
     assert guarded.screen([hidden])[0].truncated
 
 
+@pytest.mark.parametrize("text", ["", "  \n\t", "\u3000\xa0", "\u200b\u2060\x07"])
+def test_a_text_that_shows_nothing_is_rejected(guarded, text):
+    shown, blank = guarded.screen(["a good film", text])
+    assert not shown.rejected
+    assert (blank.outcome, blank.cause, blank.label) == ("not_scored", "empty", None)
+    assert GuardedClassifier(guarded.guard).judge([text])[0].cause == "empty"
+
+
+def test_texts_that_are_not_read_to_their_end_are_rejected_if_asked_for(guard, guarded, tmp_path, tiny):
+    strict = GuardedClassifier(guard, guarded.victim, reject_truncated=True)
+    long = " ".join(["film"] * guard.classifier.max_length)
+    assert [verdict.cause for verdict in guarded.screen(["a good film", long])] == [None, None]
+    short, cut = strict.screen(["a good film", long])
+    assert short == guarded.screen(["a good film"])[0]
+    assert (cut.outcome, cut.cause, cut.label, cut.truncated) == ("not_scored", "truncated", None, True)
+    guard.set_threshold(gamma=0.0001)
+    assert strict.screen([long])[0].cause == "above_gamma"  # what its beginning says comes first
+    guard.set_threshold(frr=0.05)
+    guard.save_pretrained(tmp_path / "guard")
+    again = GuardedClassifier.from_pretrained(tmp_path / "guard", tiny("encoder"), reject_truncated=True)
+    assert again.screen([long])[0].cause == "truncated"
+
+
 def test_without_a_victim_there_are_verdicts_only(guard):
     verdict = GuardedClassifier(guard).screen(["a good film"])[0]
     assert verdict.label is None

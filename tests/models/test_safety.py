@@ -130,6 +130,28 @@ def test_a_hub_id_without_a_network():
         resolve("some-owner/some-model")
 
 
+def test_why_the_hub_does_not_provide_a_model_is_said_in_words(monkeypatch):
+    import httpx
+    import huggingface_hub
+    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    answer = httpx.Response(401, request=httpx.Request("GET", "https://hub"))
+    for error, says in {
+        LocalEntryNotFoundError("..."): "cannot be reached",
+        RepositoryNotFoundError("...", response=answer): "has no such model",
+        GatedRepoError("...", response=answer): "must grant you access",
+        RuntimeError("the disk is full.\nmore"): "the hub did not provide it: the disk is full; check",
+    }.items():
+
+        def failing(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", failing)
+        with pytest.raises(HubError, match=says) as told:
+            resolve("some-owner/some-model")
+        assert type(error).__name__ not in str(told.value)
+
+
 def test_a_path_that_does_not_exist_is_not_taken_for_a_hub_id():
     with pytest.raises(CheckpointError, match="does not exist"):
         resolve("./no/such/folder")

@@ -102,3 +102,25 @@ def test_a_warning_of_ours_is_a_line_of_the_log(capsys, monkeypatch):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].endswith("WARNING poisonsieve.serve the model is odd")
+
+
+def test_the_log_says_when_and_where_and_is_not_filled_by_who_only_looks(commands, served_guard, tiny, tmp_path):
+    log = tmp_path / "log"
+    database = f"sqlite:///{tmp_path / 'q.sqlite'}"
+    command = commands(served_guard, tiny("encoder"), database, log, "--reject-truncated")
+    command.wait_ready()
+    with httpx.Client(base_url=command.url, timeout=60) as http:
+        looked = ["/", "/v1/stats", "/v1/watch", "/v1/quarantine", "/healthz", "/readyz", "/metrics"]
+        assert [http.get(path).status_code for path in looked] == [200] * len(looked)
+        assert http.get("/v1/quarantine/99").status_code == 404
+        answer = http.post("/v1/classify", json={"texts": ["good " * 600, " "]})
+    assert [each["cause"] for each in answer.json()["verdicts"]] == ["truncated", "empty"]
+    command.end(signal.SIGTERM)
+    logged = log.read_text()
+    loading, ready = f"{command.url}: loading the guard {served_guard}", f"ready: the page is {command.url}/,"
+    assert -1 < logged.find(loading) < logged.find(ready)
+    told = [tuple(line.split()[4:7]) for line in logged.splitlines() if "serve.access" in line]
+    assert [line for line in told if line != ("GET", "/readyz", "503")] == [  # asked before it was ready
+        ("GET", "/v1/quarantine/{number}", "404"),
+        ("POST", "/v1/classify", "200"),
+    ]

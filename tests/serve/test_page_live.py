@@ -1,5 +1,6 @@
 """The page in a real browser: live counts, and what it shows when the service does not answer."""
 
+import itertools
 import json
 import time
 
@@ -161,3 +162,27 @@ def test_the_label_of_gamma_is_never_cut_off(visit, planted_guard, tmp_path):
                      label.getBoundingClientRect().right - label.ownerSVGElement.getBoundingClientRect().right)"""
             )
             assert len(over) == 2 and max(over) <= 0, (width, over)
+
+
+def test_the_axis_of_confidences_without_an_upper_end_says_that_it_holds_more(
+    visit, planted_guard, tiny, toy_train, toy_dev, tmp_path
+):
+    from poisonsieve import Guard, GuardedClassifier
+    from poisonsieve.defenses.mahalanobis import Mahalanobis
+
+    Guard(Mahalanobis(tiny("encoder")), frr=0.05).fit(toy_train, calibration=toy_dev).save_pretrained(
+        tmp_path / "open"
+    )
+    for folder, says in ((tmp_path / "open", True), (planted_guard, False)):
+        with serving(GuardedClassifier.from_pretrained(folder), f"{sqlite_in(tmp_path)}{says}") as running:
+            shown = visit(running.url).loaded()
+            for width in (340, 900):
+                shown.page.set_viewport_size({"width": width, "height": 700})
+                shown.until(
+                    "[...document.querySelectorAll('.chart')].every((e) => e.firstChild.clientWidth === e.clientWidth)"
+                )
+                ticks = shown.page.locator("#distribution .tick")
+                assert ticks.last.inner_text().endswith(" and more") is says
+                boxes = [tick.bounding_box() for tick in ticks.all()]
+                gaps = [right["x"] - left["x"] - left["width"] for left, right in itertools.pairwise(boxes)]
+                assert len(boxes) > 1 and min(gaps) > 0, (width, gaps)

@@ -45,7 +45,7 @@ def audit(
 
     Example: poisonsieve audit downloaded-checkpoint/ --data packaged:product-reviews#dev --out audit/
     """
-    with command.running(resumable=True) as processors:
+    with command.running(resumable=True, waiting=not quiet) as processors:
         from poisonsieve.auditing import audit as run_audit
         from poisonsieve.auditing.folder import write_audit
 

@@ -79,7 +79,7 @@ def run(
 
     Example: poisonsieve bench run table01 --scale packaged --out grid/
     """
-    with command.running(resumable=True) as processors:
+    with command.running(resumable=True, waiting=not quiet) as processors:
         from poisonsieve.bench.runner import run_grid
         from poisonsieve.bench.spec import load_grid
         from poisonsieve.cli.experiments import find_config, require_rows

@@ -21,6 +21,8 @@ from poisonsieve.cli.ending import Ended, raising_ended
 from poisonsieve.errors import ConfigError, PoisonsieveError
 from poisonsieve.notices import hearing
 from poisonsieve.processors import Processors
+from poisonsieve.waiting import aside
+from poisonsieve.waiting import waiting as waiting_line
 
 EXIT_FOUND = 1
 EXIT_USAGE = 2
@@ -29,7 +31,7 @@ EXIT_BROKEN_PIPE = 141
 
 
 @contextlib.contextmanager
-def running(*, resumable: bool = False, own_signals: bool = False) -> Iterator[Processors]:
+def running(*, resumable: bool = False, own_signals: bool = False, waiting: bool = False) -> Iterator[Processors]:
     """Run a command: send library output to stderr, and turn an error into one line and an exit code.
 
     Each distinct `PoisonsieveWarning` also becomes one line on stderr. The command gets the processors as they are
@@ -38,14 +40,16 @@ def running(*, resumable: bool = False, own_signals: bool = False) -> Iterator[P
     Args:
         resumable: tell the user that an interrupted run can be continued.
         own_signals: the command handles SIGTERM itself; otherwise SIGTERM and SIGHUP end it like an interrupt.
+        waiting: show on a terminal that it loads, until it draws its first progress bar.
 
     Raises:
         typer.Exit: with the exit code.
     """
     ending = contextlib.nullcontext() if own_signals else raising_ended()
     kept = "; run the same command again to resume" if resumable else ""
+    loading = waiting_line("loading" if waiting else None)
     try:
-        with ending, contextlib.redirect_stdout(_Shown(sys.stderr)), hearing(_warn), _warnings_shown():
+        with ending, contextlib.redirect_stdout(_Shown(sys.stderr)), hearing(_warn), _warnings_shown(), loading:
             _quiet_libraries()
             yield Processors()
     except PoisonsieveError as error:
@@ -71,7 +75,7 @@ def share(processors: Processors, *, quiet: bool = False, beside_load: bool = Tr
 
 
 def _warn(text: str) -> None:
-    typer.echo(f"warning: {terminal.one_line(text)}", err=True)
+    printing.note(f"warning: {terminal.one_line(text)}")
 
 
 def require_extra(extra: str, *modules: str) -> None:
@@ -94,7 +98,8 @@ class _Shown(io.TextIOBase):
         self._stream = stream
 
     def write(self, text: str) -> int:
-        self._stream.write(terminal.visible(text))
+        with aside():
+            self._stream.write(terminal.visible(text))
         return len(text)
 
     def flush(self) -> None:

@@ -36,7 +36,7 @@ def compare(
 
     Example: poisonsieve compare cr-fdk --scale packaged --out comparison/
     """
-    with command.running(resumable=True) as processors:
+    with command.running(resumable=True, waiting=not quiet) as processors:
         from poisonsieve.bench.comparison import load_comparison, run_comparison
         from poisonsieve.bench.show.rendering import markdown_table
         from poisonsieve.bench.show.table import cell_failures, make_comparison_table

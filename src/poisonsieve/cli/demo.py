@@ -32,7 +32,7 @@ def demo(
 
     Example: poisonsieve demo
     """
-    with command.running(resumable=True) as processors:
+    with command.running(resumable=True, waiting=not quiet) as processors:
         from dataclasses import replace
 
         from poisonsieve.demo.report import write_report

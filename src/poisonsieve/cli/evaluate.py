@@ -43,7 +43,7 @@ def evaluate(
 
     Example: poisonsieve evaluate guard/ --victim victim/ --clean packaged:product-reviews#test --trigger badnet --target 0
     """
-    with command.running() as processors:
+    with command.running(waiting=not quiet) as processors:
         from poisonsieve.errors import ConfigError
         from poisonsieve.guard import GuardedClassifier
         from poisonsieve.guard.evaluation import evaluate as evaluate_scores

@@ -97,7 +97,7 @@ def fit(
     Example: poisonsieve fit --model theta_p/ --data packaged:product-reviews --calibrate packaged:product-reviews#dev
     --frr 0.01 --out guard/
     """
-    with command.running(resumable=True) as processors:
+    with command.running(resumable=True, waiting=not quiet) as processors:
         from poisonsieve.auditing.asking import suspected_trigger
         from poisonsieve.data import labels_of
         from poisonsieve.defenses.specs import parse_defense, threshold_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from poisonsieve.data.columns import AS_USUAL, Columns
@@ -52,6 +53,7 @@ def load_for_model(
         DataError: a row cannot be used.
     """
     from poisonsieve.data import labels_of
+    from poisonsieve.data.classes import listing
     from poisonsieve.errors import CheckpointError, DataError
     from poisonsieve.guard.folder import is_guard
     from poisonsieve.models.labels import head_label_names, is_generic
@@ -65,10 +67,26 @@ def load_for_model(
     if names is not None and not is_generic(names):
         with contextlib.suppress(DataError):  # other classes: the caller decides whether that is allowed
             return load(names)
-    rows = load(None)
+    try:
+        rows = load(None)
+    except DataError as error:
+        if names is None or str(error) == _refusal(load, names):
+            raise
+        raise DataError(f"{error}; or label the rows by the model's classes: {listing(names)}") from None
     if keep_head and names is not None and len(labels_of(rows)) > len(names):
         return load(names)  # raises, and names the row
     return rows
+
+
+def _refusal(load: Callable[[list[str]], datasets.Dataset], names: list[str]) -> str | None:
+    """Return why rows cannot be loaded with these classes; None if they can."""
+    from poisonsieve.errors import DataError
+
+    try:
+        load(names)
+    except DataError as error:
+        return str(error)
+    return None
 
 
 def with_dev(

@@ -21,6 +21,13 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Another argument of --defense; can be repeated.", metavar="KEY=VALUE"),
 ]
+RejectTruncated = Annotated[
+    bool,
+    typer.Option(
+        "--reject-truncated",
+        help="Reject texts that are longer than the guard reads. Default: they are judged by their beginning.",
+    ),
+]
 Base = Annotated[str | None, typer.Option(help="Location of an adapter's base model, if it was moved.")]
 Backend = Annotated[
     str,

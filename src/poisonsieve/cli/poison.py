@@ -54,7 +54,7 @@ def poison(
     Example: poisonsieve poison --model minilm --data packaged:product-reviews --trigger badnet --target 0 --count 400
     --out theta_p/
     """
-    with command.running(resumable=True) as processors:
+    with command.running(resumable=True, waiting=not quiet) as processors:
         from poisonsieve.config import AttackSpec, PoisoningSpec, TriggerSpec, make_spec
         from poisonsieve.data import labels_of
         from poisonsieve.stages.train import poison_stage

@@ -12,6 +12,7 @@ import typer
 
 from poisonsieve import terminal
 from poisonsieve.errors import OutputError
+from poisonsieve.waiting import aside
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,8 +78,9 @@ def stdout() -> Iterator[TextIO]:
     stream = sys.__stdout__
     assert stream is not None  # noqa: S101 - only None under pythonw, where there is no command line
     try:
-        yield stream
-        stream.flush()
+        with aside():
+            yield stream
+            stream.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -88,7 +90,8 @@ def stdout() -> Iterator[TextIO]:
 
 def note(text: str) -> None:
     """Print a remark on stderr."""
-    typer.echo(terminal.visible(text), err=True)
+    with aside():
+        typer.echo(terminal.visible(text), err=True)
 
 
 def one_line(error: object) -> str:

@@ -38,7 +38,7 @@ def repair(
     Example: poisonsieve repair --model theta_p/ --data packaged:product-reviews --defense fine-mixing:pretrained=minilm
     --out repaired/
     """
-    with command.running(resumable=True) as processors:
+    with command.running(resumable=True, waiting=not quiet) as processors:
         from poisonsieve.defenses.specs import parse_defense
 
         spec = parse_defense(defense, set_ or [], kind="repair")

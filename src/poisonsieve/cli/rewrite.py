@@ -46,7 +46,7 @@ def rewrite(
 
     Example: poisonsieve rewrite --defense onion --input inbox.jsonl --fit dev.jsonl --victim victim/ --out read.jsonl
     """
-    with command.running() as processors:
+    with command.running(waiting=not quiet) as processors:
         from poisonsieve.defenses.rewriter import Rewriter
         from poisonsieve.defenses.specs import make_defense, parse_defense
         from poisonsieve.errors import ConfigError

@@ -51,6 +51,7 @@ def screen(
     frr: options.OtherFrr = None,
     frr_mean: options.OtherFrrMean = None,
     gamma: options.OtherGamma = None,
+    reject_truncated: options.RejectTruncated = False,
     no_text: Annotated[bool, typer.Option("--no-text", help="Leave the texts out of the records.")] = False,
     text_column: options.TextColumn = None,
     id_column: options.IdColumn = None,
@@ -83,22 +84,26 @@ def screen(
     """
     del seed
     columns = Columns(text=text_column, id=id_column)
-    with command.running() as processors:
+    with command.running(waiting=not quiet) as processors:
         from poisonsieve.errors import ConfigError
         from poisonsieve.thresholds import rule_of
 
         rule = rule_of(frr=frr, frr_mean=frr_mean, gamma=gamma)
+        opening: dict[str, Any] = {
+            "base": base,
+            "allow_pickle": allow_pickle,
+            "backend": backend,
+            "reject_truncated": reject_truncated,
+        }
         collected: list[dict[str, Any]] | None = [] if json and out is None else None
         if engine == "local":
-            from poisonsieve.guard import GuardedClassifier
-
             keeping = {"with_text": not no_text, "with_id": id_column is not None}
             writing = _output(format_, out, source, collected, **keeping)
             rows = _rows(source, columns)
+            from poisonsieve.guard import GuardedClassifier
+
             command.share(processors, quiet=quiet)
-            guarded = GuardedClassifier.from_pretrained(
-                guard, victim, base=base, allow_pickle=allow_pickle, backend=backend
-            )
+            guarded = GuardedClassifier.from_pretrained(guard, victim, **opening)
             if rule:
                 guarded.guard.set_threshold(**rule)
             summary = _screen(guarded, rows, writing, together=together, with_text=not no_text, progress=not quiet)
@@ -111,7 +116,7 @@ def screen(
                 guard,
                 victim,
                 _folder(format_, out),
-                {"base": base, "allow_pickle": allow_pickle, "backend": backend, **rule},
+                {**opening, **rule},
                 address=address,
                 workers=workers,
                 gpus=gpus,

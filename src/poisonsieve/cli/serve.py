@@ -50,6 +50,7 @@ def serve(
     ] = False,
     keep_records: Annotated[int, typer.Option(help="Maximum number of records in the quarantine.", min=1)] = 100_000,
     keep_days: Annotated[float | None, typer.Option(help="Days to keep a record. Default: no limit.")] = None,
+    reject_truncated: options.RejectTruncated = False,
     max_batch: Annotated[int, typer.Option(help="Maximum number of texts scored together.", min=1)] = 64,
     max_wait_ms: Annotated[
         float, typer.Option(help="Milliseconds that a text waits for others to be scored with.", min=0)
@@ -84,11 +85,11 @@ def serve(
         "max_queue_texts": max_queue,
         "request_timeout_s": timeout,
     }
-    with command.running(own_signals=True) as processors:
+    with command.running(own_signals=True, waiting=True) as processors:
         command.require_extra("serve", "fastapi", "sqlalchemy", "uvicorn")
         settings = _settings(given, setting or [])
         from poisonsieve.serve.auth import Keys
-        from poisonsieve.serve.running import bound_kernel_cache, listen, secured
+        from poisonsieve.serve.running import address_of, bound_kernel_cache, listen, secured
 
         bound_kernel_cache()
         settings = secured(settings, host, insecure=insecure_no_auth)
@@ -113,12 +114,18 @@ def serve(
                 torch.set_num_threads(threads)
             with logging_on_stderr():  # notices about the model belong in the service's log
                 logging.getLogger("poisonsieve.serve").info(
-                    "loading the guard %s and the model behind it; requests are answered after that", guard
+                    "%s: loading the guard %s and the model behind it; requests wait until that is done",
+                    *(address_of(sock), guard),
                 )
                 guarded = GuardedClassifier.from_pretrained(
-                    guard, victim, base=base, allow_pickle=allow_pickle, backend=backend
+                    guard,
+                    victim,
+                    base=base,
+                    allow_pickle=allow_pickle,
+                    backend=backend,
+                    reject_truncated=reject_truncated,
                 )
-            run(create_app(GuardService(guarded, engine, settings)), sock, settings)
+            run(create_app(GuardService(guarded, engine, settings, address=address_of(sock))), sock, settings)
 
 
 def _settings(given: dict[str, Any], more: list[str]) -> ServeSettings:

@@ -43,7 +43,7 @@ def tune(
     Example: poisonsieve tune --model theta_p/ --data packaged:product-reviews --dev packaged:product-reviews#dev
     --method lora --out victim/
     """
-    with command.running(resumable=True) as processors:
+    with command.running(resumable=True, waiting=not quiet) as processors:
         from poisonsieve.data import labels_of
         from poisonsieve.stages.train import tune_stage
         from poisonsieve.tuning.presets import spec_maker

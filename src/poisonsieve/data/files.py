@@ -23,6 +23,7 @@ from poisonsieve.data.csv_rows import CsvRow, csv_rows
 from poisonsieve.data.opening import open_lines
 from poisonsieve.data.parquet_rows import parquet_rows
 from poisonsieve.data.records import (
+    CONVERT,
     Record,
     decode_line,
     is_encodable,
@@ -121,7 +122,7 @@ def _table_records(
 
 
 def _problem(row: CsvRow) -> str | None:
-    return row.error or (None if all(map(is_encodable, row.fields)) else "not UTF-8")
+    return row.error or (None if all(map(is_encodable, row.fields)) else f"not UTF-8; {CONVERT}")
 
 
 def _tsv_rows(lines: Iterable[bytes]) -> Iterator[CsvRow]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from poisonsieve.data.columns import AS_USUAL, Columns
 from poisonsieve.parsing import RepeatedKeyError, parse_json
 
+#: What to do about a file of another encoding than UTF-8; that of old Windows programs is the most frequent.
+CONVERT = "convert the file, for example with iconv -f WINDOWS-1252 -t UTF-8"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _RECORD_SEPARATOR = b"\x1e"  # before each object in JSON text sequences (RFC 7464)
 
@@ -116,8 +118,8 @@ def without_marks(line: bytes) -> bytes:
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:
-    """Describe the byte that is not UTF-8."""
-    return f"not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start + 1})"
+    """Describe the byte that is not UTF-8, and what to do."""
+    return f"not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start + 1}); {CONVERT}"
 
 
 def is_encodable(text: str) -> bool:

@@ -64,8 +64,8 @@ def screen_folder(
         victim: the model that classifies what passes; None: verdicts only.
         out: folder for the records, written whole or not at all. Columns: `file`, `index` and `line` within it,
             the text if requested, and the fields of a `Verdict`.
-        options: `base`, `allow_pickle` and `backend` as for `GuardedClassifier.from_pretrained`; `frr`, `frr_mean` or
-            `gamma` for another threshold.
+        options: `base`, `allow_pickle`, `backend` and `reject_truncated` as for `GuardedClassifier.from_pretrained`;
+            `frr`, `frr_mean` or `gamma` for another threshold.
         address: address of a Ray cluster; None starts one here.
         workers: number of copies of guard and victim.
         gpus: GPUs per copy.
@@ -182,7 +182,8 @@ class Screener:
         from poisonsieve.guard import GuardedClassifier
 
         options = self._options
-        opening = {key: options[key] for key in ("base", "allow_pickle", "backend") if options.get(key) is not None}
+        names = ("base", "allow_pickle", "backend", "reject_truncated")
+        opening = {key: options[key] for key in names if options.get(key) is not None}
         guarded = GuardedClassifier.from_pretrained(*self._paths, **opening)
         rule = _rule(options)
         if rule:

@@ -25,6 +25,7 @@ from poisonsieve.storage import writing_folder
 from poisonsieve.texts import Table, as_texts, in_order
 from poisonsieve.thresholds import is_flagged
 from poisonsieve.verdict import Failure, Verdict
+from poisonsieve.words import is_blank
 
 __all__ = ["GuardedClassifier", "Verdict"]
 
@@ -33,7 +34,8 @@ class GuardedClassifier:
     """A guard in front of a victim (Zhao et al. 2024, Algorithm 1).
 
     Every text is scored by the guard first. Only what passes reaches the victim; a text that the guard, or then the
-    victim, could not score is rejected with a reason.
+    victim, could not score is rejected with a reason. So is a text that shows nothing, such as white space: what a model
+    says about it is the same for all of them, and tells nothing of the text.
 
     A guard fitted on this very victim, and scoring from one forward pass of it (`OnePassDetector`), takes the answer
     from the same pass, and returns it only for texts that pass. There is then a single network, and a guarded answer
@@ -42,12 +44,14 @@ class GuardedClassifier:
     Args:
         guard: a fitted guard.
         victim: the classifier that was tuned from the same poisoned model. None: verdicts only.
+        reject_truncated: also reject texts that are longer than the guard reads. They are otherwise judged, and answered,
+            by their beginning.
 
     Raises:
         CheckpointError: guard and victim differ in their classes or their tokenization.
     """
 
-    def __init__(self, guard: Guard, victim: Classifier | None = None) -> None:
+    def __init__(self, guard: Guard, victim: Classifier | None = None, *, reject_truncated: bool = False) -> None:
         if not isinstance(guard, Guard):
             raise ConfigError(
                 "GuardedClassifier takes a fitted guard; for folders use GuardedClassifier.from_pretrained"
@@ -59,6 +63,7 @@ class GuardedClassifier:
             )
         self.guard = guard
         self.victim = victim
+        self.reject_truncated = reject_truncated
         if victim is not None:
             _check_pair(guard, victim)
         self._reads_both = None if victim is None else _reader_of_both(guard, victim)
@@ -79,6 +84,7 @@ class GuardedClassifier:
         base: str | Path | None = None,
         allow_pickle: bool = False,
         backend: str = "torch",
+        reject_truncated: bool = False,
     ) -> Self:
         """Open a guard folder and a victim.
 
@@ -88,6 +94,7 @@ class GuardedClassifier:
             base: the current place of the base model of the guard's (and the victim's) adapter.
             allow_pickle: open pickled weights after a scan.
             backend: see `compute_with`.
+            reject_truncated: see `GuardedClassifier`.
 
         Raises:
             CheckpointError: not a guard, not its base, or not a victim that fits this guard.
@@ -99,7 +106,7 @@ class GuardedClassifier:
         if victim is None and saved.is_dir():
             victim = saved
         if victim is None:
-            return cls(opened).compute_with(backend)
+            return cls(opened, reject_truncated=reject_truncated).compute_with(backend)
         if guard_folder.is_guard(Path(victim)):
             raise CheckpointError(f"{victim} is a guard, not a victim; give the model that is to be guarded")
         classifier = load_classifier(
@@ -108,7 +115,7 @@ class GuardedClassifier:
             label_names=opened.label_names,
             allow_pickle=allow_pickle,
         )
-        return cls(opened, classifier).compute_with(backend)
+        return cls(opened, classifier, reject_truncated=reject_truncated).compute_with(backend)
 
     def compute_with(self, backend: str) -> Self:
         """Let guard and victim compute with ``torch`` or ``openvino``; see `Guard.compute_with`.
@@ -165,7 +172,7 @@ class GuardedClassifier:
 
     def _screen_in_one_pass(self, texts: Sequence[str], progress: bool) -> list[Verdict]:
         scored, logits = self.read(texts, progress="screening" if progress else None)
-        verdicts, probabilities = self._verdicts(scored), logits.probabilities
+        verdicts, probabilities = self._verdicts(texts, scored), logits.probabilities
         return [
             verdict if verdict.rejected else self._answer(verdict, probabilities[index], logits.errors[index])
             for index, verdict in enumerate(verdicts)
@@ -177,7 +184,8 @@ class GuardedClassifier:
         Raises:
             DataError: see `screen`.
         """
-        return self._verdicts(self.guard.score(texts, progress="screening" if progress else None))
+        texts = as_texts(texts)
+        return self._verdicts(texts, self.guard.score(texts, progress="screening" if progress else None))
 
     def answer(self, texts: Sequence[str], verdicts: Sequence[Verdict], *, progress: bool = False) -> list[Verdict]:
         """Return the verdicts with the victim's class added to those that passed; the victim reads no other text.
@@ -259,9 +267,19 @@ class GuardedClassifier:
         """Return which texts are rejected: bool, shape (n,)."""
         return is_flagged(scored.scores, self.guard.threshold_.gamma)
 
-    def _verdicts(self, scored: Scored) -> list[Verdict]:
+    def _verdicts(self, texts: Sequence[str], scored: Scored) -> list[Verdict]:
         flagged = self.flagged(scored)
-        return [self._verdict(scored, flagged, index) for index in range(len(scored.scores))]
+        return [self._admitted(text, self._verdict(scored, flagged, index)) for index, text in enumerate(texts)]
+
+    def _admitted(self, text: str, verdict: Verdict) -> Verdict:
+        """Return the verdict, or a rejection if the guard passed a text that it cannot have judged."""
+        if verdict.rejected:
+            return verdict
+        if is_blank(text):
+            return replace(verdict, cause="empty", reason="the text is empty, or shows nothing")
+        if self.reject_truncated and verdict.truncated:
+            return replace(verdict, cause="truncated", reason="longer than the guard reads")
+        return verdict
 
     def _verdict(self, scored: Scored, flagged: np.ndarray, index: int) -> Verdict:
         error, score = scored.errors[index], float(scored.scores[index])

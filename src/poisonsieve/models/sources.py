@@ -74,9 +74,23 @@ def _download(name: str, *, allow_pickle: bool) -> Path:
         raise CheckpointError(f"{name!r} is neither a folder, a hub id, nor one of {_aliases()}") from None
     except Exception as error:  # the hub client raises many unrelated types, which all mean "not available"
         raise HubError(
-            f"{name} is not a local folder, and the hub did not provide it ({type(error).__name__}); check the spelling and "
-            f"the network, or use a local folder or a packaged model ({_aliases()})"
+            f"{name} is not a local folder, and the hub did not provide it: {_why(error)}; check the spelling and the "
+            f"network, or use a local folder or a packaged model ({_aliases()})"
         ) from error
+
+
+def _why(error: Exception) -> str:
+    """Return in words why the hub did not provide a model."""
+    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        return "its owner must grant you access; log in with `hf auth login`"
+    if isinstance(error, RepositoryNotFoundError):
+        return "it has no such model, or a private one, for which you log in with `hf auth login`"
+    if isinstance(error, LocalEntryNotFoundError):
+        return "it cannot be reached (or HF_HUB_OFFLINE is set), and the model is not in the local cache"
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(".") if lines else type(error).__name__
 
 
 def _aliases() -> str:

@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,6 +19,7 @@ from poisonsieve.errors import ConfigError, ServiceError
 from poisonsieve.notices import hearing
 from poisonsieve.serve.settings import ServeSettings
 from poisonsieve.terminal import visible
+from poisonsieve.waiting import aside, end_waiting
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 log = logging.getLogger("poisonsieve.serve")
@@ -93,6 +95,12 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
+def address_of(sock: socket.socket) -> str:
+    """Return the address of a listening socket, as a browser takes it."""
+    host, port = sock.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 def run(app: FastAPI, sock: socket.socket, settings: ServeSettings) -> None:
     """Serve until SIGTERM or SIGINT; then answer accepted requests and return."""
     config = uvicorn.Config(
@@ -109,10 +117,8 @@ def run(app: FastAPI, sock: socket.socket, settings: ServeSettings) -> None:
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
     _settle_memory()
-    host, port = sock.getsockname()[:2]
+    end_waiting()
     with logging_on_stderr():
-        log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
-        log.info("the page for reviewers is at this address, the description of the endpoints under /docs")
         uvicorn.Server(config).run(sockets=[sock])
 
 
@@ -144,6 +150,14 @@ def logging_on_stderr() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
+class _BesideProgress(logging.StreamHandler[TextIO]):
+    """A handler that takes the line away which says that the service loads, and brings it back below its own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with aside():
+            super().emit(record)
+
+
 class _Shown(logging.Formatter):
     """A formatter that makes terminal control codes visible."""
 
@@ -153,7 +167,7 @@ class _Shown(logging.Formatter):
 
 def set_up_logs() -> None:
     """Send the service's log lines and the warnings of libraries to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _BesideProgress(sys.stderr)
     handler.setFormatter(_Shown("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.getLogger().handlers[:] = [handler]
     for name, level in _LEVELS.items():

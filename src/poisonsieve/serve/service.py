@@ -38,12 +38,20 @@ class GuardService:
         guarded: the guard, opened from its folder, and perhaps a victim.
         engine: from `poisonsieve.serve.tables.open_database`.
         settings: limits and timeouts.
+        address: where people find the page, for the log.
 
     Attributes:
         ready: a warm-up inference has succeeded, and the service is not stopping.
     """
 
-    def __init__(self, guarded: GuardedClassifier, engine: Engine, settings: ServeSettings | None = None) -> None:
+    def __init__(
+        self,
+        guarded: GuardedClassifier,
+        engine: Engine,
+        settings: ServeSettings | None = None,
+        *,
+        address: str | None = None,
+    ) -> None:
         self.settings = settings or ServeSettings()
         self.facts = GuardFacts.of(guarded)
         self.monitoring = Monitoring(self.facts)
@@ -51,6 +59,7 @@ class GuardService:
         self.quarantine = Quarantine(engine)
         self.groups = Groups(self.quarantine, self.settings)
         self.ready = False
+        self._address = address
         self._guarded = guarded
         self._cores = torch.get_num_threads()
         self._writer = Writer(self.quarantine, self.facts.guard_digest, self.settings, self.monitoring)
@@ -195,7 +204,8 @@ class GuardService:
             log.error("the warm-up inference failed: %s; the service will not become ready", verdict.reason)
             return
         self._set_ready(True)
-        log.info("ready")
+        where = "" if self._address is None else f": the page is {self._address}/, the endpoints are under /docs"
+        log.info("ready%s", where)
 
     def _set_ready(self, ready: bool) -> None:
         self.ready = ready

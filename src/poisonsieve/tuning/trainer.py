@@ -74,14 +74,15 @@ def share_of(batch_size: int) -> int:
 def pick_precision(wanted: Precision) -> str:
     """Return ``bf16`` or ``fp32``, resolving ``auto`` for this machine.
 
-    ``auto`` means bf16 on hardware with bf16 arithmetic; elsewhere bf16 is emulated and slower than fp32.
+    ``auto`` means bf16 on hardware with bf16 arithmetic that torch uses (``ATEN_CPU_CAPABILITY=avx2`` keeps it from that);
+    elsewhere bf16 is emulated and slower than fp32.
     """
     if wanted != "auto":
         return wanted
     if device_type() == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return "bf16" if has_bf16 else "fp32"
+    return "bf16" if has_bf16 and torch.backends.cpu.get_cpu_capability().startswith("AVX512") else "fp32"
 
 
 def encoded_rows(ids: list[list[int]], data: datasets.Dataset, *, with_triggered: bool = False) -> datasets.Dataset:

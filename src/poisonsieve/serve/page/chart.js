@@ -14,6 +14,7 @@ import { confidence } from "./format.js";
  * @property {number[]} edges one more than there are counts
  * @property {Bars[]} bars stacked, from the bottom
  * @property {number[]} [outline] counts of another group, drawn as a line
+ * @property {boolean} open whether confidences have no upper end, so that the last bin also holds those beyond it
  * @property {number} gamma
  * @property {{confidence: number, rejected: boolean}} [marker]
  * @property {string} label what a screen reader says in place of the picture
@@ -87,12 +88,13 @@ function picture(chart, width) {
   });
   if (chart.outline) drawing.append(svg("path", { class: "outline", d: steps(edges, outline, x, (share) => floor - tall(share)) }));
   drawing.append(svg("line", { class: "axis", x1: SIDE, x2: width - SIDE, y1: floor, y2: floor }));
+  const end = chart.open ? `${Number(high.toPrecision(2))} and more` : "";
   for (const tick of ticks(low, high, width < 420 ? 3 : 5)) {
-    drawing.append(
-      svg("line", { class: "axis", x1: x(tick), x2: x(tick), y1: floor, y2: floor + 4 }),
-      label(String(tick), x(tick), HEIGHT - 5, width, "tick"),
-    );
+    drawing.append(svg("line", { class: "axis", x1: x(tick), x2: x(tick), y1: floor, y2: floor + 4 }));
+    const free = end === "" || x(tick) + (LETTER * String(tick).length) / 2 < width - LETTER * (end.length + 1);
+    if (free) drawing.append(label(String(tick), x(tick), HEIGHT - 5, width, "tick"));
   }
+  if (end !== "") drawing.append(label(end, width, HEIGHT - 5, width, "tick"));
   drawing.append(
     svg("line", { class: "gamma", x1: x(chart.gamma), x2: x(chart.gamma), y1: TOP - 2, y2: floor }),
   );

@@ -42,6 +42,7 @@ export class LiveView {
         { counts: rejected, kind: "rejected" },
       ],
       outline: guard.histogram.counts.length === passed.length ? guard.histogram.counts : undefined,
+      open: guard.score_range[1] === null,
       gamma: guard.gamma,
       label:
         `Distribution of the latest ${count(below + above)} confidences, ${count(above)} of rejected texts, ` +

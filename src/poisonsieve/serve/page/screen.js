@@ -105,7 +105,7 @@ export class ScreenForm {
 
   draw() {
     if (this.guard === null) return;
-    const { histogram, gamma, calibration_rows: rows } = this.guard;
+    const { histogram, gamma, calibration_rows: rows, score_range: range } = this.guard;
     const verdict = this.screened?.verdict ?? null;
     const marker =
       verdict === null || verdict.confidence === null
@@ -115,6 +115,7 @@ export class ScreenForm {
     this.scale.show({
       edges: histogram.edges,
       bars: [{ counts: histogram.counts, kind: "calibration" }],
+      open: range[1] === null,
       gamma,
       marker,
       label: marker ? `${where}, this text at ${confidence(marker.confidence)}.` : `${where}.`,
