@@ -151,8 +151,9 @@ def test_screening_records_a_bad_line_and_goes_on(cli, guard_folder, tmp_path):
         assert says in records[place]["reason"]
         assert f"{source}:{place + 1}" in records[place]["reason"]
         assert records[place]["confidence"] is None
-    for place in (0, 5, 6, 7):
+    for place in (0, 6, 7):
         assert records[place]["confidence"] is not None
+    assert (records[5]["cause"], records[5]["confidence"]) == ("empty", None)
     assert [record["truncated"] for record in records] == [place == 7 for place in range(len(lines))]
 
 

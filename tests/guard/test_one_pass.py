@@ -31,9 +31,8 @@ def test_it_says_what_two_passes_say(guard, tiny, toy_test):
     twice = guarded.answer(texts, guarded.judge(texts))
     assert [verdict.outcome for verdict in once] == [verdict.outcome for verdict in twice]
     assert [verdict.label for verdict in once] == [verdict.label for verdict in twice]
-    assert once[-2].rejected  # the empty text, whatever the detector says
-    assert {verdict.outcome for verdict in once} - {once[-2].outcome} <= {"passed", "poisoned"}
-    assert {verdict.outcome for verdict in once[:-2]} == {"passed", "poisoned"}
+    assert {verdict.outcome for verdict in once} == {"passed", "poisoned", "not_scored"}
+    assert [verdict.cause for verdict in once if verdict.outcome == "not_scored"] == ["empty"]
     for one, two in zip(once, twice, strict=True):
         assert (one.cause, one.truncated, one.label_name) == (two.cause, two.truncated, two.label_name)
         assert one.confidence == pytest.approx(two.confidence, abs=1e-4)

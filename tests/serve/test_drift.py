@@ -86,6 +86,8 @@ def test_each_word_is_left_out_once():
     cut = leave_out("one two three", 2)
     assert (cut.words, cut.truncated) == (["one", "two"], True)
     assert not leave_out("one two", 2).truncated
+    only = leave_out(" mn ", 2)
+    assert (only.words, only.texts, only.truncated) == ([], [" mn "], False)  # nothing would be left to judge
 
 
 def test_an_effect_is_how_far_the_confidence_falls():
@@ -96,7 +98,7 @@ def test_an_effect_is_how_far_the_confidence_falls():
     assert said["words"][0] == {"word": "mn", "confidence_without": 0.6, "effect": pytest.approx(0.3)}
     assert said["words"][1] == {"word": "film", "confidence_without": None, "effect": 0.0}
     assert (said["confidence"], said["gamma"], said["truncated"]) == (0.9, 0.8, False)
-    unknown = effects(leave_out("mn", 9), [verdict(None), verdict(0.6)])
+    unknown = effects(leave_out("mn film", 9), [verdict(None), verdict(0.6), verdict(0.5)])
     assert unknown["words"][0]["effect"] == 0.0
 
 

@@ -29,6 +29,8 @@ from poisonsieve.words import is_blank
 
 __all__ = ["GuardedClassifier", "Verdict"]
 
+_EMPTY = Failure("empty", "the text is empty, or shows nothing")
+
 
 class GuardedClassifier:
     """A guard in front of a victim (Zhao et al. 2024, Algorithm 1).
@@ -272,12 +274,10 @@ class GuardedClassifier:
         return [self._admitted(text, self._verdict(scored, flagged, index)) for index, text in enumerate(texts)]
 
     def _admitted(self, text: str, verdict: Verdict) -> Verdict:
-        """Return the verdict, or a rejection if the guard passed a text that it cannot have judged."""
-        if verdict.rejected:
-            return verdict
+        """Return the verdict, or a rejection of a text that the guard cannot have judged."""
         if is_blank(text):
-            return replace(verdict, cause="empty", reason="the text is empty, or shows nothing")
-        if self.reject_truncated and verdict.truncated:
+            return Verdict.not_scored(_EMPTY, gamma=verdict.gamma, truncated=verdict.truncated)
+        if self.reject_truncated and verdict.truncated and not verdict.rejected:
             return replace(verdict, cause="truncated", reason="longer than the guard reads")
         return verdict
 

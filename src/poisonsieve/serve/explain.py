@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from poisonsieve.verdict import Verdict
-from poisonsieve.words import find_words
+from poisonsieve.words import find_words, is_blank
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,20 @@ class WordsLeftOut:
 
 
 def leave_out(text: str, max_words: int) -> WordsLeftOut:
-    """Leave out each of the first `max_words` words, as `find_words` finds them, with the white space after it."""
+    """Leave out each of the first `max_words` words, as `find_words` finds them, with the white space after it.
+
+    The only word of a text is not left out, since nothing would remain to be judged.
+    """
     words: list[str] = []
     texts = [text]
     for found in find_words(text):
         if len(words) == max_words:
             return WordsLeftOut(words, texts, True)
         behind = text[found.end() :]
-        words.append(found.group())
-        texts.append(text[: found.start()] + behind[len(behind) - len(behind.lstrip()) :])
+        without = text[: found.start()] + behind[len(behind) - len(behind.lstrip()) :]
+        if not is_blank(without):
+            words.append(found.group())
+            texts.append(without)
     return WordsLeftOut(words, texts, False)
 
 
