@@ -182,7 +182,7 @@ def test_the_axis_of_confidences_without_an_upper_end_says_that_it_holds_more(
                     "[...document.querySelectorAll('.chart')].every((e) => e.firstChild.clientWidth === e.clientWidth)"
                 )
                 ticks = shown.page.locator("#distribution .tick")
-                assert ticks.last.inner_text().endswith(" and more") is says
+                assert ticks.last.text_content().endswith(" and more") is says
                 boxes = [tick.bounding_box() for tick in ticks.all()]
                 gaps = [right["x"] - left["x"] - left["width"] for left, right in itertools.pairwise(boxes)]
                 assert len(boxes) > 1 and min(gaps) > 0, (width, gaps)
