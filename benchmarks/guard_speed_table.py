@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guard_quality import FRR, Quality
+from guard_quality import FRR, WANTED, Quality
 from interleaved import Spread
 
 VICTIM, PIPELINE, PUBLISHED = "victim alone", "transformers' pipeline", "PSIM, as published"
@@ -36,7 +36,7 @@ def row_of(saved: dict[str, Any]) -> Row:
 
 
 def table_of(rows: Sequence[Row], report: dict[str, Any], found: Sequence[Quality] = ()) -> str:
-    columns = list(dict.fromkeys(quality.column for quality in found))
+    columns = [column for column in WANTED if any(quality.column == column for quality in found)]
     served = any(row.served_per_s for row in rows)
     lines = [
         "| way | passes | one text: times the victim's time | 32 at a time: times the victim's time | ms a text, alone "
