@@ -57,7 +57,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=400, help="training rows of the one training")
     parser.add_argument("--demo", action="store_true", help="`poisonsieve demo` instead of one training")
-    parser.add_argument("--as-chosen", action="store_true", help="leave out torch's own threads, which take far longer")
+    parser.add_argument(
+        "--as-chosen", action="store_true", help="leave out torch's own threads, which take far longer"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return parser.parse_args()
 
