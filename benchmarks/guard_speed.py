@@ -142,7 +142,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", default="packaged:product-reviews", help="rows with splits train, dev and test")
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds of all texts")
     parser.add_argument("--blocks", type=int, default=20, help=f"timed rounds of {BLOCK} texts, one at a time")
-    parser.add_argument("--fit-rounds", type=int, default=3, help="timed rounds of fitting and tuning")
+    parser.add_argument("--fit-rounds", type=int, default=2, help="timed rounds of fitting and tuning")
     parser.add_argument("--rows", type=int, default=256, help="test rows that are screened")
     parser.add_argument("--fit-rows", type=int, default=900, help="training rows of victim and guards")
     parser.add_argument(
