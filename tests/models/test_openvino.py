@@ -5,12 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 
 from poisonsieve import PSIM, Guard, GuardedClassifier, finetune, load_classifier
 from poisonsieve.config import TuneSpec
 from poisonsieve.defenses import MSP, Cascade, Mahalanobis, OnePassRarity, PSIMRarity
 from poisonsieve.errors import ConfigError, PoisonsieveWarning, UnsupportedError
 from poisonsieve.models import openvino
+from poisonsieve.models.layout import sample_rows
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None,
@@ -34,6 +36,16 @@ def test_logits_and_states_are_those_of_torch(kind, tiny):
     same(compiled.score(TEXTS), plain.score(TEXTS))
     for pooling in ("mean", "last"):
         same(compiled.features(TEXTS, pooling=pooling), plain.features(TEXTS, pooling=pooling))
+
+
+@needs_openvino
+def test_a_text_whose_logits_are_all_near_zero_is_beside_the_others_only_rounding(tiny):
+    classifier = load_classifier(tiny("encoder"))
+    undecided = classifier.pad([sample_rows(classifier)[0]])
+    with torch.inference_mode():
+        head = classifier.base.classifier
+        head.bias -= classifier.run(undecided["attention_mask"], input_ids=undecided["input_ids"]).logits[0]
+    assert classifier.compute_with("openvino").compiled is not None
 
 
 @needs_openvino
