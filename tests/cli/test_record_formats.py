@@ -73,7 +73,7 @@ def test_sarif_is_valid_and_says_where(cli, guard_folder, inbox, tmp_path):
     assert {each["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for each in results} == {
         "my%20inbox.jsonl"
     }
-    assert [each["ruleId"] for each in results] == ["poisoned"] * 3 + ["not-read", "poisoned"]
+    assert [each["ruleId"] for each in results] == ["poisoned", "poisoned", "not-scored", "not-read", "poisoned"]
     assert "good film" not in out
     driver = said["runs"][0]["tool"]["driver"]
     assert all(rule["help"]["text"] for rule in driver["rules"])
