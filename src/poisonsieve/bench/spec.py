@@ -106,8 +106,8 @@ class GridSpec(Spec):
             for dataset in attack.datasets or {}:
                 with naming(f"attacks.{name}.datasets.{dataset}"):
                     attack.on(dataset)
-        for name, dataset_entry in self.datasets.items():
-            _require_known(f"datasets.{name}.attacks", dataset_entry.attacks or [], self.attacks)
+        for name, rows in self.datasets.items():
+            _require_known(f"datasets.{name}.attacks", rows.attacks or [], self.attacks)
         for name, defense in self.defenses.items():
             _require_known(f"defenses.{name}.triggered", defense.triggered, self.attacks, "no attack")
             _require_known(f"defenses.{name}.datasets", defense.datasets or [], self.datasets)
@@ -120,9 +120,10 @@ class GridSpec(Spec):
 
     def runs(self, attack: str, dataset: str) -> bool:
         """Tell whether an attack runs on a data set; both may restrict it, by their keys in the file."""
-        wanted, here = self.attacks[attack].datasets, self.datasets[dataset].attacks
-        wanted_here = here is None or self.attacks[attack].clean or attack in here
-        return wanted_here and (wanted is None or dataset in wanted)
+        entry, listed = self.attacks[attack], self.datasets[dataset].attacks
+        if entry.datasets is not None and dataset not in entry.datasets:
+            return False
+        return listed is None or entry.clean or attack in listed
 
     def all_attacks(self) -> dict[str, GridAttack]:
         """Return every attack, and its variants on single data sets, by their keys in the file."""
@@ -285,9 +286,9 @@ def _defenses(grid: GridSpec, attack: str, dataset: str) -> Iterator[tuple[str, 
     """Yield the defences against an attack on a data set, each with the names of its variants."""
     wanted = grid.attacks[attack].defenses
     for name, entry in grid.defenses.items():
-        if (wanted is not None and name not in wanted) or (
-            entry.datasets is not None and dataset not in entry.datasets
-        ):
+        if wanted is not None and name not in wanted:
+            continue
+        if entry.datasets is not None and dataset not in entry.datasets:
             continue
         if entry.clean is not None and not grid.attacks[attack].clean and attack not in entry.triggered:
             continue  # nobody rewrote this attack's rows
